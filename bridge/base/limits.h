@@ -1,0 +1,20 @@
+#pragma once
+/* Everything that can grow has its bound here. */
+
+enum {
+    LIMIT_NAME_BYTES = 63,      /* node, entity and field names, as PostgreSQL's identifiers */
+    LIMIT_ENTITIES = 1000,      /* per node */
+    LIMIT_FIELDS = 1600,        /* per entity: PostgreSQL's columns per table */
+    LIMIT_PEERS = 64,           /* per node */
+    LIMIT_BATCH_ROWS = 5000,    /* changes in one captured batch */
+    LIMIT_BATCH_BYTES = 4 << 20,     /* values of one captured batch; one larger row makes a batch of its own */
+    LIMIT_MESSAGE_BYTES = 256 << 10, /* body of a message with more than one row */
+    LIMIT_RECEIVED_BYTES = 16 << 20, /* body of any message: beyond it is poison */
+    LIMIT_MESSAGE_ROWS = 5000,
+    LIMIT_MESSAGE_VALUES = 1 << 20,  /* rows times columns on receipt: what the parser may hold at once */
+    LIMIT_UNCONFIRMED_BATCHES = 4,   /* published and not yet confirmed */
+    LIMIT_PREFETCH_MESSAGES = 128,   /* delivered and not yet settled */
+    LIMIT_GROUP_ROWS = 5000,         /* changes applied in one transaction, unless one batch alone has more */
+    LIMIT_GROUP_BYTES = 4 << 20,     /* bodies held for one transaction, unless one batch alone has more */
+    LIMIT_ARENA_BYTES = 512 << 20,
+};
