@@ -1,0 +1,759 @@
+#include "bridge/message/codec.h"
+
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bridge/base/limits.h"
+#include "bridge/base/log.h"
+
+enum { WRITE_FLAGS = JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE };
+
+/* json-c stands for "no memory" with the same NULL that means JSON null: unchecked, a value would silently become
+ * null. */
+static void *must(void *object)
+{
+    if (object == NULL) {
+        fprintf(stderr, "pgbridge: out of memory in json-c\n");
+        abort();
+    }
+    return object;
+}
+
+static void object_put(struct json_object **object)
+{
+    json_object_put(*object);
+}
+
+static void tokener_free(struct json_tokener **tokener)
+{
+    if (*tokener != NULL)
+        json_tokener_free(*tokener);
+}
+
+#define JSON_OWNED __attribute__((cleanup(object_put))) struct json_object
+#define TOKENER_OWNED __attribute__((cleanup(tokener_free))) struct json_tokener
+
+/* ---- writing ------------------------------------------------------------------------------------------------------
+ */
+
+static struct json_object *new_string(struct text text)
+{
+    return must(json_object_new_string_len(text.data, (int)text.length));
+}
+
+static struct json_object *new_names(size_t count, const struct text *names)
+{
+    struct json_object *array = must(json_object_new_array_ext((int)count));
+    for (size_t i = 0; i < count; i++)
+        json_object_array_add(array, new_string(names[i]));
+    return array;
+}
+
+static void add_member(struct json_object *root, const char *name, struct json_object *value)
+{
+    if (json_object_object_add_ex(root, name, value, JSON_C_OBJECT_ADD_KEY_IS_NEW | JSON_C_OBJECT_KEY_IS_CONSTANT) != 0)
+        must(NULL);
+}
+
+/* The large arrays never become trees: an object per value costs twice as much as writing it. They are members with a
+ * serializer of their own, in which two objects, one text and one number, take each value in turn to be written by
+ * json-c. */
+struct writer {
+    const struct message *message;
+    struct json_object *text;
+    struct json_object *number;
+};
+
+static void put_raw(struct printbuf *out, const char *bytes, size_t length)
+{
+    if (printbuf_memappend(out, bytes, (int)length) < 0)
+        must(NULL);
+}
+
+static void put_char(struct printbuf *out, char c)
+{
+    put_raw(out, &c, 1);
+}
+
+static void put_object(struct printbuf *out, struct json_object *object)
+{
+    size_t length = 0;
+    const char *text = json_object_to_json_string_length(object, WRITE_FLAGS, &length);
+    if (text == NULL)
+        must(NULL);
+    put_raw(out, text, length);
+}
+
+static void put_text(const struct writer *writer, struct printbuf *out, struct text text)
+{
+    if (text_is_null(text)) {
+        put_raw(out, "null", 4);
+        return;
+    }
+    /* json-c 0.16 forgets its buffer when a text object is set to the empty text (json-c issue 780). */
+    if (text.length == 0) {
+        put_raw(out, "\"\"", 2);
+        return;
+    }
+    if (json_object_set_string_len(writer->text, text.data, (int)text.length) != 1)
+        must(NULL);
+    put_object(out, writer->text);
+}
+
+static void put_number(const struct writer *writer, struct printbuf *out, int64_t number)
+{
+    json_object_set_int64(writer->number, number);
+    put_object(out, writer->number);
+}
+
+static int put_rows(struct json_object *member, struct printbuf *out, int level, int flags)
+{
+    (void)level, (void)flags;
+    const struct writer *writer = json_object_get_userdata(member);
+    const struct message *message = writer->message;
+    for (size_t row = 0; row < message->row_count; row++) {
+        const struct text *values = message_row(message, row);
+        put_raw(out, row == 0 ? "[[" : ",[", 2);
+        for (size_t column = 0; column < message->column_count; column++) {
+            if (column > 0)
+                put_char(out, ',');
+            put_text(writer, out, values[column]);
+        }
+        put_char(out, ']');
+    }
+    put_raw(out, message->row_count == 0 ? "[]" : "]", message->row_count == 0 ? 2 : 1);
+    return 0;
+}
+
+static int put_versions(struct json_object *member, struct printbuf *out, int level, int flags)
+{
+    (void)level, (void)flags;
+    const struct writer *writer = json_object_get_userdata(member);
+    put_char(out, '[');
+    for (size_t row = 0; row < writer->message->row_count; row++) {
+        if (row > 0)
+            put_char(out, ',');
+        put_number(writer, out, writer->message->versions[row]);
+    }
+    put_char(out, ']');
+    return 0;
+}
+
+static int put_bases(struct json_object *member, struct printbuf *out, int level, int flags)
+{
+    (void)level, (void)flags;
+    const struct writer *writer = json_object_get_userdata(member);
+    put_char(out, '[');
+    for (size_t row = 0; row < writer->message->row_count; row++) {
+        struct version base = writer->message->bases[row];
+        if (row > 0)
+            put_char(out, ',');
+        if (base.timestamp_us == 0) {
+            put_raw(out, "null", 4);
+            continue;
+        }
+        put_char(out, '[');
+        put_number(writer, out, base.timestamp_us);
+        put_char(out, ',');
+        put_text(writer, out, base.node);
+        put_char(out, ']');
+    }
+    put_char(out, ']');
+    return 0;
+}
+
+static int put_correlations(struct json_object *member, struct printbuf *out, int level, int flags)
+{
+    (void)level, (void)flags;
+    const struct writer *writer = json_object_get_userdata(member);
+    put_char(out, '[');
+    for (size_t row = 0; row < writer->message->row_count; row++) {
+        if (row > 0)
+            put_char(out, ',');
+        put_text(writer, out, writer->message->correlations[row]);
+    }
+    put_char(out, ']');
+    return 0;
+}
+
+static void add_array(struct json_object *root, const char *name, struct writer *writer,
+                      json_object_to_json_string_fn *put)
+{
+    struct json_object *member = must(json_object_new_array_ext(1));
+    json_object_set_serializer(member, put, writer, NULL);
+    add_member(root, name, member);
+}
+
+static bool has_correlation(const struct message *message)
+{
+    for (size_t row = 0; message->correlations != NULL && row < message->row_count; row++)
+        if (!text_is_null(message->correlations[row]))
+            return true;
+    return false;
+}
+
+struct text codec_encode(const struct message *message, struct arena *arena)
+{
+    JSON_OWNED *text = new_string(TEXT_LITERAL(""));
+    JSON_OWNED *number = must(json_object_new_int64(0));
+    JSON_OWNED *root = must(json_object_new_object());
+    struct writer writer = {message, text, number};
+    add_member(root, "entity", new_string(message->entity));
+    add_member(root, "op", new_string(text_from(change_op_name(message->op))));
+    add_member(root, "key", new_names(message->key_count, message->columns));
+    add_member(root, "columns", new_names(message->column_count, message->columns));
+    add_array(root, "rows", &writer, put_rows);
+    if (message->versions != NULL)
+        add_array(root, "versions", &writer, put_versions);
+    if (message->bases != NULL)
+        add_array(root, "bases", &writer, put_bases);
+    if (has_correlation(message))
+        add_array(root, "correlations", &writer, put_correlations);
+    struct text body = TEXT_NULL;
+    body.data = json_object_to_json_string_length(root, WRITE_FLAGS, &body.length);
+    if (text_is_null(body))
+        must(NULL);
+    return arena_copy(arena, body);
+}
+
+/* log.h declares it; it stands here because no other file knows json-c. */
+size_t log_json_line(const struct log_member *members, size_t count, char *out, size_t size)
+{
+    JSON_OWNED *root = must(json_object_new_object());
+    for (size_t i = 0; i < count; i++)
+        if (json_object_object_add(root, members[i].name, new_string(members[i].value)) != 0)
+            must(NULL);
+    size_t length = 0;
+    const char *line = json_object_to_json_string_length(root, WRITE_FLAGS, &length);
+    if (line == NULL || length >= size)
+        return 0;
+    memcpy(out, line, length + 1);
+    return length;
+}
+
+/* ---- looking before parsing ---------------------------------------------------------------------------------------
+ */
+
+static bool refuse(struct error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static bool refuse(struct error *error, const char *format, ...)
+{
+    char text[sizeof error->text];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return error_set(error, FAULT_POISON, NULL, "%s", text);
+}
+
+enum {
+    DEPTH_MAX = 4,
+    /* rows, bases, seen and changed have at most one bracket per row, and a few stand around them. A bracket costs
+     * json-c up to 500 bytes. */
+    BRACKETS_MAX = 4 * LIMIT_MESSAGE_ROWS + 16,
+    /* Every value of every array is followed by a comma or a bracket: row values, and five arrays with one or two
+     * values per row. */
+    COMMAS_MAX = LIMIT_MESSAGE_VALUES + 6 * LIMIT_MESSAGE_ROWS,
+};
+
+enum byte_class {
+    BYTE_BAD,
+    BYTE_PLAIN, /* blanks, and what numbers and literals are made of: the parser knows their grammar */
+    BYTE_OPEN,
+    BYTE_CLOSE,
+    BYTE_COMMA,
+    BYTE_COLON,
+    BYTE_QUOTE,
+};
+
+static enum byte_class byte_class(unsigned char c)
+{
+    switch (c) {
+    case '{':
+    case '[':
+        return BYTE_OPEN;
+    case '}':
+    case ']':
+        return BYTE_CLOSE;
+    case ',':
+        return BYTE_COMMA;
+    case ':':
+        return BYTE_COLON;
+    case '"':
+        return BYTE_QUOTE;
+    case ' ':
+    case '\t':
+    case '\n':
+    case '\r':
+    case '+':
+    case '-':
+    case '.':
+    case 'E':
+        return BYTE_PLAIN;
+    default:
+        /* Capitals, single quotes and slashes are NaN, Infinity, odd strings and comments, which json-c lets pass even
+         * when strict. */
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ? BYTE_PLAIN : BYTE_BAD;
+    }
+}
+
+static int hex_digit(unsigned char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
+        return (c | 0x20) - 'a' + 10;
+    return -1;
+}
+
+/* The code unit of the escape \uXXXX at p, -1 when there is none. */
+static int escape_unit(const unsigned char *p, const unsigned char *end)
+{
+    if (end - p < 6 || p[0] != '\\' || p[1] != 'u')
+        return -1;
+    int unit = 0;
+    for (int i = 2; i < 6; i++) {
+        int digit = hex_digit(p[i]);
+        if (digit < 0)
+            return -1;
+        unit = unit * 16 + digit;
+    }
+    return unit;
+}
+
+/* Bytes of the escape sequence at p, 0 for one to refuse: \u0000, which no text of PostgreSQL holds and which cuts
+ * names short in json-c, and half a surrogate pair, which json-c would silently replace. */
+static size_t escape_length(const unsigned char *p, const unsigned char *end)
+{
+    if (end - p < 2)
+        return 0;
+    if (p[1] != 'u')
+        return 2;
+    int unit = escape_unit(p, end);
+    if (unit <= 0 || (unit >= 0xDC00 && unit <= 0xDFFF))
+        return 0;
+    if (unit < 0xD800 || unit > 0xDBFF)
+        return 6;
+    int low = escape_unit(p + 6, end);
+    return low >= 0xDC00 && low <= 0xDFFF ? 12 : 0;
+}
+
+/* p stands after the opening quote. Returns the place after the closing one, NULL when the string must be refused. */
+static const unsigned char *scan_string(const unsigned char *p, const unsigned char *end, struct error *error)
+{
+    const unsigned char *start = p;
+    unsigned char all = 0;
+    for (;;) {
+        while (p < end && *p != '"' && *p != '\\' && *p >= 0x20)
+            all |= *p++;
+        if (p == end || *p < 0x20) {
+            refuse(error, p == end ? "the body ends within a string" : "a string holds a control character");
+            return NULL;
+        }
+        if (*p == '"')
+            break;
+        size_t length = escape_length(p, end);
+        if (length == 0) {
+            refuse(error, "a string holds \\u0000 or a broken escape");
+            return NULL;
+        }
+        p += length;
+    }
+    if (all >= 0x80 && !text_is_utf8((struct text){(const char *)start, (size_t)(p - start)})) {
+        refuse(error, "a string is not valid UTF-8");
+        return NULL;
+    }
+    return p + 1;
+}
+
+/* Bounds what the parser will allocate, and refuses what it would let pass. member_count: of the outermost object,
+ * repeated names counted each time. */
+static bool scan_body(struct text body, size_t *member_count, struct error *error)
+{
+    const unsigned char *p = (const unsigned char *)body.data;
+    const unsigned char *end = p + body.length;
+    size_t depth = 0, brackets = 0, commas = 0, members = 0;
+    while (p < end) {
+        switch (byte_class(*p)) {
+        case BYTE_PLAIN:
+            break;
+        case BYTE_OPEN:
+            if (++depth > DEPTH_MAX)
+                return refuse(error, "the body is nested deeper than %d", DEPTH_MAX);
+            if (++brackets > BRACKETS_MAX)
+                return refuse(error, "the body has more than %d brackets", BRACKETS_MAX);
+            break;
+        case BYTE_CLOSE:
+            if (depth-- == 0)
+                return refuse(error, "the body closes a bracket that is not open");
+            break;
+        case BYTE_COMMA:
+            if (++commas > COMMAS_MAX)
+                return refuse(error, "the body has more than %d values", COMMAS_MAX);
+            break;
+        case BYTE_COLON:
+            members += depth == 1;
+            break;
+        case BYTE_QUOTE:
+            p = scan_string(p + 1, end, error);
+            if (p == NULL)
+                return false;
+            continue;
+        case BYTE_BAD:
+            return refuse(error, "the body has a byte 0x%02x that JSON does not know there", *p);
+        }
+        p++;
+    }
+    *member_count = members;
+    return true;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------------
+ */
+
+/* Texts are copied behind one another into one block: none is longer than its JSON form with its quotes, which leaves
+ * room for a NUL behind each. */
+struct reader {
+    struct json_object *root;
+    struct arena *arena;
+    struct error *error;
+    struct message *message;
+    size_t known;
+    char *next;
+};
+
+static struct text view(struct json_object *string)
+{
+    return (struct text){json_object_get_string(string), (size_t)json_object_get_string_len(string)};
+}
+
+static struct text keep(struct reader *reader, struct json_object *string)
+{
+    struct text text = view(string);
+    char *copy = reader->next;
+    memcpy(copy, text.data, text.length);
+    copy[text.length] = '\0';
+    reader->next += text.length + 1;
+    return (struct text){copy, text.length};
+}
+
+static struct json_object *find(struct reader *reader, const char *name)
+{
+    struct json_object *member = NULL;
+    if (json_object_object_get_ex(reader->root, name, &member))
+        reader->known++;
+    return member;
+}
+
+static struct json_object *find_typed(struct reader *reader, const char *name, enum json_type type)
+{
+    struct json_object *member = find(reader, name);
+    if (json_object_is_type(member, type))
+        return member;
+    if (member == NULL)
+        refuse(reader->error, "\"%s\" is missing", name);
+    else
+        refuse(reader->error, "\"%s\" is not %s", name, type == json_type_string ? "a string" : "an array");
+    return NULL;
+}
+
+static bool is_name(struct json_object *object)
+{
+    if (!json_object_is_type(object, json_type_string))
+        return false;
+    int length = json_object_get_string_len(object);
+    return length >= 1 && length <= LIMIT_NAME_BYTES;
+}
+
+static bool read_head(struct reader *reader)
+{
+    struct json_object *entity = find_typed(reader, "entity", json_type_string);
+    if (entity == NULL)
+        return false;
+    if (!is_name(entity))
+        return refuse(reader->error, "\"entity\" is not a name of 1 to %d bytes", LIMIT_NAME_BYTES);
+    reader->message->entity = keep(reader, entity);
+    struct json_object *op = find_typed(reader, "op", json_type_string);
+    if (op == NULL)
+        return false;
+    if (!change_op_parse(view(op), &reader->message->op))
+        return refuse(reader->error, "\"op\" is neither created, updated nor deleted");
+    return true;
+}
+
+static int name_order(const void *a, const void *b)
+{
+    return text_compare(*(const struct text *)a, *(const struct text *)b);
+}
+
+static bool refuse_repeated_names(struct reader *reader, size_t count, const struct text *columns)
+{
+    struct text *sorted = arena_take_array(reader->arena, count, sizeof *sorted);
+    memcpy(sorted, columns, count * sizeof *sorted);
+    qsort(sorted, count, sizeof *sorted, name_order);
+    for (size_t i = 1; i < count; i++)
+        if (text_equal(sorted[i - 1], sorted[i]))
+            return refuse(reader->error, "\"columns\" names %.*s twice", TEXT_PRINTF(sorted[i]));
+    return true;
+}
+
+/* Reads key and columns. order[i] is the place in the received rows of our column i: the key comes first. */
+static bool read_columns(struct reader *reader, size_t **order)
+{
+    struct json_object *columns = find_typed(reader, "columns", json_type_array);
+    struct json_object *key = columns != NULL ? find_typed(reader, "key", json_type_array) : NULL;
+    if (key == NULL)
+        return false;
+    size_t count = json_object_array_length(columns);
+    size_t key_count = json_object_array_length(key);
+    if (count == 0 || count > LIMIT_FIELDS)
+        return refuse(reader->error, "\"columns\" has %zu names, not 1 to %d", count, LIMIT_FIELDS);
+    if (key_count == 0 || key_count > count)
+        return refuse(reader->error, "\"key\" has %zu names for %zu columns", key_count, count);
+    struct text *received = arena_take_array(reader->arena, count, sizeof *received);
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *name = json_object_array_get_idx(columns, i);
+        if (!is_name(name))
+            return refuse(reader->error, "\"columns\" has an item that is not a name of 1 to %d bytes",
+                          LIMIT_NAME_BYTES);
+        received[i] = keep(reader, name);
+    }
+    if (!refuse_repeated_names(reader, count, received))
+        return false;
+
+    struct text *ordered = arena_take_array(reader->arena, count, sizeof *ordered);
+    bool *placed = arena_take_array(reader->arena, count, sizeof *placed);
+    *order = arena_take_array(reader->arena, count, sizeof **order);
+    for (size_t i = 0; i < key_count; i++) {
+        struct json_object *name = json_object_array_get_idx(key, i);
+        if (!is_name(name))
+            return refuse(reader->error, "\"key\" has an item that is not a name of 1 to %d bytes", LIMIT_NAME_BYTES);
+        size_t at = 0;
+        while (at < count && !text_equal(received[at], view(name)))
+            at++;
+        if (at == count || placed[at])
+            return refuse(reader->error, "\"key\" names %.*s, which is %s", TEXT_PRINTF(view(name)),
+                          at == count ? "not among the columns" : "named twice");
+        placed[at] = true;
+        (*order)[i] = at;
+        ordered[i] = received[at];
+    }
+    for (size_t at = 0, i = key_count; at < count; at++) {
+        if (placed[at])
+            continue;
+        (*order)[i] = at;
+        ordered[i++] = received[at];
+    }
+    reader->message->key_count = key_count;
+    reader->message->column_count = count;
+    reader->message->columns = ordered;
+    return true;
+}
+
+static bool read_row(struct reader *reader, struct json_object *row, size_t number, const size_t *order,
+                     struct text *values)
+{
+    const struct message *message = reader->message;
+    if (!json_object_is_type(row, json_type_array))
+        return refuse(reader->error, "row %zu is not an array", number);
+    if (json_object_array_length(row) != message->column_count)
+        return refuse(reader->error, "row %zu has %zu values for %zu columns", number, json_object_array_length(row),
+                      message->column_count);
+    for (size_t i = 0; i < message->column_count; i++) {
+        struct json_object *value = json_object_array_get_idx(row, order[i]);
+        if (json_object_is_type(value, json_type_string))
+            values[i] = keep(reader, value);
+        else if (value != NULL)
+            return refuse(reader->error, "row %zu has a value in %.*s that is neither a string nor null", number,
+                          TEXT_PRINTF(message->columns[i]));
+        else if (i < message->key_count)
+            return refuse(reader->error, "row %zu has null in the key column %.*s", number,
+                          TEXT_PRINTF(message->columns[i]));
+    }
+    return true;
+}
+
+static bool read_rows(struct reader *reader, const size_t *order)
+{
+    struct message *message = reader->message;
+    struct json_object *rows = find_typed(reader, "rows", json_type_array);
+    if (rows == NULL)
+        return false;
+    size_t count = json_object_array_length(rows);
+    if (count == 0 || count > LIMIT_MESSAGE_ROWS)
+        return refuse(reader->error, "\"rows\" has %zu rows, not 1 to %d", count, LIMIT_MESSAGE_ROWS);
+    size_t value_count;
+    if (__builtin_mul_overflow(count, message->column_count, &value_count) || value_count > LIMIT_MESSAGE_VALUES)
+        return refuse(reader->error, "\"rows\" has more than %d values", LIMIT_MESSAGE_VALUES);
+    struct text *values = arena_take_array(reader->arena, value_count, sizeof *values);
+    for (size_t row = 0; row < count; row++)
+        if (!read_row(reader, json_object_array_get_idx(rows, row), row + 1, order,
+                      values + row * message->column_count))
+            return false;
+    message->row_count = count;
+    message->values = values;
+    return true;
+}
+
+/* json-c turns what does not fit into the greatest number it has, without a word: that one is refused too. */
+static bool read_timestamp(struct json_object *number, int64_t *timestamp)
+{
+    if (!json_object_is_type(number, json_type_int))
+        return false;
+    *timestamp = json_object_get_int64(number);
+    return *timestamp > 0 && *timestamp < INT64_MAX;
+}
+
+/* An array with one item per row; *array is NULL when the member is not there. */
+static bool find_per_row(struct reader *reader, const char *name, struct json_object **array)
+{
+    *array = find(reader, name);
+    if (*array == NULL)
+        return true;
+    if (!json_object_is_type(*array, json_type_array))
+        return refuse(reader->error, "\"%s\" is not an array", name);
+    if (json_object_array_length(*array) != reader->message->row_count)
+        return refuse(reader->error, "\"%s\" has %zu items for %zu rows", name, json_object_array_length(*array),
+                      reader->message->row_count);
+    return true;
+}
+
+static bool read_versions(struct reader *reader)
+{
+    struct json_object *array;
+    if (!find_per_row(reader, "versions", &array))
+        return false;
+    if (array == NULL)
+        return true;
+    size_t count = reader->message->row_count;
+    int64_t *versions = arena_take_array(reader->arena, count, sizeof *versions);
+    for (size_t i = 0; i < count; i++)
+        if (!read_timestamp(json_object_array_get_idx(array, i), &versions[i]))
+            return refuse(reader->error, "version %zu is not a timestamp in microseconds", i + 1);
+    reader->message->versions = versions;
+    return true;
+}
+
+static bool read_bases(struct reader *reader)
+{
+    struct json_object *array;
+    if (!find_per_row(reader, "bases", &array))
+        return false;
+    if (array == NULL)
+        return true;
+    size_t count = reader->message->row_count;
+    struct version *bases = arena_take_array(reader->arena, count, sizeof *bases);
+    struct text node = TEXT_NULL; /* nearly always the same one */
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *base = json_object_array_get_idx(array, i);
+        if (base == NULL)
+            continue;
+        if (!json_object_is_type(base, json_type_array) || json_object_array_length(base) != 2 ||
+            !read_timestamp(json_object_array_get_idx(base, 0), &bases[i].timestamp_us) ||
+            !is_name(json_object_array_get_idx(base, 1)))
+            return refuse(reader->error, "base %zu is neither null nor a timestamp and a node", i + 1);
+        struct json_object *name = json_object_array_get_idx(base, 1);
+        if (!text_equal(node, view(name)))
+            node = keep(reader, name);
+        bases[i].node = node;
+    }
+    reader->message->bases = bases;
+    return true;
+}
+
+static bool read_correlations(struct reader *reader)
+{
+    struct json_object *array;
+    if (!find_per_row(reader, "correlations", &array))
+        return false;
+    if (array == NULL)
+        return true;
+    size_t count = reader->message->row_count;
+    struct text *correlations = arena_take_array(reader->arena, count, sizeof *correlations);
+    bool any = false;
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *correlation = json_object_array_get_idx(array, i);
+        if (correlation == NULL)
+            continue;
+        if (!json_object_is_type(correlation, json_type_string))
+            return refuse(reader->error, "correlation %zu is neither a string nor null", i + 1);
+        correlations[i] = keep(reader, correlation);
+        any = true;
+    }
+    reader->message->correlations = any ? correlations : NULL;
+    return true;
+}
+
+static bool read_message(struct reader *reader)
+{
+    size_t *order = NULL;
+    if (!read_head(reader) || !read_columns(reader, &order) || !read_rows(reader, order) || !read_versions(reader) ||
+        !read_bases(reader) || !read_correlations(reader))
+        return false;
+    /* Known to the protocol, not used by this release. */
+    find(reader, "seen");
+    find(reader, "changed");
+    reader->message->unknown_members += (size_t)json_object_object_length(reader->root) - reader->known;
+    return true;
+}
+
+static bool parse_body(struct text body, struct json_object **root, struct error *error)
+{
+    /* One level more than the scan has let pass: the parser never meets its own limit. */
+    TOKENER_OWNED *tokener = must(json_tokener_new_ex(DEPTH_MAX + 2));
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
+    *root = json_tokener_parse_ex(tokener, body.data, (int)body.length);
+    enum json_tokener_error result = json_tokener_get_error(tokener);
+    if (result == json_tokener_continue)
+        return refuse(error, "the body ends too early");
+    if (result != json_tokener_success)
+        return refuse(error, "the body is not JSON: %s at byte %zu", json_tokener_error_desc(result),
+                      json_tokener_get_parse_end(tokener));
+    if (json_tokener_get_parse_end(tokener) != body.length)
+        return refuse(error, "the body goes on after its end at byte %zu", json_tokener_get_parse_end(tokener));
+    if (*root == NULL)
+        return error_set(error, FAULT_TRANSIENT, NULL, "no memory to parse a body of %zu bytes", body.length);
+    return true;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+bool codec_decode(struct text body, struct arena *arena, struct message *message, struct error *error)
+{
+    if (text_is_null(body) || body.length == 0)
+        return refuse(error, "the body is empty");
+    if (body.length > LIMIT_RECEIVED_BYTES)
+        return refuse(error, "the body has %zu bytes, more than %d", body.length, LIMIT_RECEIVED_BYTES);
+    while (body.length > 0 && is_blank(body.data[body.length - 1]))
+        body.length--;
+    size_t blanks = 0;
+    while (blanks < body.length && is_blank(body.data[blanks]))
+        blanks++;
+    if (blanks == body.length || body.data[blanks] != '{')
+        return refuse(error, "the body is not a JSON object");
+    size_t member_count = 0;
+    if (!scan_body(body, &member_count, error))
+        return false;
+    JSON_OWNED *root = NULL;
+    if (!parse_body(body, &root, error))
+        return false;
+    /* json-c keeps the last of members with one name, and two readers could disagree about which one counts. */
+    if ((size_t)json_object_object_length(root) != member_count)
+        return refuse(error, "the body has two members of the same name");
+
+    /* What is taken below grows with the body: a value takes 3 bytes of it and 16 of the arena, a column's name 4 and
+     * 57, a base 5 and 24, and every text at most its own length again. */
+    size_t room = 16 * body.length + 1024;
+    if (arena_room(arena) < room)
+        return error_set(error, FAULT_TRANSIENT, NULL, "no room to decode a body of %zu bytes", body.length);
+    message->versions = NULL;
+    message->bases = NULL;
+    message->correlations = NULL;
+    message->unknown_members = 0;
+    struct reader reader = {root, arena, error, message, 0, arena_take(arena, body.length + 1)};
+    return read_message(&reader);
+}

@@ -1,0 +1,15 @@
+#pragma once
+/* The JSON body of a message, both ways. The only file that includes json-c.
+ *
+ * Every value is PostgreSQL's text form as a JSON string, or null; never a JSON number except in versions and bases.
+ * Parsing is bounded and strict: size, brackets and commas are counted before the parser runs, duplicate keys, trailing
+ * bytes, invalid UTF-8 and \u0000 are refused. Members that the protocol does not know are ignored and counted. */
+#include "bridge/message/message.h"
+
+/* JSON text of message's body, in the arena. Never fails for a message that the bridge built. */
+struct text codec_encode(const struct message *message, struct arena *arena);
+
+/* Fills the body fields of *message (headers stay as they are), the key's columns first and in the key's order, whatever
+ * order they came in. Trailing blanks are allowed. FAULT_POISON when it cannot be read, FAULT_TRANSIENT when memory or
+ * the arena's room (16 times the body at most) is short; message is then unspecified. */
+bool codec_decode(struct text body, struct arena *arena, struct message *message, struct error *error);

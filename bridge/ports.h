@@ -1,0 +1,128 @@
+#pragma once
+/* The doors to the world. The core sees PostgreSQL, RabbitMQ and the clock through these, and nothing else.
+ *
+ * Each port is embedded first in its implementation's struct. Every call that can fail returns false and fills *error;
+ * after a failure with FAULT_CONNECTION the port is closed and must be opened again before any other call. close is
+ * allowed at any time, any number of times. A wait_ms of 0 means: take what is there. */
+#include "bridge/flow/judge.h"
+#include "bridge/message/batch.h"
+
+/* ---- source: where this node's own changes come from ------------------------------------------------------------ */
+
+struct source;
+
+struct source_ops {
+    /* Connects and becomes the one reader of this node's changes. Everything not yet released is read again.
+     * FAULT_TRANSIENT: another adapter of this node leads; try again later. */
+    bool (*open)(struct source *, struct error *);
+    /* Fills an empty batch (its arena is ready) with whole transactions that nobody can undo any more: committed and
+     * durable. Waits at most wait_ms for one to appear; *found tells whether there is any. */
+    bool (*next)(struct source *, int wait_ms, struct batch *, bool *found, struct error *);
+    /* The batch is safe elsewhere: the source may forget it. Batches are released in the order they came; those given out
+     * before the last open are not to be released any more. */
+    bool (*release)(struct source *, const struct batch *, const struct receipt *, struct error *);
+    /* Writes what the worker wants to be seen in the views. */
+    bool (*report)(struct source *, const struct report *, struct error *);
+    void (*close)(struct source *);
+};
+
+struct source {
+    const struct source_ops *ops;
+};
+
+/* ---- outlet: where messages go ---------------------------------------------------------------------------------- */
+
+struct outlet;
+
+struct outlet_ops {
+    bool (*open)(struct outlet *, struct error *);
+    /* Sends one message: persistent, mandatory. Messages are numbered from 1 since open. */
+    bool (*publish)(struct outlet *, const struct envelope *, struct error *);
+    /* Waits at most wait_ms for confirmations. Afterwards *confirmed is the number up to which every message is
+     * confirmed and was not returned. A message nacked or returned is an error: FAULT_TRANSIENT for a full queue,
+     * FAULT_OPERATOR for one that no queue wants; the outlet is then to be closed, and what is not confirmed sent
+     * again. */
+    bool (*confirm)(struct outlet *, int wait_ms, uint64_t *confirmed, struct error *);
+    void (*close)(struct outlet *);
+};
+
+struct outlet {
+    const struct outlet_ops *ops;
+};
+
+/* ---- inlet: where messages come from ---------------------------------------------------------------------------- */
+
+struct inlet;
+
+struct delivery {
+    struct delivery *next;    /* free for the holder */
+    struct arena arena;       /* owns the envelope's texts and the message's */
+    struct envelope envelope;
+    uint64_t tag;
+};
+
+struct inlet_ops {
+    bool (*open)(struct inlet *, struct error *);
+    /* Waits at most wait_ms. *delivery is NULL when nothing came; otherwise the caller owns it: delivery_free. */
+    bool (*receive)(struct inlet *, int wait_ms, struct delivery **delivery, struct error *);
+    /* Acknowledges every delivery up to and including tag. Only after the commit that made them durable. */
+    bool (*settle)(struct inlet *, uint64_t tag, struct error *);
+    /* Messages ready in the queue; for reports only. */
+    bool (*depth)(struct inlet *, uint64_t *messages, struct error *);
+    void (*close)(struct inlet *);
+};
+
+struct inlet {
+    const struct inlet_ops *ops;
+};
+
+struct delivery *delivery_new(void);
+void delivery_free(struct delivery *);
+
+/* ---- target: where changes of peers are applied ------------------------------------------------------------------ */
+
+struct target;
+
+/* A change or message that could not be applied, kept for a human. */
+struct dead_letter {
+    const struct message *message; /* NULL when it could not be read */
+    size_t row;                    /* which row of the message */
+    const struct envelope *envelope;
+    const struct error *error;
+};
+
+struct target_ops {
+    bool (*open)(struct target *, struct error *);
+    bool (*begin)(struct target *, struct error *);
+    /* Judges and applies rows [first, first + count) of the message inside the open transaction, and adds what came of
+     * them to *tally. After a failure only rollback or close may follow. */
+    bool (*apply)(struct target *, const struct message *, size_t first, size_t count, struct tally *, struct error *);
+    /* Keeps a dead letter, inside the open transaction. */
+    bool (*bury)(struct target *, const struct dead_letter *, struct error *);
+    /* Checks what can only be checked at the end, records the receipts and commits durably. A failure whose outcome is
+     * unknown (the reply was lost) is FAULT_CONNECTION: apply again, versions make that harmless. */
+    bool (*commit)(struct target *, const struct receipt *, size_t receipt_count, struct error *);
+    bool (*rollback)(struct target *, struct error *);
+    /* Writes what a worker wants to be seen in the views: queue depth, last error. Outside of transactions. */
+    bool (*report)(struct target *, const struct report *, struct error *);
+    void (*close)(struct target *);
+};
+
+struct target {
+    const struct target_ops *ops;
+};
+
+/* ---- clock -------------------------------------------------------------------------------------------------------- */
+
+struct clock;
+
+struct clock_ops {
+    int64_t (*now_us)(struct clock *);       /* wall clock, since 1970 */
+    int64_t (*monotonic_ms)(struct clock *); /* for deadlines */
+    /* Sleeps up to wait_ms; returns early when the process is to stop. */
+    void (*sleep_ms)(struct clock *, int wait_ms);
+};
+
+struct clock {
+    const struct clock_ops *ops;
+};
