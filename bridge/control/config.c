@@ -1,0 +1,69 @@
+#include "bridge/control/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A core file must not show a password that nobody uses any more. */
+static void free_secret(char *secret)
+{
+    if (secret != NULL)
+        explicit_bzero(secret, strlen(secret));
+    free(secret);
+}
+
+static void free_broker(struct broker_config *broker)
+{
+    free(broker->url);
+    free(broker->host);
+    free(broker->user);
+    free_secret(broker->password);
+    free(broker->password_file);
+    free(broker->vhost);
+    free(broker->exchange);
+    free(broker->queue);
+    free(broker->dead_exchange);
+    free(broker->dead_queue);
+    free(broker->ca_file);
+    free(broker->cert_file);
+    free(broker->key_file);
+}
+
+static void free_entity(struct entity_config *entity)
+{
+    free(entity->name);
+    free(entity->schema);
+    free(entity->table);
+    for (size_t i = 0; i < entity->field_count; i++) {
+        free(entity->fields[i].field);
+        free(entity->fields[i].column);
+    }
+    free(entity->fields);
+}
+
+void config_free(struct config *config)
+{
+    if (config == NULL)
+        return;
+    free(config->path);
+    free(config->node);
+    free(config->database);
+    free_secret(config->database_password);
+    free(config->database_password_file);
+    free_broker(&config->broker);
+    for (size_t i = 0; i < config->peer_count; i++)
+        free(config->peers[i]);
+    free(config->peers);
+    free(config->http_host);
+    for (size_t i = 0; i < config->entity_count; i++)
+        free_entity(&config->entities[i]);
+    free(config->entities);
+    *config = (struct config){0};
+}
+
+const struct entity_config *config_entity(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->entity_count; i++)
+        if (strcmp(config->entities[i].name, name) == 0)
+            return &config->entities[i];
+    return NULL;
+}

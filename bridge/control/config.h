@@ -1,0 +1,67 @@
+#pragma once
+/* The configuration of one node, as read and checked. Pure data: every string is owned by the config and NUL-terminated;
+ * a missing optional string is NULL. */
+#include <stdbool.h>
+#include <stddef.h>
+
+enum capture_mode { CAPTURE_OUTBOX, CAPTURE_WAL };
+enum trigger_mode { TRIGGERS_SUPPRESS, TRIGGERS_FIRE };
+enum truncate_mode { TRUNCATE_CAPTURE, TRUNCATE_REFUSE };
+enum log_format { LOG_TEXT, LOG_JSON };
+
+/* "canonical = column". */
+struct mapping {
+    char *field;  /* canonical name */
+    char *column; /* SQL's name of it: folded to lower case unless it was quoted, quotes removed */
+};
+
+struct entity_config {
+    char *name;
+    char *schema; /* NULL when the config gives none: looked up in search_path */
+    char *table;
+    size_t key_count;
+    size_t field_count;       /* key included */
+    struct mapping *fields;   /* the key's first, in config order */
+    enum trigger_mode triggers;
+    enum truncate_mode truncate;
+    bool coalesce;
+    unsigned line; /* where the entity begins in the file */
+};
+
+struct broker_config {
+    char *url;           /* without password */
+    bool tls;
+    char *host;
+    int port;
+    char *user;
+    char *password;      /* from password_file or the url; NULL: none given. Never printed */
+    char *password_file;
+    char *vhost;
+    char *exchange;      /* bridge.sync */
+    char *queue;         /* <exchange>.<node> */
+    char *dead_exchange; /* bridge.dead */
+    char *dead_queue;    /* <dead_exchange>.<node> */
+    char *ca_file, *cert_file, *key_file;
+    int heartbeat_s;
+};
+
+struct config {
+    char *path;
+    char *node;
+    char *database;          /* libpq conninfo without password */
+    char *database_password; /* from database_password_file; NULL: libpq looks by itself. Never printed */
+    char *database_password_file;
+    struct broker_config broker;
+    size_t peer_count;
+    char **peers;
+    enum capture_mode capture;
+    char *http_host; /* NULL: off */
+    int http_port;
+    enum log_format log;
+    size_t message_bytes;  /* soft bound of a message with more than one row */
+    size_t entity_count;
+    struct entity_config *entities;
+};
+
+void config_free(struct config *config);
+const struct entity_config *config_entity(const struct config *config, const char *name);

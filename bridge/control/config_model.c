@@ -1,0 +1,442 @@
+#include "bridge/control/config_model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bridge/base/limits.h"
+#include "bridge/control/address.h"
+#include "bridge/control/mapping.h"
+#include "bridge/control/name.h"
+
+enum {
+    HEARTBEAT_DEFAULT_S = 30,
+    HEARTBEAT_MIN_S = 5,
+    HEARTBEAT_MAX_S = 600,
+    MESSAGE_BYTES_MIN = 1 << 10,
+    MESSAGE_BYTES_MAX = 1 << 20,
+    BROKER_NAME_BYTES_MAX = 255, /* AMQP's short string */
+};
+
+struct numbered {
+    const char *name;
+    size_t index;
+};
+
+static int compare_numbered(const void *a, const void *b)
+{
+    const struct numbered *x = a, *y = b;
+    int order = strcmp(x->name, y->name);
+    return order != 0 ? order : (x->index > y->index) - (x->index < y->index);
+}
+
+/* Of the names that repeat an earlier one, the first; count when there is none. */
+static size_t first_repeat(struct reading *reading, const char *const *names, size_t count)
+{
+    if (count == 0)
+        return 0;
+    struct numbered *sorted = arena_take_array(&reading->arena, count, sizeof *sorted);
+    for (size_t i = 0; i < count; i++)
+        sorted[i] = (struct numbered){names[i], i};
+    qsort(sorted, count, sizeof *sorted, compare_numbered);
+    size_t first = count;
+    for (size_t i = 1; i < count; i++)
+        if (strcmp(sorted[i - 1].name, sorted[i].name) == 0 && sorted[i].index < first)
+            first = sorted[i].index;
+    return first;
+}
+
+static void *take_array(size_t count, size_t item_bytes)
+{
+    void *array = calloc(count, item_bytes);
+    if (array == NULL) {
+        fputs("pgbridge: out of memory for the configuration\n", stderr);
+        abort();
+    }
+    return array;
+}
+
+/* All of text must be a number. */
+static bool parse_number(struct text text, unsigned long max, unsigned long *number)
+{
+    unsigned long value = 0;
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9')
+            return false;
+        value = value * 10 + (unsigned long)(text.data[i] - '0');
+        if (value > max)
+            return false;
+    }
+    *number = value;
+    return text.length > 0;
+}
+
+static bool has_control(const char *string)
+{
+    for (; *string != '\0'; string++)
+        if ((unsigned char)*string < 0x20 || *string == 0x7F)
+            return true;
+    return false;
+}
+
+static char *join(struct text directory, const char *name)
+{
+    char *path = take_array(directory.length + strlen(name) + 2, 1);
+    snprintf(path, directory.length + strlen(name) + 2, "%.*s/%s", TEXT_PRINTF(directory), name);
+    return path;
+}
+
+static bool is_file_name(const char *name)
+{
+    return name[0] != '\0' && strchr(name, '/') == NULL && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+/* Relative paths begin at the configuration's directory. node: NULL leaves *path as it is. */
+static bool read_path(struct reading *reading, const struct outline *node, char **path)
+{
+    if (node == NULL)
+        return true;
+    if (has_control(node->value))
+        return reading_fail(reading, node->mark, "the path has a control character");
+    bool credential = strncmp(node->value, "credential:", strlen("credential:")) == 0;
+    if (credential && !is_file_name(node->value + strlen("credential:")))
+        return reading_fail(reading, node->mark, "\"%s\" does not name a credential", node->key);
+    const char *slash = strrchr(reading->path, '/');
+    if (node->value[0] == '/' || credential || slash == NULL)
+        *path = name_copy(text_from(node->value));
+    else
+        *path = join((struct text){reading->path, (size_t)(slash - reading->path)}, node->value);
+    return true;
+}
+
+/* ---- sections -------------------------------------------------------------------------------------------------- */
+
+static bool read_node(struct reading *reading, const struct config_raw *raw, struct config *config)
+{
+    if (!name_check("node", text_from(raw->node), reading->error))
+        return reading_fail_at(reading, reading_require(reading->root, "node"));
+    config->node = name_copy(text_from(raw->node));
+    return true;
+}
+
+static bool read_peers(struct reading *reading, const struct config_raw *raw, struct config *config)
+{
+    const struct outline *list = reading_require(reading->root, "peers");
+    const struct outline *node = list->first;
+    config->peers = take_array(raw->peers_count + 1, sizeof *config->peers);
+    for (size_t i = 0; i < raw->peers_count; i++, node = node->next) {
+        if (!name_check("peer", text_from(raw->peers[i]), reading->error))
+            return reading_fail_at(reading, node);
+        if (strcmp(raw->peers[i], raw->node) == 0)
+            return reading_fail(reading, node->mark, "node \"%s\" cannot be its own peer", raw->node);
+        config->peers[config->peer_count++] = name_copy(text_from(raw->peers[i]));
+    }
+    size_t repeat = first_repeat(reading, (const char *const *)raw->peers, raw->peers_count);
+    if (repeat < raw->peers_count)
+        return reading_fail(reading, reading_entry(list, repeat)->mark, "peer \"%s\" is given twice",
+                            raw->peers[repeat]);
+    return true;
+}
+
+static bool read_database(struct reading *reading, struct config *config)
+{
+    const struct outline *node = reading_require(reading->root, "database");
+    if (!address_check_conninfo(text_from(node->value), reading->error))
+        return reading_fail_at(reading, node);
+    config->database = name_copy(text_from(node->value));
+    const struct outline *file = reading_find(reading->root, "database_password_file");
+    return read_path(reading, file, &config->database_password_file);
+}
+
+/* One of the broker's exchanges and queues: the given name, or the default, which this takes over. */
+static bool read_broker_name(struct reading *reading, const char *key, char *fallback, char **name)
+{
+    const struct outline *broker = reading_require(reading->root, "broker");
+    const struct outline *node = reading_find(broker, key);
+    *name = fallback;
+    if (node != NULL) {
+        free(fallback);
+        *name = name_copy(text_from(node->value));
+    }
+    struct mark mark = node != NULL ? node->mark : broker->mark;
+    if (strlen(*name) > BROKER_NAME_BYTES_MAX)
+        return reading_fail(reading, mark, "the name of \"%s\" is longer than %d bytes", key, BROKER_NAME_BYTES_MAX);
+    if (has_control(*name))
+        return reading_fail(reading, mark, "the name of \"%s\" has a control character", key);
+    if (strncmp(*name, "amq.", 4) == 0)
+        return reading_fail(reading, mark, "the name of \"%s\" begins with amq., which the broker keeps for itself",
+                            key);
+    return true;
+}
+
+static char *dotted(const char *exchange, const char *node)
+{
+    size_t size = strlen(exchange) + strlen(node) + 2;
+    char *name = take_array(size, 1);
+    snprintf(name, size, "%s.%s", exchange, node);
+    return name;
+}
+
+static bool read_topology(struct reading *reading, struct config *config)
+{
+    struct broker_config *broker = &config->broker;
+    if (!read_broker_name(reading, "exchange", name_copy(TEXT_LITERAL("bridge.sync")), &broker->exchange) ||
+        !read_broker_name(reading, "queue", dotted(broker->exchange, config->node), &broker->queue) ||
+        !read_broker_name(reading, "dead_exchange", name_copy(TEXT_LITERAL("bridge.dead")), &broker->dead_exchange) ||
+        !read_broker_name(reading, "dead_queue", dotted(broker->dead_exchange, config->node), &broker->dead_queue))
+        return false;
+    const struct outline *section = reading_require(reading->root, "broker");
+    const struct outline *exchange = reading_find(section, "dead_exchange");
+    const struct outline *queue = reading_find(section, "dead_queue");
+    if (strcmp(broker->exchange, broker->dead_exchange) == 0)
+        return reading_fail(reading, (exchange != NULL ? exchange : section)->mark,
+                            "\"exchange\" and \"dead_exchange\" have the same name");
+    if (strcmp(broker->queue, broker->dead_queue) == 0)
+        return reading_fail(reading, (queue != NULL ? queue : section)->mark,
+                            "\"queue\" and \"dead_queue\" have the same name");
+    return true;
+}
+
+static bool read_tls(struct reading *reading, struct broker_config *broker)
+{
+    const struct outline *section = reading_require(reading->root, "broker");
+    const struct outline *ca = reading_find(section, "ca_file");
+    const struct outline *cert = reading_find(section, "cert_file");
+    const struct outline *key = reading_find(section, "key_file");
+    const struct outline *any = ca != NULL ? ca : cert != NULL ? cert : key;
+    if (!broker->tls && any != NULL) {
+        reading_fail(reading, any->mark, "\"%s\" has no use without TLS", any->key);
+        return error_hint(reading->error, "Begin the url with amqps://");
+    }
+    if (broker->tls && ca == NULL) {
+        reading_fail(reading, reading_require(section, "url")->mark, "amqps needs \"ca_file\"");
+        return error_hint(reading->error, "For a certificate of a public authority: "
+                                          "ca_file: /etc/ssl/certs/ca-certificates.crt");
+    }
+    if ((cert == NULL) != (key == NULL)) {
+        const struct outline *alone = cert != NULL ? cert : key;
+        return reading_fail(reading, alone->mark, "\"cert_file\" and \"key_file\" go together, \"%s\" stands alone",
+                            alone->key);
+    }
+    return read_path(reading, ca, &broker->ca_file) && read_path(reading, cert, &broker->cert_file) &&
+           read_path(reading, key, &broker->key_file);
+}
+
+static bool read_heartbeat(struct reading *reading, struct broker_config *broker)
+{
+    const struct outline *node = reading_find(reading_require(reading->root, "broker"), "heartbeat");
+    unsigned long seconds = HEARTBEAT_DEFAULT_S;
+    if (node != NULL && (!parse_number(text_from(node->value), HEARTBEAT_MAX_S, &seconds) || seconds < HEARTBEAT_MIN_S))
+        return reading_fail(reading, node->mark, "\"heartbeat\" must be a number of seconds from %d to %d",
+                            HEARTBEAT_MIN_S, HEARTBEAT_MAX_S);
+    broker->heartbeat_s = (int)seconds;
+    return true;
+}
+
+static bool read_broker(struct reading *reading, struct config *config)
+{
+    struct broker_config *broker = &config->broker;
+    const struct outline *section = reading_require(reading->root, "broker");
+    const struct outline *url = reading_require(section, "url");
+    if (!address_parse_broker(text_from(url->value), broker, reading->error))
+        return reading_fail_at(reading, url);
+    const struct outline *file = reading_find(section, "password_file");
+    if (file != NULL && broker->password != NULL)
+        return reading_fail(reading, file->mark, "\"url\" has a password already");
+    if (file != NULL && broker->user == NULL) {
+        reading_fail(reading, file->mark, "\"password_file\" is given, but no user");
+        return error_hint(reading->error, "amqp://user@host");
+    }
+    if (broker->user == NULL) {
+        /* The defaults of AMQP's URI; RabbitMQ lets this user in from its own machine only. */
+        broker->user = name_copy(TEXT_LITERAL("guest"));
+        broker->password = name_copy(TEXT_LITERAL("guest"));
+    }
+    return read_path(reading, file, &broker->password_file) && read_tls(reading, broker) &&
+           read_heartbeat(reading, broker) && read_topology(reading, config);
+}
+
+static bool read_capture(struct reading *reading, const struct config_raw *raw, struct config *config)
+{
+    config->capture = raw->capture;
+    if (config->capture == CAPTURE_OUTBOX)
+        return true;
+    reading_fail(reading, reading_require(reading->root, "capture")->mark,
+                 "capture from the WAL comes with a later version");
+    return error_hint(reading->error, "Use `capture: outbox`");
+}
+
+static bool read_http(struct reading *reading, struct config *config)
+{
+    const struct outline *node = reading_find(reading->root, "http");
+    if (node == NULL)
+        return true;
+    if (!address_parse_listener(text_from(node->value), &config->http_host, &config->http_port, reading->error))
+        return reading_fail_at(reading, node);
+    return true;
+}
+
+static bool read_message_bytes(struct reading *reading, struct config *config)
+{
+    const struct outline *node = reading_find(reading->root, "message_bytes");
+    config->message_bytes = LIMIT_MESSAGE_BYTES;
+    if (node == NULL)
+        return true;
+    struct text number = text_from(node->value);
+    unsigned long unit = 1;
+    if (number.length > 3 && strcmp(node->value + number.length - 3, "KiB") == 0)
+        unit = 1 << 10;
+    if (number.length > 3 && strcmp(node->value + number.length - 3, "MiB") == 0)
+        unit = 1 << 20;
+    if (unit > 1)
+        number.length -= 3;
+    while (unit > 1 && number.length > 0 && number.data[number.length - 1] == ' ')
+        number.length--;
+    unsigned long value = 0;
+    if (!parse_number(number, MESSAGE_BYTES_MAX / unit, &value) || value * unit < MESSAGE_BYTES_MIN)
+        return reading_fail(reading, node->mark,
+                            "\"message_bytes\" must be from 1 KiB to 1 MiB, such as 262144 or 256 KiB");
+    config->message_bytes = value * unit;
+    return true;
+}
+
+/* ---- entities -------------------------------------------------------------------------------------------------- */
+
+/* YAML removes its own double quotes, so a name written "Saldo" arrives without, and SQL would fold it. */
+static bool check_folding(struct reading *reading, const struct outline *node, const char *name)
+{
+    if (!node->double_quoted || name == NULL || strchr(node->value, '"') != NULL || strstr(node->value, name) != NULL)
+        return true;
+    struct text value = reading_shown(node->value);
+    reading_fail(reading, node->mark, "YAML removes the quotes of \"%.*s\", and without them it means %s",
+                 TEXT_PRINTF(value), name);
+    return error_hint(reading->error,
+                      "To keep capital letters, put single quotes around the double ones: '\"%.*s\"'; "
+                      "otherwise leave the quotes out",
+                      TEXT_PRINTF(value));
+}
+
+static bool read_table(struct reading *reading, const struct outline *node, struct entity_config *entity)
+{
+    if (!mapping_parse_table(text_from(node->value), &entity->schema, &entity->table, reading->error))
+        return reading_fail_at(reading, node);
+    return check_folding(reading, node, entity->schema) && check_folding(reading, node, entity->table);
+}
+
+static bool read_mappings(struct reading *reading, const struct outline *list, struct entity_config *entity)
+{
+    for (const struct outline *node = list->first; node != NULL; node = node->next) {
+        struct mapping *mapping = &entity->fields[entity->field_count];
+        if (!mapping_parse(text_from(node->value), mapping, reading->error))
+            return reading_fail_at(reading, node);
+        entity->field_count++;
+        if (!check_folding(reading, node, mapping->column))
+            return false;
+    }
+    return true;
+}
+
+static bool check_mappings(struct reading *reading, const struct outline *key, const struct outline *fields,
+                           const struct entity_config *entity)
+{
+    const char **names = arena_take_array(&reading->arena, entity->field_count, sizeof *names);
+    const char **columns = arena_take_array(&reading->arena, entity->field_count, sizeof *columns);
+    for (size_t i = 0; i < entity->field_count; i++) {
+        names[i] = entity->fields[i].field;
+        columns[i] = entity->fields[i].column;
+    }
+    size_t name = first_repeat(reading, names, entity->field_count);
+    size_t column = first_repeat(reading, columns, entity->field_count);
+    size_t repeat = name < column ? name : column;
+    if (repeat == entity->field_count)
+        return true;
+    bool in_key = repeat < entity->key_count;
+    struct mark mark =
+        in_key ? reading_entry(key, repeat)->mark : reading_entry(fields, repeat - entity->key_count)->mark;
+    if (name > column)
+        return reading_fail(reading, mark, "column \"%s\" is mapped twice", columns[repeat]);
+    for (size_t i = 0; !in_key && i < entity->key_count; i++)
+        if (strcmp(names[i], names[repeat]) == 0) {
+            reading_fail(reading, mark, "field \"%s\" is part of the key already", names[repeat]);
+            return error_hint(reading->error, "Name the key's fields in \"key\" only");
+        }
+    return reading_fail(reading, mark, "field \"%s\" is given twice", names[repeat]);
+}
+
+static bool read_entity(struct reading *reading, const struct outline *node, const struct config_raw_entity *raw,
+                        struct entity_config *entity)
+{
+    entity->line = node->mark.line;
+    entity->triggers = raw->triggers;
+    entity->truncate = raw->truncate;
+    entity->coalesce = raw->coalesce == COALESCE_TRUE;
+    entity->key_count = raw->key_count;
+    entity->name = name_copy(text_from(raw->name));
+    if (!name_check("entity", text_from(raw->name), reading->error))
+        return reading_fail_at(reading, reading_require(node, "name"));
+    const struct outline *key = reading_require(node, "key");
+    const struct outline *fields = reading_find(node, "fields");
+    if (raw->key_count + raw->fields_count > LIMIT_FIELDS)
+        return reading_fail(reading, fields->mark, "entity \"%s\" has more than %d fields", raw->name, LIMIT_FIELDS);
+    entity->fields = take_array(raw->key_count + raw->fields_count, sizeof *entity->fields);
+    return read_table(reading, reading_require(node, "table"), entity) && read_mappings(reading, key, entity) &&
+           (fields == NULL || read_mappings(reading, fields, entity)) && check_mappings(reading, key, fields, entity);
+}
+
+/* Two entities of one table would answer each other's changes. */
+static bool check_entities(struct reading *reading, const struct config *config)
+{
+    const struct outline *list = reading_require(reading->root, "entities");
+    const char **names = arena_take_array(&reading->arena, config->entity_count, sizeof *names);
+    const char **tables = arena_take_array(&reading->arena, config->entity_count, sizeof *tables);
+    for (size_t i = 0; i < config->entity_count; i++) {
+        const struct entity_config *entity = &config->entities[i];
+        names[i] = entity->name;
+        /* A line feed never stands in front of a schema's name, so no two tables look alike. */
+        tables[i] = entity->schema == NULL ? entity->table
+                                           : arena_printf(&reading->arena, "\n%zu %s.%s", strlen(entity->schema),
+                                                          entity->schema, entity->table)
+                                                 .data;
+    }
+    size_t name = first_repeat(reading, names, config->entity_count);
+    if (name < config->entity_count)
+        return reading_fail(reading, reading_require(reading_entry(list, name), "name")->mark,
+                            "entity \"%s\" is given twice", names[name]);
+    size_t table = first_repeat(reading, tables, config->entity_count);
+    if (table < config->entity_count)
+        return reading_fail(reading, reading_require(reading_entry(list, table), "table")->mark,
+                            "table \"%s\" belongs to another entity already", config->entities[table].table);
+    return true;
+}
+
+static bool read_entities(struct reading *reading, const struct config_raw *raw, struct config *config)
+{
+    config->entities = take_array(raw->entities_count, sizeof *config->entities);
+    const struct outline *node = reading_require(reading->root, "entities")->first;
+    for (size_t i = 0; i < raw->entities_count; i++, node = node->next) {
+        config->entity_count++;
+        if (!read_entity(reading, node, &raw->entities[i], &config->entities[i]))
+            return false;
+    }
+    return check_entities(reading, config);
+}
+
+static bool build(struct reading *reading, const struct config_raw *raw, struct config *config)
+{
+    config->path = name_copy(text_from(reading->path));
+    config->log = raw->log;
+    return read_node(reading, raw, config) && read_database(reading, config) && read_broker(reading, config) &&
+           read_peers(reading, raw, config) && read_capture(reading, raw, config) && read_http(reading, config) &&
+           read_message_bytes(reading, config) && read_entities(reading, raw, config);
+}
+
+bool config_model_build(struct reading *reading, const struct config_raw *raw, struct config *config)
+{
+    struct config model = {0};
+    if (!build(reading, raw, &model)) {
+        config_free(&model);
+        return false;
+    }
+    *config = model;
+    return true;
+}

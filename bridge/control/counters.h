@@ -1,0 +1,29 @@
+#pragma once
+/* What the workers tell the rest of the process: atomics, no locks. Read by metrics, readiness and the watchdog. */
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum worker_state {
+    WORKER_STARTING,
+    WORKER_DATABASE_AWAY,
+    WORKER_BROKER_AWAY,
+    WORKER_STANDBY, /* another adapter of this node leads */
+    WORKER_RUNNING,
+    WORKER_STOPPED,
+};
+
+struct counters {
+    _Atomic int out_state, in_state;       /* enum worker_state */
+    _Atomic int64_t out_alive_ms, in_alive_ms; /* monotonic: the worker's last sign of life */
+    /* outbound */
+    _Atomic uint64_t captured, published, messages_out, bytes_out, batches_out, publish_failures;
+    _Atomic uint64_t in_flight;            /* batches published and not confirmed */
+    _Atomic int64_t confirm_us_sum;        /* publish to confirm, summed over batches */
+    /* inbound */
+    _Atomic uint64_t received, applied, unchanged, same, duplicate, stale, echo, kept, conflicts, dead_letters;
+    _Atomic uint64_t messages_in, bytes_in, transactions_in, refused, poison, gaps, unknown_members, apply_retries;
+    _Atomic uint64_t queue_depth;
+    _Atomic int64_t newest_us;             /* newest version applied */
+    /* both */
+    _Atomic uint64_t database_failures, broker_failures;
+};

@@ -1,0 +1,40 @@
+#include "bridge/control/difference.h"
+
+#include <string.h>
+
+static bool same(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+bool config_same_peers(const struct config *a, const struct config *b)
+{
+    if (a->peer_count != b->peer_count)
+        return false;
+    for (size_t i = 0; i < a->peer_count; i++)
+        if (!same(a->peers[i], b->peers[i]))
+            return false;
+    return true;
+}
+
+static bool same_entity(const struct entity_config *a, const struct entity_config *b)
+{
+    if (!same(a->name, b->name) || !same(a->schema, b->schema) || !same(a->table, b->table) ||
+        a->key_count != b->key_count || a->field_count != b->field_count || a->triggers != b->triggers ||
+        a->truncate != b->truncate || a->coalesce != b->coalesce)
+        return false;
+    for (size_t i = 0; i < a->field_count; i++)
+        if (!same(a->fields[i].field, b->fields[i].field) || !same(a->fields[i].column, b->fields[i].column))
+            return false;
+    return true;
+}
+
+bool config_same_entities(const struct config *a, const struct config *b)
+{
+    if (a->entity_count != b->entity_count)
+        return false;
+    for (size_t i = 0; i < a->entity_count; i++)
+        if (!same_entity(&a->entities[i], &b->entities[i]))
+            return false;
+    return true;
+}
