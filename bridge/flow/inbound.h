@@ -1,0 +1,15 @@
+#pragma once
+/* Inbound: what the peers publish is judged and applied here. The law of this loop: commit before settle. */
+#include "bridge/flow/worker.h"
+
+struct inbound {
+    struct worker worker;
+    struct inlet *inlet;
+    struct target *target;
+    size_t peer_count;
+    const char *const *peers;
+    bool apply_echoes; /* tests only: do not drop messages of this node's own */
+};
+
+/* Runs until the worker is told to stop. A transaction under way is finished first. */
+void inbound_run(struct inbound *inbound);

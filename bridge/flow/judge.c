@@ -1,0 +1,43 @@
+#include "bridge/flow/judge.h"
+
+const char *verdict_name(enum verdict verdict)
+{
+    static const char *const names[] = {"echo", "duplicate", "stale", "fresh", "same", "concurrent"};
+    return names[verdict];
+}
+
+enum verdict judge_change(struct text this_node, struct version change, struct version base, struct version row,
+                          bool content_equal)
+{
+    if (text_equal(change.node, this_node))
+        return VERDICT_ECHO;
+    if (row.timestamp_us == 0)
+        return VERDICT_FRESH;
+    if (version_equal(change, row))
+        return VERDICT_DUPLICATE;
+    if (text_equal(change.node, row.node))
+        return change.timestamp_us < row.timestamp_us ? VERDICT_STALE : VERDICT_FRESH;
+    if (base.timestamp_us != 0 && version_equal(base, row))
+        return VERDICT_FRESH;
+    return content_equal ? VERDICT_SAME : VERDICT_CONCURRENT;
+}
+
+void tally_add(struct tally *sum, const struct tally *more)
+{
+    sum->received += more->received;
+    sum->applied += more->applied;
+    sum->same += more->same;
+    sum->duplicate += more->duplicate;
+    sum->stale += more->stale;
+    sum->echo += more->echo;
+    sum->kept += more->kept;
+    sum->dead_letters += more->dead_letters;
+    sum->conflicts += more->conflicts;
+    sum->unchanged += more->unchanged;
+}
+
+bool tally_conserves(const struct tally *tally)
+{
+    return tally->received == tally->applied + tally->same + tally->duplicate + tally->stale + tally->echo +
+                                  tally->kept + tally->dead_letters;
+}

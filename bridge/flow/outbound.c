@@ -1,0 +1,241 @@
+#include "bridge/flow/outbound.h"
+
+#include <stdlib.h>
+
+#include "bridge/base/log.h"
+
+enum { IDLE_WAIT_MS = 200, PIPELINE_WAIT_MS = 2, STANDBY_WAIT_MS = 1000, DRAIN_MS = 5000 };
+
+/* A batch on its way: sealed once, published as often as it takes, released when confirmed. */
+struct flight {
+    struct batch batch;
+    struct envelope *envelopes;
+    size_t envelope_count;
+    uint64_t last_number; /* the outlet's number of its last message; 0: to be published (again) */
+    int64_t published_us;
+};
+
+struct pipeline {
+    struct flight flights[LIMIT_UNCONFIRMED_BATCHES];
+    size_t head, count;
+    uint64_t published; /* messages given to the outlet since it was opened */
+    bool source_open, outlet_open;
+    struct sender sender;
+};
+
+static struct flight *flight_at(struct pipeline *pipeline, size_t i)
+{
+    return &pipeline->flights[(pipeline->head + i) % LIMIT_UNCONFIRMED_BATCHES];
+}
+
+/* The source is lost, and with it the right to release: what was not released will be read again. */
+static void drop_flights(struct pipeline *pipeline)
+{
+    for (; pipeline->count > 0; pipeline->count--) {
+        arena_reset(&flight_at(pipeline, 0)->batch.arena);
+        pipeline->head = (pipeline->head + 1) % LIMIT_UNCONFIRMED_BATCHES;
+    }
+}
+
+static void source_failed(struct outbound *out, struct pipeline *pipeline, const struct error *error)
+{
+    out->source->ops->close(out->source);
+    pipeline->source_open = false;
+    drop_flights(pipeline);
+    worker_show(&out->worker, WORKER_DATABASE_AWAY);
+    worker_fail(&out->worker, "database", error);
+}
+
+/* The outlet is lost: what it has not confirmed is published again on the next one. */
+static void outlet_failed(struct outbound *out, struct pipeline *pipeline, const struct error *error)
+{
+    out->outlet->ops->close(out->outlet);
+    pipeline->outlet_open = false;
+    pipeline->published = 0;
+    for (size_t i = 0; i < pipeline->count; i++)
+        flight_at(pipeline, i)->last_number = 0;
+    atomic_fetch_add(&out->worker.counters->publish_failures, 1);
+    worker_show(&out->worker, WORKER_BROKER_AWAY);
+    worker_fail(&out->worker, "broker", error);
+}
+
+static bool open_ports(struct outbound *out, struct pipeline *pipeline)
+{
+    struct error error;
+    if (!pipeline->source_open) {
+        if (!out->source->ops->open(out->source, &error)) {
+            if (error.fault == FAULT_TRANSIENT) {
+                worker_show(&out->worker, WORKER_STANDBY);
+                out->worker.clock->ops->sleep_ms(out->worker.clock, STANDBY_WAIT_MS);
+                return false;
+            }
+            source_failed(out, pipeline, &error);
+            return false;
+        }
+        pipeline->source_open = true;
+    }
+    if (!pipeline->outlet_open) {
+        if (!out->outlet->ops->open(out->outlet, &error)) {
+            outlet_failed(out, pipeline, &error);
+            return false;
+        }
+        pipeline->outlet_open = true;
+    }
+    worker_show(&out->worker, WORKER_RUNNING);
+    return true;
+}
+
+/* 1. capture, 2. seal */
+static bool take_batch(struct outbound *out, struct pipeline *pipeline, int wait_ms)
+{
+    struct error error;
+    struct flight *flight = flight_at(pipeline, pipeline->count);
+    arena_reset(&flight->batch.arena);
+    flight->batch = (struct batch){.arena = flight->batch.arena};
+    flight->last_number = 0;
+    bool found = false;
+    if (!out->source->ops->next(out->source, wait_ms, &flight->batch, &found, &error)) {
+        source_failed(out, pipeline, &error);
+        return false;
+    }
+    if (!found)
+        return true;
+    batch_coalesce(&flight->batch);
+    batch_seal(&flight->batch, &pipeline->sender, out->worker.clock->ops->now_us(out->worker.clock), out->message_bytes,
+               &flight->envelopes, &flight->envelope_count);
+    atomic_fetch_add(&out->worker.counters->captured, flight->batch.captured_count);
+    pipeline->count++;
+    return true;
+}
+
+/* 3. publish what is not published on this connection yet */
+static bool publish_flights(struct outbound *out, struct pipeline *pipeline)
+{
+    struct error error;
+    for (size_t i = 0; i < pipeline->count; i++) {
+        struct flight *flight = flight_at(pipeline, i);
+        if (flight->last_number != 0)
+            continue;
+        flight->published_us = out->worker.clock->ops->now_us(out->worker.clock);
+        for (size_t j = 0; j < flight->envelope_count; j++) {
+            if (!out->outlet->ops->publish(out->outlet, &flight->envelopes[j], &error)) {
+                outlet_failed(out, pipeline, &error);
+                return false;
+            }
+            pipeline->published++;
+        }
+        flight->last_number = pipeline->published;
+    }
+    return true;
+}
+
+static bool release_flight(struct outbound *out, struct pipeline *pipeline)
+{
+    struct error error;
+    struct flight *flight = flight_at(pipeline, 0);
+    struct receipt receipt = {
+        .source = out->worker.node,
+        .epoch = text_from(pipeline->sender.epoch),
+        .sequence = pipeline->sender.sequence,
+        .messages = flight->envelope_count,
+        .tally = {.applied = flight->batch.change_count},
+        .captured = flight->batch.captured_count,
+    };
+    for (size_t i = 0; i < flight->envelope_count; i++)
+        receipt.bytes += flight->envelopes[i].body.length;
+    if (!out->source->ops->release(out->source, &flight->batch, &receipt, &error)) {
+        source_failed(out, pipeline, &error);
+        return false;
+    }
+    struct counters *counters = out->worker.counters;
+    atomic_fetch_add(&counters->published, flight->batch.change_count);
+    atomic_fetch_add(&counters->messages_out, receipt.messages);
+    atomic_fetch_add(&counters->bytes_out, receipt.bytes);
+    atomic_fetch_add(&counters->batches_out, 1);
+    atomic_fetch_add(&counters->confirm_us_sum,
+                     out->worker.clock->ops->now_us(out->worker.clock) - flight->published_us);
+    arena_reset(&flight->batch.arena);
+    pipeline->head = (pipeline->head + 1) % LIMIT_UNCONFIRMED_BATCHES;
+    pipeline->count--;
+    return true;
+}
+
+/* 4. confirm, 5. release: only what is confirmed may be forgotten by the source */
+static bool confirm_flights(struct outbound *out, struct pipeline *pipeline, int wait_ms)
+{
+    struct error error;
+    uint64_t confirmed = 0;
+    if (!out->outlet->ops->confirm(out->outlet, wait_ms, &confirmed, &error)) {
+        outlet_failed(out, pipeline, &error);
+        return false;
+    }
+    while (pipeline->count > 0 && flight_at(pipeline, 0)->last_number != 0 &&
+           flight_at(pipeline, 0)->last_number <= confirmed) {
+        if (!release_flight(out, pipeline))
+            return false;
+    }
+    return true;
+}
+
+static bool report(struct outbound *out, struct pipeline *pipeline)
+{
+    struct error error;
+    struct report report;
+    if (!worker_report_due(&out->worker, &report))
+        return true;
+    if (!out->source->ops->report(out->source, &report, &error)) {
+        source_failed(out, pipeline, &error);
+        return false;
+    }
+    worker_reported(&out->worker);
+    return true;
+}
+
+static void step(struct outbound *out, struct pipeline *pipeline)
+{
+    if (!open_ports(out, pipeline) || !report(out, pipeline))
+        return;
+    bool room = pipeline->count < LIMIT_UNCONFIRMED_BATCHES;
+    if (room && !take_batch(out, pipeline, pipeline->count > 0 ? 0 : IDLE_WAIT_MS))
+        return;
+    if (!publish_flights(out, pipeline))
+        return;
+    room = pipeline->count < LIMIT_UNCONFIRMED_BATCHES;
+    confirm_flights(out, pipeline, pipeline->count == 0 ? 0 : room ? PIPELINE_WAIT_MS : IDLE_WAIT_MS);
+    atomic_store(&out->worker.counters->in_flight, pipeline->count);
+}
+
+/* What is published shall not be sent twice only because we stop. */
+static void drain(struct outbound *out, struct pipeline *pipeline)
+{
+    struct clock *clock = out->worker.clock;
+    int64_t deadline = clock->ops->monotonic_ms(clock) + DRAIN_MS;
+    while (pipeline->source_open && pipeline->outlet_open && pipeline->count > 0 &&
+           clock->ops->monotonic_ms(clock) < deadline)
+        if (!publish_flights(out, pipeline) || !confirm_flights(out, pipeline, IDLE_WAIT_MS))
+            return;
+}
+
+void outbound_run(struct outbound *out)
+{
+    struct pipeline *pipeline = calloc(1, sizeof *pipeline);
+    if (pipeline == NULL)
+        abort();
+    for (size_t i = 0; i < LIMIT_UNCONFIRMED_BATCHES; i++)
+        arena_init(&pipeline->flights[i].batch.arena, LIMIT_ARENA_BYTES);
+    pipeline->sender.node = out->worker.node;
+    digest_uuid(pipeline->sender.epoch);
+
+    while (!worker_stopping(&out->worker))
+        step(out, pipeline);
+
+    drain(out, pipeline);
+    worker_show(&out->worker, WORKER_STOPPED);
+    if (pipeline->source_open)
+        report(out, pipeline);
+    out->source->ops->close(out->source);
+    out->outlet->ops->close(out->outlet);
+    for (size_t i = 0; i < LIMIT_UNCONFIRMED_BATCHES; i++)
+        arena_free(&pipeline->flights[i].batch.arena);
+    free(pipeline);
+}

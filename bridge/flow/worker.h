@@ -1,0 +1,37 @@
+#pragma once
+/* What outbound and inbound share: when to stop, how to say how they are. */
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "bridge/control/counters.h"
+#include "bridge/control/retry.h"
+#include "bridge/ports.h"
+
+struct worker {
+    const char *direction; /* in, out */
+    struct text node;
+    struct clock *clock;
+    struct counters *counters;
+    const atomic_bool *stop;
+    /* private */
+    enum worker_state state;
+    struct retry retry;
+    struct error last_error; /* not yet reported */
+    int64_t reported_ms;
+};
+
+void worker_init(struct worker *worker, const char *direction, struct text node, struct clock *clock,
+                 struct counters *counters, const atomic_bool *stop);
+
+bool worker_stopping(const struct worker *worker);
+/* Shows that it is alive, and how. A change of state is logged. */
+void worker_show(struct worker *worker, enum worker_state state);
+/* Logs the error, remembers it for the next report and waits with backoff; side says what failed, "database" or "broker". */
+void worker_fail(struct worker *worker, const char *side, const struct error *error);
+/* True every few seconds, or when the state changed or there is an error to tell: then fills the report. */
+bool worker_report_due(struct worker *worker, struct report *report);
+/* After the report was written. */
+void worker_reported(struct worker *worker);
+
+/* "running", ...: the word in bridge.status. */
+const char *worker_state_name(enum worker_state state);
