@@ -1,0 +1,523 @@
+#include "adapters/postgres/capture_outbox.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <stdio.h>
+
+#include "adapters/postgres/report.h"
+
+enum {
+    WINDOW_TRANSACTIONS = 100000, /* 16 bytes each */
+    POLL_BUSY_MS = 2,
+    POLL_IDLE_MS = 50,
+    BUSY_FOR_MS = 1000, /* polls stay quick this long after the last change */
+    ROW_LIMIT_START = 500,
+};
+
+struct window_transaction {
+    uint64_t txid;
+    int64_t changes;
+};
+
+/* What is to be deleted when a batch is confirmed. */
+struct ticket {
+    struct text txids; /* '{1,2}' */
+    uint64_t part_txid; /* 0: no part */
+    int64_t part_after;
+    int64_t part_to;
+};
+
+struct pg_outbox {
+    struct source port;
+    const struct config *config;
+    struct clock *clock;
+    struct pg_session session;
+    /* layouts live as long as the session */
+    struct arena arena;
+    struct layout *layouts;
+    size_t layout_count;
+    /* the window */
+    char *snapshot; /* everything visible in it has been read; NULL: nothing has */
+    char *window_snapshot;
+    bool window_cut; /* there is more than fitted: read on after all of it is released */
+    struct window_transaction *window;
+    size_t window_count;
+    size_t window_at;
+    int64_t part_after;   /* in the transaction at window_at: read up to this sequence number */
+    int64_t part_read;    /* and so many of its rows */
+    size_t unreleased;    /* batches given out */
+    int64_t row_limit;    /* rows asked for at once: adapts to their size */
+    int64_t polled_ms;
+    int64_t busy_ms;
+};
+
+static struct pg_outbox *outbox_of(struct source *source)
+{
+    return (struct pg_outbox *)source;
+}
+
+static void forget_window(struct pg_outbox *outbox)
+{
+    free(outbox->snapshot);
+    free(outbox->window_snapshot);
+    outbox->snapshot = outbox->window_snapshot = NULL;
+    outbox->window_count = outbox->window_at = outbox->unreleased = 0;
+    outbox->part_after = outbox->part_read = 0;
+    outbox->window_cut = false;
+}
+
+static void outbox_close(struct source *source)
+{
+    struct pg_outbox *outbox = outbox_of(source);
+    pg_session_close(&outbox->session);
+    forget_window(outbox);
+}
+
+static bool load_layouts(struct pg_outbox *outbox, struct error *error)
+{
+    PG_RESULT result = pg_query(&outbox->session, "layouts", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    int rows = PQntuples(result);
+    /* Batches in flight point to layouts: what is known stays, only new ones are added. */
+    for (int row = 0; row < rows;) {
+        int field_count = (int)pg_integer(result, row, 5);
+        int32_t id = (int32_t)pg_integer(result, row, 0);
+        bool known = false;
+        for (size_t i = 0; i < outbox->layout_count; i++)
+            known = known || outbox->layouts[i].id == id;
+        if (!known && outbox->layout_count < 4 * LIMIT_ENTITIES) {
+            struct text *fields = arena_take_array(&outbox->arena, (size_t)field_count, sizeof *fields);
+            for (int i = 0; i < field_count; i++)
+                fields[i] = arena_copy(&outbox->arena, pg_value(result, row + i, 6));
+            outbox->layouts[outbox->layout_count++] = (struct layout){
+                .id = id,
+                .entity = arena_copy(&outbox->arena, pg_value(result, row, 1)),
+                .key_count = (size_t)pg_integer(result, row, 2),
+                .schema = arena_copy(&outbox->arena, pg_value(result, row, 3)),
+                .coalesce = pg_boolean(result, row, 4),
+                .field_count = (size_t)field_count,
+                .fields = fields,
+            };
+        }
+        row += field_count;
+    }
+    return true;
+}
+
+static const struct layout *find_layout(struct pg_outbox *outbox, int32_t id, struct error *error)
+{
+    for (size_t i = 0; i < outbox->layout_count; i++)
+        if (outbox->layouts[i].id == id)
+            return &outbox->layouts[i];
+    error_set(error, FAULT_BUG, NULL, "outbox row with unknown layout %" PRId32, id);
+    return NULL;
+}
+
+static bool outbox_open(struct source *source, struct error *error)
+{
+    struct pg_outbox *outbox = outbox_of(source);
+    outbox_close(source);
+    if (!pg_session_open(&outbox->session, outbox->config->database, outbox->config->database_password,
+                         "pgbridge outbound", error))
+        return false;
+    /* The outbox's statistics are always out of date, and its index is always right. A release that is lost is
+     * only a duplicate. */
+    bool ready = pg_execute(&outbox->session,
+                            "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off;"
+                            "set jit = off; set synchronous_commit = off",
+                            error);
+    if (!ready)
+        return false;
+    {
+        PG_RESULT result = pg_query(&outbox->session, "lead", 0, NULL, error);
+        if (result == NULL)
+            return false;
+        if (!pg_boolean(result, 0, 0)) {
+            outbox_close(source);
+            return error_set(error, FAULT_TRANSIENT, NULL, "another adapter of this node is running: standing by");
+        }
+    }
+    outbox->row_limit = ROW_LIMIT_START;
+    return load_layouts(outbox, error);
+}
+
+/* ---- binary fields ---- */
+
+static int64_t binary_int8(const PGresult *result, int row, int column)
+{
+    if (PQgetisnull(result, row, column))
+        return 0;
+    uint64_t bytes;
+    memcpy(&bytes, PQgetvalue(result, row, column), sizeof bytes);
+    return (int64_t)be64toh(bytes);
+}
+
+static int32_t binary_int4(const char *at)
+{
+    uint32_t bytes;
+    memcpy(&bytes, at, sizeof bytes);
+    return (int32_t)be32toh(bytes);
+}
+
+/* The elements of a binary text[]: dimensions, has-null flag, element type, length, lower bound, then length and bytes of
+ * each (src/backend/utils/adt/arrayfuncs.c, array_send). Returns NULL when it has not exactly count elements. */
+static struct text *binary_texts(struct arena *arena, struct text array, size_t count)
+{
+    if (array.length < 20 || binary_int4(array.data) != 1 || (size_t)binary_int4(array.data + 12) != count)
+        return NULL;
+    struct text all = arena_copy(arena, array);
+    struct text *texts = arena_take_array(arena, count, sizeof *texts);
+    const char *at = all.data + 20, *end = all.data + all.length;
+    for (size_t i = 0; i < count; i++) {
+        if (end - at < 4)
+            return NULL;
+        int32_t length = binary_int4(at);
+        at += 4;
+        if (length < 0)
+            continue;
+        if (end - at < length)
+            return NULL;
+        texts[i] = (struct text){at, (size_t)length};
+        at += length;
+    }
+    return texts;
+}
+
+/* ---- windows ---- */
+
+/* Makes everything that is visible durable: rows of a transaction with synchronous_commit = off are seen before they
+ * are safe, and nothing that could still vanish may be published. */
+static bool claim(struct pg_outbox *outbox, struct error *error)
+{
+    if (!pg_execute(&outbox->session, "begin; set local synchronous_commit = on", error))
+        return false;
+    PG_RESULT result = pg_query(&outbox->session, "claim", 0, NULL, error);
+    return result != NULL && pg_commit(&outbox->session, error);
+}
+
+static bool read_window(struct pg_outbox *outbox, struct error *error)
+{
+    char limit[16];
+    snprintf(limit, sizeof limit, "%d", WINDOW_TRANSACTIONS);
+    const char *parameters[] = {outbox->snapshot, limit};
+    PG_RESULT result = pg_query(&outbox->session, "outbox_window", 2, parameters, error);
+    if (result == NULL)
+        return false;
+    free(outbox->window_snapshot);
+    outbox->window_snapshot = strdup(PQgetvalue(result, 0, 0));
+    outbox->window_at = outbox->window_count = 0;
+    outbox->part_after = outbox->part_read = 0;
+    int rows = PQntuples(result);
+    for (int row = 0; row < rows && !PQgetisnull(result, row, 2); row++)
+        outbox->window[outbox->window_count++] = (struct window_transaction){
+            .txid = strtoull(PQgetvalue(result, row, 2), NULL, 10), .changes = pg_integer(result, row, 3)};
+    outbox->window_cut = outbox->window_count == WINDOW_TRANSACTIONS;
+    bool durable = pg_boolean(result, 0, 1);
+    return outbox->window_count == 0 || durable || claim(outbox, error);
+}
+
+/* Everything in the window has been given out: remember its snapshot, so that the next one begins there. A window that
+ * was cut is read again from where it began, once nothing of it is left in the table. */
+static void finish_window(struct pg_outbox *outbox)
+{
+    if (outbox->window_cut)
+        return;
+    free(outbox->snapshot);
+    outbox->snapshot = outbox->window_snapshot;
+    outbox->window_snapshot = NULL;
+}
+
+/* Polls until there is a transaction to read or the time is over. */
+static bool await_window(struct pg_outbox *outbox, int wait_ms, struct error *error)
+{
+    struct clock *clock = outbox->clock;
+    int64_t deadline = clock->ops->monotonic_ms(clock) + wait_ms;
+    for (;;) {
+        if (outbox->window_cut && outbox->unreleased > 0)
+            return true;
+        int64_t now = clock->ops->monotonic_ms(clock);
+        int64_t pause = now - outbox->busy_ms < BUSY_FOR_MS ? POLL_BUSY_MS : POLL_IDLE_MS;
+        int64_t due = outbox->polled_ms + pause;
+        if (now < due) {
+            if (due > deadline && wait_ms == 0)
+                return true;
+            clock->ops->sleep_ms(clock, (int)((due < deadline ? due : deadline) - now));
+            if (clock->ops->monotonic_ms(clock) < due)
+                return true;
+        }
+        outbox->polled_ms = clock->ops->monotonic_ms(clock);
+        if (!read_window(outbox, error))
+            return false;
+        if (outbox->window_count > 0) {
+            outbox->busy_ms = outbox->polled_ms;
+            return true;
+        }
+        finish_window(outbox);
+        if (clock->ops->monotonic_ms(clock) >= deadline)
+            return true;
+    }
+}
+
+/* ---- batches ---- */
+
+/* Sends the query for the next rows; the number of whole transactions it asks for, 0 for a part of one. */
+static bool ask_rows(struct pg_outbox *outbox, struct batch *batch, size_t *transactions, struct error *error)
+{
+    struct window_transaction *first = &outbox->window[outbox->window_at];
+    char txid[24], after[24], limit[24];
+    const char *parameters[3] = {txid, after, limit};
+    const char *name = "outbox_part";
+    int parameter_count = 3;
+    *transactions = 0;
+    if (outbox->part_after > 0 || first->changes > outbox->row_limit) {
+        snprintf(txid, sizeof txid, "%" PRIu64, first->txid);
+        snprintf(after, sizeof after, "%" PRId64, outbox->part_after);
+        snprintf(limit, sizeof limit, "%" PRId64, outbox->row_limit);
+    } else {
+        int64_t rows = 0;
+        size_t end = outbox->window_at;
+        while (end < outbox->window_count && rows + outbox->window[end].changes <= outbox->row_limit)
+            rows += outbox->window[end++].changes;
+        *transactions = end - outbox->window_at;
+        char *list = arena_take(&batch->arena, *transactions * 21 + 3);
+        char *at = list;
+        *at++ = '{';
+        for (size_t i = outbox->window_at; i < end; i++)
+            at += sprintf(at, "%s%" PRIu64, i > outbox->window_at ? "," : "", outbox->window[i].txid);
+        *at = '}';
+        name = "outbox_rows";
+        parameters[0] = list;
+        parameter_count = 1;
+    }
+    /* Prepares on first use. */
+    if (!pg_prepare(&outbox->session, name, parameter_count, error))
+        return false;
+    if (!PQsendQueryPrepared(outbox->session.connection, name, parameter_count, parameters, NULL, NULL, 1) ||
+        !PQsetSingleRowMode(outbox->session.connection)) {
+        error_set(error, FAULT_CONNECTION, "08006", "query %s: %s", name, PQerrorMessage(outbox->session.connection));
+        pg_session_close(&outbox->session);
+        return false;
+    }
+    return true;
+}
+
+struct reading {
+    struct batch *batch;
+    size_t capacity;
+    size_t bytes;
+    int64_t transaction;      /* the one whose rows are being read, counted from 1 */
+    size_t transaction_start; /* its first change */
+    int64_t last_seq;
+    bool cut; /* the byte bound was met: the rest is read again later */
+};
+
+static bool read_row(struct pg_outbox *outbox, struct reading *reading, const PGresult *row, struct error *error)
+{
+    struct batch *batch = reading->batch;
+    int32_t layout_id = binary_int4(PQgetvalue(row, 0, 2));
+    const struct layout *layout = find_layout(outbox, layout_id, error);
+    if (layout == NULL)
+        return false;
+    char op = PQgetvalue(row, 0, 3)[0];
+    struct text fields = pg_value(row, 0, 10);
+    if (reading->bytes > 0 && reading->bytes + fields.length > LIMIT_BATCH_BYTES) {
+        reading->cut = true;
+        return true;
+    }
+    int64_t transaction = binary_int8(row, 0, 0);
+    if (transaction != reading->transaction) {
+        reading->transaction = transaction;
+        reading->transaction_start = batch->change_count;
+    }
+    if (batch->change_count == reading->capacity) {
+        size_t capacity = reading->capacity ? reading->capacity * 2 : 16;
+        struct change *grown = arena_take_array(&batch->arena, capacity, sizeof *grown);
+        if (batch->change_count > 0)
+            memcpy(grown, batch->changes, batch->change_count * sizeof *grown);
+        batch->changes = grown;
+        reading->capacity = capacity;
+    }
+    struct change *change = &batch->changes[batch->change_count];
+    *change = (struct change){
+        .layout = layout,
+        .op = op == 'd' ? CHANGE_DELETED : op == 'c' ? CHANGE_CREATED : CHANGE_UPDATED,
+        .version = {binary_int8(row, 0, 4), arena_copy(&batch->arena, pg_value(row, 0, 6))},
+        .base = {binary_int8(row, 0, 5), arena_copy(&batch->arena, pg_value(row, 0, 7))},
+        .correlation = arena_copy(&batch->arena, pg_value(row, 0, 8)),
+        .traceparent = arena_copy(&batch->arena, pg_value(row, 0, 9)),
+    };
+    if (text_is_null(change->version.node))
+        change->version.node = text_from(outbox->config->node);
+    change->values = binary_texts(&batch->arena, fields, change_value_count(change));
+    if (change->values == NULL)
+        return error_set(error, FAULT_BUG, NULL, "outbox row %" PRId64 " does not match layout %" PRId32,
+                         binary_int8(row, 0, 1), layout_id);
+    batch->change_count++;
+    reading->bytes += fields.length;
+    reading->last_seq = binary_int8(row, 0, 1);
+    return true;
+}
+
+/* Reads the answer to the end in any case: the connection must be free again. */
+static bool read_rows(struct pg_outbox *outbox, struct reading *reading, struct error *error)
+{
+    bool good = true;
+    for (;;) {
+        PG_RESULT result = PQgetResult(outbox->session.connection);
+        if (result == NULL)
+            return good;
+        if (PQresultStatus(result) == PGRES_SINGLE_TUPLE) {
+            if (good && !reading->cut)
+                good = read_row(outbox, reading, result, error);
+        } else if (PQresultStatus(result) != PGRES_TUPLES_OK && good) {
+            PGresult *failed = result;
+            result = NULL;
+            good = pg_checked(&outbox->session, failed, error) != NULL;
+            if (outbox->session.connection == NULL)
+                return false;
+        }
+    }
+}
+
+static bool read_batch(struct pg_outbox *outbox, struct batch *batch, struct error *error)
+{
+    size_t transactions;
+    if (!ask_rows(outbox, batch, &transactions, error))
+        return false;
+    struct reading reading = {.batch = batch};
+    if (!read_rows(outbox, &reading, error))
+        return false;
+    struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
+    struct window_transaction *first = &outbox->window[outbox->window_at];
+    if (reading.cut && transactions > 1 && reading.transaction > 1) {
+        /* Only whole transactions: the one that did not fit comes next. */
+        batch->change_count = reading.transaction_start;
+        transactions = (size_t)reading.transaction - 1;
+        reading.cut = false;
+    } else if (reading.cut) {
+        transactions = 0;
+    }
+    outbox->row_limit = reading.cut ? (int64_t)batch->change_count : outbox->row_limit * 2;
+    if (outbox->row_limit > LIMIT_BATCH_ROWS)
+        outbox->row_limit = LIMIT_BATCH_ROWS;
+    if (outbox->row_limit < 1)
+        outbox->row_limit = 1;
+    if (transactions > 0) {
+        char *list = arena_take(&batch->arena, transactions * 21 + 3);
+        char *at = list;
+        *at++ = '{';
+        for (size_t i = 0; i < transactions; i++)
+            at += sprintf(at, "%s%" PRIu64, i > 0 ? "," : "", first[i].txid);
+        *at++ = '}';
+        ticket->txids = (struct text){list, (size_t)(at - list)};
+        outbox->window_at += transactions;
+    } else {
+        *ticket = (struct ticket){.part_txid = first->txid, .part_after = outbox->part_after,
+                                  .part_to = reading.last_seq};
+        outbox->part_after = reading.last_seq;
+        outbox->part_read += (int64_t)batch->change_count;
+        if (batch->change_count == 0 || outbox->part_read >= first->changes) {
+            outbox->window_at++;
+            outbox->part_after = outbox->part_read = 0;
+        }
+    }
+    batch->ticket = ticket;
+    batch->captured_count = batch->change_count;
+    return true;
+}
+
+static bool outbox_next(struct source *source, int wait_ms, struct batch *batch, bool *found, struct error *error)
+{
+    struct pg_outbox *outbox = outbox_of(source);
+    *found = false;
+    if (outbox->session.connection == NULL)
+        return error_set(error, FAULT_CONNECTION, "08003", "the database session is closed");
+    if (outbox->window_at == outbox->window_count) {
+        if (!await_window(outbox, wait_ms, error))
+            return false;
+        if (outbox->window_at == outbox->window_count)
+            return true;
+    }
+    struct error layout_error;
+    if (!read_batch(outbox, batch, &layout_error)) {
+        if (layout_error.fault != FAULT_BUG || outbox->session.connection == NULL) {
+            *error = layout_error;
+            return false;
+        }
+        /* An entity was mapped anew while we ran: learn its layout and read again. */
+        arena_reset(&batch->arena);
+        batch->change_count = 0;
+        batch->changes = NULL;
+        if (!load_layouts(outbox, error) || !read_batch(outbox, batch, error))
+            return false;
+    }
+    if (outbox->window_at == outbox->window_count)
+        finish_window(outbox);
+    if (batch->change_count == 0)
+        return true;
+    outbox->unreleased++;
+    *found = true;
+    return true;
+}
+
+static bool outbox_release(struct source *source, const struct batch *batch, const struct receipt *receipt,
+                           struct error *error)
+{
+    struct pg_outbox *outbox = outbox_of(source);
+    const struct ticket *ticket = batch->ticket;
+    char numbers[9][24];
+    const int64_t values[9] = {(int64_t)ticket->part_txid, ticket->part_after, ticket->part_to, 0, receipt->sequence,
+                               (int64_t)receipt->captured, (int64_t)receipt->tally.applied, (int64_t)receipt->messages,
+                               (int64_t)receipt->bytes};
+    for (int i = 0; i < 9; i++)
+        snprintf(numbers[i], sizeof numbers[i], "%" PRId64, values[i]);
+    char epoch[40];
+    snprintf(epoch, sizeof epoch, "%.*s", TEXT_PRINTF(receipt->epoch));
+    const char *parameters[] = {ticket->txids.data, ticket->part_txid ? numbers[0] : NULL, numbers[1], numbers[2], epoch,
+                                numbers[4], numbers[5], numbers[6], numbers[7], numbers[8]};
+    PG_RESULT result = pg_query(&outbox->session, "outbox_release", 10, parameters, error);
+    if (result == NULL)
+        return false;
+    assert(outbox->unreleased > 0);
+    outbox->unreleased--;
+    return true;
+}
+
+static bool outbox_report(struct source *source, const struct report *report, struct error *error)
+{
+    return pg_report(&outbox_of(source)->session, report, error);
+}
+
+static const struct source_ops outbox_ops = {outbox_open, outbox_next, outbox_release, outbox_report, outbox_close};
+
+struct pg_outbox *pg_outbox_new(const struct config *config, struct clock *clock)
+{
+    struct pg_outbox *outbox = calloc(1, sizeof *outbox);
+    struct window_transaction *window = calloc(WINDOW_TRANSACTIONS, sizeof *window);
+    struct layout *layouts = calloc(4 * LIMIT_ENTITIES, sizeof *layouts);
+    if (outbox == NULL || window == NULL || layouts == NULL)
+        abort();
+    *outbox = (struct pg_outbox){.port = {&outbox_ops}, .config = config, .clock = clock, .window = window,
+                                 .layouts = layouts};
+    arena_init(&outbox->arena, LIMIT_ARENA_BYTES);
+    return outbox;
+}
+
+struct source *pg_outbox_source(struct pg_outbox *outbox)
+{
+    return &outbox->port;
+}
+
+void pg_outbox_free(struct pg_outbox *outbox)
+{
+    if (outbox == NULL)
+        return;
+    outbox_close(&outbox->port);
+    arena_free(&outbox->arena);
+    free(outbox->window);
+    free(outbox->layouts);
+    free(outbox);
+}

@@ -1,0 +1,50 @@
+#pragma once
+/* What the database says about the mapped tables: types, text forms, foreign keys. Read once per session; every string is
+ * SQL, quoted by the server, and lives in the catalog's arena. */
+#include "adapters/postgres/session.h"
+#include "bridge/base/limits.h"
+#include "bridge/control/config.h"
+
+struct catalog_column {
+    struct text field;       /* canonical name */
+    const char *column;      /* quoted */
+    const char *bare_type;   /* to cast input for writing: without modifier, domains resolved */
+    const char *exact_type;  /* to cast input for comparing: with modifier */
+    const char *row_text;    /* text of the column of alias t */
+    const char *input_text;  /* text of the input column c<position> */
+    bool generated;
+};
+
+struct catalog_foreign_key {
+    bool from_here; /* the mapped table is the child */
+    const char *name, *child, *parent;
+    size_t width;
+    const char **child_columns, **parent_columns, **parent_types, **parent_texts;
+    bool lockable;  /* the role may lock rows of the parent */
+    bool key_only;  /* all referenced columns belong to the entity's key: updates never change them */
+};
+
+struct catalog_entity {
+    int id;
+    struct text name;
+    const char *relation;
+    size_t key_count;
+    size_t column_count;
+    struct catalog_column *columns;
+    size_t foreign_key_count;
+    struct catalog_foreign_key *foreign_keys;
+    enum trigger_mode triggers;
+    void *statements; /* the target's prepared statements for this entity */
+};
+
+struct catalog {
+    struct arena arena;
+    size_t entity_count;
+    struct catalog_entity *entities;
+};
+
+/* A mapped column that is gone is FAULT_OPERATOR. The catalog must be freed also after a failure. */
+bool catalog_load(struct catalog *catalog, struct pg_session *session, struct error *error);
+void catalog_free(struct catalog *catalog);
+
+struct catalog_entity *catalog_find(struct catalog *catalog, struct text entity);

@@ -1,0 +1,316 @@
+#include "adapters/postgres/install.h"
+
+#include <stdlib.h>
+
+#include "adapters/postgres/sql.h"
+#include "bridge/base/limits.h"
+#include "bridge/message/digest.h"
+
+/* ---- quoting, for names and texts of the config ---- */
+
+static void put_quoted(FILE *out, const char *text, char quote)
+{
+    fputc(quote, out);
+    for (; *text; text++) {
+        if (*text == quote)
+            fputc(quote, out);
+        fputc(*text, out);
+    }
+    fputc(quote, out);
+}
+
+static void put_literal(FILE *out, const char *text)
+{
+    put_quoted(out, text, '\'');
+}
+
+static void put_relation(FILE *out, const struct entity_config *entity)
+{
+    char *name = NULL;
+    size_t length = 0;
+    FILE *buffer = open_memstream(&name, &length);
+    put_quoted(buffer, entity->schema ? entity->schema : "public", '"');
+    fputc('.', buffer);
+    put_quoted(buffer, entity->table, '"');
+    fclose(buffer);
+    put_literal(out, name);
+    fputs("::regclass::text", out);
+    free(name);
+}
+
+static void put_names(FILE *out, const struct entity_config *entity, bool columns)
+{
+    fputs("array[", out);
+    for (size_t i = 0; i < entity->field_count; i++) {
+        fputs(i ? ", " : "", out);
+        put_literal(out, columns ? entity->fields[i].column : entity->fields[i].field);
+    }
+    fputs("]", out);
+}
+
+/* ---- connecting ---- */
+
+const char *pg_config_role(const struct config *config, struct arena *arena)
+{
+    const char *role = NULL;
+    PQconninfoOption *options = PQconninfoParse(config->database, NULL);
+    for (PQconninfoOption *option = options; option && option->keyword; option++)
+        if (strcmp(option->keyword, "user") == 0 && option->val)
+            role = arena_string(arena, text_from(option->val));
+    PQconninfoFree(options);
+    options = role ? NULL : PQconndefaults();
+    for (PQconninfoOption *option = options; option && option->keyword; option++)
+        if (strcmp(option->keyword, "user") == 0 && option->val)
+            role = arena_string(arena, text_from(option->val));
+    PQconninfoFree(options);
+    return role ? role : "pgbridge";
+}
+
+/* The config's settings, except who connects, with the admin's over them: "user=postgres" is enough. */
+static bool admin_conninfo(const struct config *config, const char *admin, struct arena *arena, const char **merged,
+                           struct error *error)
+{
+    const char *sources[] = {config->database, admin};
+    const char *out = "";
+    for (size_t i = 0; i < 2; i++) {
+        char *problem = NULL;
+        PQconninfoOption *options = PQconninfoParse(sources[i], &problem);
+        if (options == NULL) {
+            error_set(error, FAULT_OPERATOR, NULL, "bad connection settings: %s", problem ? problem : "out of memory");
+            PQfreemem(problem);
+            return false;
+        }
+        for (PQconninfoOption *option = options; option->keyword; option++)
+            if (option->val != NULL && (i > 0 || strcmp(option->keyword, "user") != 0))
+                out = arena_printf(arena, "%s%s=%s ", out, option->keyword, pg_conninfo_quote(arena, option->val)).data;
+        PQconninfoFree(options);
+    }
+    *merged = out;
+    return true;
+}
+
+static bool open_admin(struct pg_session *session, const struct config *config, const struct install_options *options,
+                       struct arena *arena, struct error *error)
+{
+    if (options->admin == NULL)
+        return pg_session_open(session, config->database, config->database_password, "pgbridge install", error);
+    const char *conninfo;
+    return admin_conninfo(config, options->admin, arena, &conninfo, error) &&
+           pg_session_open(session, conninfo, NULL, "pgbridge install", error);
+}
+
+/* ---- the script ---- */
+
+struct present {
+    int version;            /* highest number installed; -1: no schema */
+    const char *fingerprint;
+    bool role_exists;
+    bool whole; /* every trigger that should be there is */
+};
+
+static bool look(struct pg_session *session, struct arena *arena, const char *role, struct present *present,
+                 struct error *error)
+{
+    *present = (struct present){.version = -1, .fingerprint = ""};
+    {
+        const char *parameters[] = {role};
+        PG_RESULT roles = pg_query(session, "install_role", 1, parameters, error);
+        if (roles == NULL)
+            return false;
+        present->role_exists = pg_boolean(roles, 0, 0);
+        if (!pg_boolean(roles, 0, 1))
+            return true;
+    }
+    PG_RESULT state = pg_query(session, "install_state", 0, NULL, error);
+    if (state == NULL)
+        return false;
+    present->version = (int)pg_integer(state, 0, 0);
+    present->fingerprint = arena_string(arena, pg_value(state, 0, 1));
+    present->whole = pg_boolean(state, 0, 2);
+    return true;
+}
+
+static int file_number(const char *name)
+{
+    const char *base = strrchr(name, '/');
+    return atoi(base ? base + 1 : name);
+}
+
+static bool is_in(const char *name, const char *directory)
+{
+    return strncmp(name, directory, strlen(directory)) == 0;
+}
+
+static void put_schema(FILE *out, const char *role, const struct present *present)
+{
+    fputs("set local bridge.role = ", out);
+    put_literal(out, role);
+    fputs(";\n", out);
+    for (unsigned i = 0; i < sql_file_count; i++) {
+        int number = file_number(sql_files[i].name);
+        if (!is_in(sql_files[i].name, "install/") || (number > 0 && number <= present->version))
+            continue;
+        fprintf(out, "\n-- %s\n%s", sql_files[i].name, sql_files[i].text);
+        if (number > 0)
+            fprintf(out, "insert into bridge.version (number, name) values (%d, '%s');\n", number, sql_files[i].name);
+    }
+    static const char *const directories[] = {"functions/", "views/"};
+    for (size_t d = 0; d < 2; d++)
+        for (unsigned i = 0; i < sql_file_count; i++)
+            if (is_in(sql_files[i].name, directories[d]))
+                fprintf(out, "\n-- %s\n%s", sql_files[i].name, sql_files[i].text);
+}
+
+static void put_mapping(FILE *out, const struct config *config, const char *role, bool guarded)
+{
+    fputs("\n-- this node, its peers and its entities\n"
+          "insert into bridge.node (name, adapter_role, exchange, queue) values (",
+          out);
+    put_literal(out, config->node);
+    fputs(", ", out);
+    put_literal(out, role);
+    fputs(", ", out);
+    put_literal(out, config->broker.exchange);
+    fputs(", ", out);
+    put_literal(out, config->broker.queue);
+    fputs(")\n    on conflict (only_row) do update set name = excluded.name, adapter_role = excluded.adapter_role,\n"
+          "    exchange = excluded.exchange, queue = excluded.queue;\n"
+          "delete from bridge.peer;\n",
+          out);
+    for (size_t i = 0; i < config->peer_count; i++) {
+        fputs("insert into bridge.peer (name) values (", out);
+        put_literal(out, config->peers[i]);
+        fputs(");\n", out);
+    }
+    fputs("select bridge.unmap_entity(name) from bridge.entity where active and name <> all (array[", out);
+    for (size_t i = 0; i < config->entity_count; i++) {
+        fputs(i ? ", " : "", out);
+        put_literal(out, config->entities[i].name);
+    }
+    fputs("]::text[]);\n", out);
+    for (size_t i = 0; i < config->entity_count; i++) {
+        const struct entity_config *entity = &config->entities[i];
+        fputs("select bridge.map_entity(", out);
+        put_literal(out, entity->name);
+        fputs(", ", out);
+        put_relation(out, entity);
+        fprintf(out, ", %zu, ", entity->key_count);
+        put_names(out, entity, false);
+        fputs(", ", out);
+        put_names(out, entity, true);
+        fprintf(out, ", '%s', '%s', %s%s);\n", entity->triggers == TRIGGERS_FIRE ? "fire" : "suppress",
+                entity->truncate == TRUNCATE_REFUSE ? "refuse" : "capture", entity->coalesce ? "true" : "false",
+                guarded ? "" : ", guarded => false");
+    }
+    fputs("select bridge.refresh_entity_state();\nselect bridge.grant_adapter();\nselect bridge.own();\n", out);
+}
+
+static char *make_script(const struct config *config, const char *role, const struct present *present, bool guarded)
+{
+    char *script = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&script, &length);
+    if (out == NULL)
+        abort();
+    put_schema(out, role, present);
+    put_mapping(out, config, role, guarded);
+    fclose(out);
+    return script;
+}
+
+/* Everything that decides what an installation looks like. */
+static void make_fingerprint(const struct config *config, const char *role, bool guarded, char out[static 65])
+{
+    struct present fresh = {.version = -1, .role_exists = true};
+    char *script = make_script(config, role, &fresh, guarded);
+    digest_bytes(text_from(script), out);
+    free(script);
+}
+
+static bool check_tables(struct pg_session *session, const struct config *config, struct error *error)
+{
+    for (size_t i = 0; i < config->entity_count; i++) {
+        const struct entity_config *entity = &config->entities[i];
+        const char *schema = entity->schema ? entity->schema : "public";
+        const char *parameters[] = {schema, entity->table};
+        PG_RESULT result = pg_query(session, "install_table", 2, parameters, error);
+        if (result == NULL)
+            return false;
+        if (PQntuples(result) == 0) {
+            error_set(error, FAULT_OPERATOR, "42P01", "%s:%u: entity \"%s\": there is no table \"%s\".\"%s\"", config->path,
+                      entity->line, entity->name, schema, entity->table);
+            return error_hint(error, "names are folded to lower case unless they stand in double quotes; a name without "
+                                     "a schema is looked for in \"public\"");
+        }
+    }
+    return true;
+}
+
+bool pg_install(const struct config *config, const struct install_options *options, bool *changed, struct error *error)
+{
+    struct arena arena;
+    arena_init(&arena, LIMIT_ARENA_BYTES);
+    const char *role = pg_config_role(config, &arena);
+    struct pg_session session = {0};
+    struct present present = {.version = -1, .fingerprint = ""};
+    char fingerprint[65];
+    make_fingerprint(config, role, !options->unguarded, fingerprint);
+    *changed = false;
+
+    bool good = open_admin(&session, config, options, &arena, error) && look(&session, &arena, role, &present, error);
+    if (!good && options->print != NULL && error->fault == FAULT_CONNECTION) {
+        fputs("-- the database is not reachable: this is the script for an empty one\n", options->print);
+        present = (struct present){.version = -1, .fingerprint = ""};
+        good = true;
+    }
+    bool needed = strcmp(present.fingerprint, fingerprint) != 0 || !present.whole || !present.role_exists;
+    char *script = good && needed ? make_script(config, role, &present, !options->unguarded) : NULL;
+    if (script != NULL && options->print != NULL) {
+        fprintf(options->print, "begin;\n%s\ninsert into bridge.fingerprint values ('install', '%s')\n"
+                                "    on conflict (name) do update set value = excluded.value;\ncommit;\n",
+                script, fingerprint);
+        *changed = true;
+    } else if (script != NULL) {
+        const char *mark[] = {fingerprint};
+        good = check_tables(&session, config, error) && pg_execute(&session, "begin; set local client_min_messages = warning", error);
+        if (good && config->database_password != NULL) {
+            const char *secret[] = {config->database_password};
+            PG_RESULT result = pg_query(&session, "install_password", 1, secret, error);
+            good = result != NULL;
+        }
+        good = good && pg_execute(&session, script, error);
+        if (good) {
+            PG_RESULT result = pg_query(&session, "install_fingerprint", 1, mark, error);
+            good = result != NULL && pg_commit(&session, error);
+        }
+        *changed = good;
+        if (!good && strcmp(error->code, "42501") == 0)
+            error_hint(error, "use --admin \"user=postgres\" or another role that may create schema, roles and triggers");
+    }
+    free(script);
+    pg_session_close(&session);
+    arena_free(&arena);
+    return good;
+}
+
+bool pg_uninstall(const struct config *config, const struct install_options *options, struct error *error)
+{
+    if (options->print != NULL) {
+        fputs(sql_text("queries/uninstall"), options->print);
+        return true;
+    }
+    struct arena arena;
+    arena_init(&arena, LIMIT_ARENA_BYTES);
+    struct pg_session session = {0};
+    bool good = open_admin(&session, config, options, &arena, error) &&
+                pg_execute(&session, "begin; set local client_min_messages = warning", error);
+    if (good) {
+        const char *role[] = {pg_config_role(config, &arena)};
+        PG_RESULT result = pg_query(&session, "uninstall_role", 1, role, error);
+        good = result != NULL;
+    }
+    good = good && pg_execute(&session, sql_text("queries/uninstall"), error) && pg_commit(&session, error);
+    pg_session_close(&session);
+    arena_free(&arena);
+    return good;
+}

@@ -1,0 +1,240 @@
+#include "adapters/postgres/session.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "adapters/postgres/fault.h"
+#include "adapters/postgres/sql.h"
+
+static const char pinned_settings[] =
+    "set datestyle = 'ISO, MDY';"
+    "set intervalstyle = postgres;"
+    "set timezone = 'UTC';"
+    "set extra_float_digits = 1;"
+    "set bytea_output = hex;"
+    "set lc_monetary = 'C';"
+    "set search_path = pg_catalog, pg_temp;"
+    "set lock_timeout = '10s';"
+    "set statement_timeout = '5min';"
+    "set idle_in_transaction_session_timeout = '5min'";
+
+/* Index of an embedded query; asking for one that does not exist is a bug. */
+static unsigned sql_index(const char *name)
+{
+    unsigned low = 0, high = sql_file_count;
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        int order = strcmp(sql_files[middle].name, name);
+        if (order == 0)
+            return middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    fprintf(stderr, "pgbridge: no embedded SQL \"%s\"\n", name);
+    abort();
+}
+
+const char *sql_text(const char *name)
+{
+    return sql_files[sql_index(name)].text;
+}
+
+static void ignore_notice(void *unused, const PGresult *result)
+{
+    (void)unused;
+    (void)result;
+}
+
+/* libpq's message without its trailing newline, as one line. */
+static void trimmed_message(const char *message, char *out, size_t size)
+{
+    snprintf(out, size, "%s", message ? message : "");
+    size_t length = strlen(out);
+    while (length > 0 && (out[length - 1] == '\n' || out[length - 1] == ' '))
+        out[--length] = '\0';
+}
+
+static bool connection_failed(PGconn *connection, struct error *error)
+{
+    char message[640];
+    trimmed_message(PQerrorMessage(connection), message, sizeof message);
+    /* libpq gives no SQLSTATE for a connection that was refused by the server; its text does tell. */
+    bool refused_login = strstr(message, "authentication failed") || strstr(message, "no password supplied") ||
+                         strstr(message, "no pg_hba.conf entry") || strstr(message, "does not exist");
+    error_set(error, refused_login ? FAULT_OPERATOR : FAULT_CONNECTION, refused_login ? "28000" : "08001",
+              "could not connect to the database: %s", message);
+    if (refused_login)
+        error_hint(error, "check \"database\" and \"database_password_file\" in the config, and pg_hba.conf; "
+                          "\"pgbridge install\" makes the role");
+    return false;
+}
+
+bool pg_session_open(struct pg_session *session, const char *conninfo, const char *password,
+                     const char *application_name, struct error *error)
+{
+    pg_session_close(session);
+    const char *keywords[] = {"dbname", "password", "fallback_application_name", "connect_timeout", "keepalives_idle",
+                              "keepalives_interval", "keepalives_count", "tcp_user_timeout", "client_encoding", NULL};
+    const char *values[] = {conninfo, password, application_name, "10", "20", "5", "4", "30000", "UTF8", NULL};
+    PGconn *connection = PQconnectdbParams(keywords, values, 1);
+    if (connection == NULL)
+        return error_set(error, FAULT_CONNECTION, "08001", "could not connect to the database: out of memory");
+    if (PQstatus(connection) != CONNECTION_OK) {
+        connection_failed(connection, error);
+        PQfinish(connection);
+        return false;
+    }
+    PQsetNoticeReceiver(connection, ignore_notice, NULL);
+    session->connection = connection;
+    session->prepared = calloc(sql_file_count, sizeof *session->prepared);
+    if (session->prepared == NULL)
+        return error_set(error, FAULT_CONNECTION, NULL, "out of memory");
+    return pg_execute(session, pinned_settings, error);
+}
+
+void pg_session_close(struct pg_session *session)
+{
+    if (session->connection != NULL)
+        PQfinish(session->connection);
+    free(session->prepared);
+    *session = (struct pg_session){0};
+}
+
+void pg_clear(PGresult **result)
+{
+    PQclear(*result);
+    *result = NULL;
+}
+
+PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error *error)
+{
+    ExecStatusType status = PQresultStatus(result);
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_SINGLE_TUPLE)
+        return result;
+    const char *code = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+    const char *primary = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+    const char *table = result ? PQresultErrorField(result, PG_DIAG_TABLE_NAME) : NULL;
+    const char *constraint = result ? PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME) : NULL;
+    const char *column = result ? PQresultErrorField(result, PG_DIAG_COLUMN_NAME) : NULL;
+    enum fault fault = pg_fault(code);
+    char message[640];
+    trimmed_message(primary ? primary : PQerrorMessage(session->connection), message, sizeof message);
+    /* A data exception quotes the value it dislikes ("invalid input syntax for type integer: ..."): keep what stands
+     * before the quotation only. */
+    if (code != NULL && strncmp(code, "22", 2) == 0) {
+        char *quoted = strstr(message, ": \"");
+        if (quoted == NULL)
+            quoted = strstr(message, " \"");
+        if (quoted != NULL)
+            *quoted = '\0';
+    }
+    if (PQstatus(session->connection) == CONNECTION_BAD)
+        fault = FAULT_CONNECTION;
+    error_set(error, fault, code ? code : "08006", "%s%s%s%s%s%s%s", message, table ? ", table " : "", table ? table : "",
+              column ? ", column " : "", column ? column : "", constraint ? ", constraint " : "",
+              constraint ? constraint : "");
+    PQclear(result);
+    if (fault == FAULT_CONNECTION)
+        pg_session_close(session);
+    return NULL;
+}
+
+static bool session_is_open(const struct pg_session *session, struct error *error)
+{
+    if (session->connection == NULL)
+        return error_set(error, FAULT_CONNECTION, "08003", "the database session is closed");
+    return true;
+}
+
+bool pg_execute(struct pg_session *session, const char *sql, struct error *error)
+{
+    if (!session_is_open(session, error))
+        return false;
+    PG_RESULT result = pg_checked(session, PQexec(session->connection, sql), error);
+    return result != NULL;
+}
+
+PGresult *pg_query_text(struct pg_session *session, const char *sql, int parameter_count, const char *const *parameters,
+                        struct error *error)
+{
+    if (!session_is_open(session, error))
+        return NULL;
+    return pg_checked(session,
+                      PQexecParams(session->connection, sql, parameter_count, NULL, parameters, NULL, NULL, 0), error);
+}
+
+bool pg_prepare(struct pg_session *session, const char *name, int parameter_count, struct error *error)
+{
+    if (!session_is_open(session, error))
+        return false;
+    char path[64];
+    snprintf(path, sizeof path, "queries/%s", name);
+    unsigned index = sql_index(path);
+    if (session->prepared[index])
+        return true;
+    PG_RESULT prepared = pg_checked(
+        session, PQprepare(session->connection, name, sql_files[index].text, parameter_count, NULL), error);
+    if (prepared == NULL)
+        return error_prefix(error, "query %s", name);
+    session->prepared[index] = true;
+    return true;
+}
+
+PGresult *pg_query(struct pg_session *session, const char *name, int parameter_count, const char *const *parameters,
+                   struct error *error)
+{
+    if (!pg_prepare(session, name, parameter_count, error))
+        return NULL;
+    PGresult *result = pg_checked(
+        session, PQexecPrepared(session->connection, name, parameter_count, parameters, NULL, NULL, 0), error);
+    if (result == NULL)
+        error_prefix(error, "query %s", name);
+    return result;
+}
+
+bool pg_commit(struct pg_session *session, struct error *error)
+{
+    if (!session_is_open(session, error))
+        return false;
+    PG_RESULT result = pg_checked(session, PQexec(session->connection, "commit"), error);
+    if (result == NULL)
+        return false;
+    /* A failed transaction answers COMMIT with success and the tag ROLLBACK. */
+    if (strcmp(PQcmdStatus(result), "COMMIT") != 0)
+        return error_set(error, FAULT_CONTENTION, "25P02", "the transaction had failed before its commit");
+    return true;
+}
+
+struct text pg_value(const PGresult *result, int row, int column)
+{
+    if (PQgetisnull(result, row, column))
+        return TEXT_NULL;
+    return (struct text){PQgetvalue(result, row, column), (size_t)PQgetlength(result, row, column)};
+}
+
+int64_t pg_integer(const PGresult *result, int row, int column)
+{
+    return PQgetisnull(result, row, column) ? 0 : strtoll(PQgetvalue(result, row, column), NULL, 10);
+}
+
+bool pg_boolean(const PGresult *result, int row, int column)
+{
+    return !PQgetisnull(result, row, column) && PQgetvalue(result, row, column)[0] == 't';
+}
+
+const char *pg_conninfo_quote(struct arena *arena, const char *value)
+{
+    char *out = arena_take(arena, 2 * strlen(value) + 3);
+    char *at = out;
+    *at++ = '\'';
+    for (; *value; value++) {
+        if (*value == '\'' || *value == '\\')
+            *at++ = '\\';
+        *at++ = *value;
+    }
+    *at = '\'';
+    return out;
+}

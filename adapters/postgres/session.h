@@ -1,0 +1,54 @@
+#pragma once
+/* One connection to PostgreSQL, for one thread. Every session pins the settings that the text of a value depends on
+ * (DateStyle, IntervalStyle, TimeZone, extra_float_digits, bytea_output, lc_monetary, client_encoding, search_path), and has
+ * timeouts for everything that could hang.
+ *
+ * Error texts carry SQLSTATE, constraint and table, never the DETAIL, which holds row data. After FAULT_CONNECTION the
+ * session is closed. */
+#include <libpq-fe.h>
+#include <stdint.h>
+
+#include "bridge/base/arena.h"
+#include "bridge/base/error.h"
+
+struct pg_session {
+    PGconn *connection;   /* NULL: closed */
+    bool *prepared;       /* per embedded query: already prepared in this connection */
+};
+
+/* password may be NULL: libpq then looks for one by itself. */
+bool pg_session_open(struct pg_session *session, const char *conninfo, const char *password,
+                     const char *application_name, struct error *error);
+void pg_session_close(struct pg_session *session);
+
+/* Runs one or more statements without parameters. */
+bool pg_execute(struct pg_session *session, const char *sql, struct error *error);
+
+/* Prepares the embedded file queries/<name>.sql under its name, once per connection. */
+bool pg_prepare(struct pg_session *session, const char *name, int parameter_count, struct error *error);
+
+/* Runs the embedded file queries/<name>.sql with text parameters (NULL for null) and gives its result, to be cleared by
+ * the caller with pg_clear. NULL on failure. */
+PGresult *pg_query(struct pg_session *session, const char *name, int parameter_count, const char *const *parameters,
+                   struct error *error);
+
+/* The same for SQL made at run time, not prepared. */
+PGresult *pg_query_text(struct pg_session *session, const char *sql, int parameter_count, const char *const *parameters,
+                        struct error *error);
+
+/* Checks a result that came from libpq directly; on failure clears it, fills the error and returns NULL. */
+PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error *error);
+
+/* COMMIT, refusing the ROLLBACK that a failed transaction answers with. */
+bool pg_commit(struct pg_session *session, struct error *error);
+
+void pg_clear(PGresult **result);
+#define PG_RESULT __attribute__((cleanup(pg_clear))) PGresult *
+
+/* One field of a result as a view. */
+struct text pg_value(const PGresult *result, int row, int column);
+int64_t pg_integer(const PGresult *result, int row, int column);
+bool pg_boolean(const PGresult *result, int row, int column);
+
+/* "'...'" for a conninfo value, in the arena. */
+const char *pg_conninfo_quote(struct arena *arena, const char *value);

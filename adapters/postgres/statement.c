@@ -1,0 +1,408 @@
+#include "adapters/postgres/statement.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- which columns -------------------------------------------------------------------------------------------------- */
+
+static bool made_for(const struct statement *statement, const struct message *message)
+{
+    if (statement->deletion != (message->op == CHANGE_DELETED) ||
+        statement->message_column_count != message->column_count)
+        return false;
+    for (size_t i = 0; i < message->column_count; i++)
+        if (!text_equal(statement->message_columns[i], message->columns[i]))
+            return false;
+    return true;
+}
+
+static bool find_column(const struct catalog_entity *entity, struct text field, size_t *index)
+{
+    for (size_t i = 0; i < entity->column_count; i++) {
+        if (text_equal(entity->columns[i].field, field)) {
+            *index = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+struct statement *statement_for(struct catalog *catalog, struct catalog_entity *entity, const struct message *message,
+                                struct error *error)
+{
+    for (struct statement *known = entity->statements; known != NULL; known = known->next)
+        if (made_for(known, message))
+            return known;
+
+    struct arena *arena = &catalog->arena;
+    struct statement *statement = arena_take(arena, sizeof *statement);
+    statement->entity = entity;
+    statement->deletion = message->op == CHANGE_DELETED;
+    statement->message_column_count = message->column_count;
+    struct text *columns = arena_take_array(arena, message->column_count, sizeof *columns);
+    for (size_t i = 0; i < message->column_count; i++)
+        columns[i] = arena_copy(arena, message->columns[i]);
+    statement->message_columns = columns;
+    statement->message_index = arena_take_array(arena, message->column_count, sizeof(size_t));
+    statement->column_index = arena_take_array(arena, message->column_count, sizeof(size_t));
+
+    /* The key in this node's order, whatever the sender's was. */
+    for (size_t key = 0; key < entity->key_count; key++) {
+        bool found = false;
+        for (size_t i = 0; i < message->column_count && !found; i++) {
+            if (text_equal(message->columns[i], entity->columns[key].field)) {
+                statement->message_index[key] = i;
+                statement->column_index[key] = key;
+                found = true;
+            }
+        }
+        if (!found) {
+            error_set(error, FAULT_PERMANENT, "42703", "entity \"%.*s\": the message has no key field \"%.*s\"",
+                      TEXT_PRINTF(entity->name), TEXT_PRINTF(entity->columns[key].field));
+            error_hint(error, "both nodes must map the entity with the same key fields");
+            return NULL;
+        }
+    }
+    statement->column_count = entity->key_count;
+    for (size_t i = 0; i < message->column_count && !statement->deletion; i++) {
+        size_t index;
+        if (!find_column(entity, message->columns[i], &index)) {
+            statement->unknown_count++;
+        } else if (index >= entity->key_count && !entity->columns[index].generated) {
+            statement->message_index[statement->column_count] = i;
+            statement->column_index[statement->column_count++] = index;
+        }
+    }
+    size_t number = 0;
+    for (const struct statement *known = entity->statements; known != NULL; known = known->next)
+        number++;
+    static const char *const kinds[STATEMENT_KINDS] = {"lock", "apply", "fetch", "insert"};
+    for (int kind = 0; kind < STATEMENT_KINDS; kind++)
+        snprintf(statement->name[kind], sizeof statement->name[kind], "%s_%d_%zu", kinds[kind], entity->id, number);
+    statement->next = entity->statements;
+    entity->statements = statement;
+    return statement;
+}
+
+/* ---- composing ------------------------------------------------------------------------------------------------------ */
+
+static const struct catalog_column *column_of(const struct statement *statement, size_t i)
+{
+    return &statement->entity->columns[statement->column_index[i]];
+}
+
+/* "$1::text[], $2::text[]" */
+static void put_arrays(FILE *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        fprintf(out, "%s$%zu::text[]", i ? ", " : "", i + 1);
+}
+
+/* "t1, t2" */
+static void put_names(FILE *out, const char *prefix, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        fprintf(out, "%s%s%zu", i ? ", " : "", prefix, i + 1);
+}
+
+/* "t.a = i.c1 and t.b = i.c2" over the key. */
+static void put_key_match(FILE *out, const struct catalog_entity *entity, const char *table, const char *input)
+{
+    for (size_t i = 0; i < entity->key_count; i++)
+        fprintf(out, "%s%s.%s = %s.c%zu", i ? " and " : "", table, entity->columns[i].column, input, i + 1);
+}
+
+/* The same against untyped input. */
+static void put_raw_key_match(FILE *out, const struct catalog_entity *entity, const char *table)
+{
+    for (size_t i = 0; i < entity->key_count; i++)
+        fprintf(out, "%s%s.%s = i.t%zu::%s", i ? " and " : "", table, entity->columns[i].column, i + 1,
+                entity->columns[i].bare_type);
+}
+
+/* A key's text: itself, or the text of the array of its parts; bridge.key_expression writes the same. */
+static void put_key_text(FILE *out, const struct catalog_entity *entity, bool of_row)
+{
+    if (entity->key_count > 1)
+        fputs("(array[", out);
+    for (size_t i = 0; i < entity->key_count; i++)
+        fprintf(out, "%s%s", i ? ", " : "", of_row ? entity->columns[i].row_text : entity->columns[i].input_text);
+    if (entity->key_count > 1)
+        fputs("])::text", out);
+}
+
+/* Whether row t holds the input's content: by image, because equality of types such as citext or numeric is not
+ * equality of content. */
+static void put_equal(FILE *out, const struct statement *statement)
+{
+    size_t keys = statement->entity->key_count;
+    if (statement->column_count == keys) {
+        fputs("t.tableoid is not null", out);
+        return;
+    }
+    fputs("coalesce(t.tableoid is not null and record_image_eq(row(", out);
+    for (size_t i = keys; i < statement->column_count; i++)
+        fprintf(out, "%st.%s", i > keys ? ", " : "", column_of(statement, i)->column);
+    fputs("), row(", out);
+    for (size_t i = keys; i < statement->column_count; i++)
+        fprintf(out, "%s(k.t%zu)::%s", i > keys ? ", " : "", i + 1, column_of(statement, i)->exact_type);
+    fputs(")), false)", out);
+}
+
+/* input: the parameters as typed rows with their key's text. */
+static void put_input(FILE *out, const struct statement *statement)
+{
+    size_t n = statement->column_count;
+    fputs("with input as materialized (\n  select x.*, ", out);
+    put_key_text(out, statement->entity, false);
+    fputs(" as key from (\n    select i.*", out);
+    for (size_t i = 0; i < n; i++)
+        fprintf(out, ", (i.t%zu)::%s as c%zu", i + 1, column_of(statement, i)->bare_type, i + 1);
+    fputs("\n      from unnest(", out);
+    put_arrays(out, n);
+    fprintf(out,
+            ", $%zu::bigint[], $%zu::bigint[], $%zu::text[], $%zu::text[], $%zu::boolean[]) with ordinality as i (",
+            n + 1, n + 2, n + 3, n + 4, n + 5);
+    put_names(out, "t", n);
+    fputs(", ts, base_ts, base_node, correlation, locked, n)) x)", out);
+}
+
+/* judged: what the row is now, and the verdict: f(resh), s(ame), d(uplicate), x stale, ? for the judge. */
+static void put_judged(FILE *out, const struct statement *statement, const struct statement_options *options)
+{
+    size_t n = statement->column_count;
+    size_t source = n + 6, force = n + 7;
+    fprintf(out,
+            ", judged as materialized (\n  select y.*, case when $%zu::boolean then 'f'\n"
+            "    when y.row_ts is null then 'f'\n"
+            "    when y.row_ts = y.ts and y.row_node = $%zu::text then 'd'\n"
+            "    when y.row_node = $%zu and y.row_ts > y.ts then 'x'\n"
+            "    when y.row_node = $%zu then 'f'\n"
+            "    when y.row_ts = y.base_ts and y.row_node = y.base_node then 'f'\n"
+            "    when y.equal then 's'\n"
+            "    else '?' end as verdict\n  from (\n"
+            "  select k.*, t.tableoid is not null as present, v.ts as row_ts, v.node as row_node, ",
+            force, source, source, source);
+    if (statement->deletion)
+        fputs("t.tableoid is null and coalesce(v.deleted, false)", out);
+    else if (options->write_equal)
+        fputs("false", out);
+    else
+        put_equal(out, statement);
+    fprintf(out, " as equal\n    from input k left join %s t on ", statement->entity->relation);
+    put_key_match(out, statement->entity, "t", "k");
+    fprintf(out, "\n    left join bridge.row_version v on v.entity = %d and v.key = k.key) y)", statement->entity->id);
+}
+
+/* stamped: the versions of what was written; only where the version is still the one that was judged. */
+static void put_stamped(FILE *out, const struct statement *statement, const char *written)
+{
+    size_t source = statement->column_count + 6;
+    fprintf(out,
+            ", stamped as (\n  insert into bridge.row_version as v (entity, key, ts, node, deleted, base_ts, base_node, "
+            "correlation)\n"
+            "  select %d, j.key, j.ts, $%zu, %s, j.row_ts, j.row_node, j.correlation from judged j\n"
+            "   where (j.verdict = 'f' and (%s))\n"
+            "      or (j.verdict = 's' and (j.ts > j.row_ts or (j.ts = j.row_ts and $%zu > j.row_node collate \"C\")))\n"
+            "  on conflict (entity, key) do update set ts = excluded.ts, node = excluded.node, deleted = excluded.deleted,\n"
+            "      base_ts = excluded.base_ts, base_node = excluded.base_node, correlation = excluded.correlation\n"
+            "   where v.ts = excluded.base_ts and v.node = excluded.base_node\n"
+            "  returning v.key)\n",
+            statement->entity->id, source, statement->deletion ? "true" : "false", written, source);
+}
+
+static void put_verdicts(FILE *out)
+{
+    fputs("select count(*) filter (where verdict = 'f' and done), count(*) filter (where verdict = 'f' and done and equal),\n"
+          "       count(*) filter (where verdict = 's'), count(*) filter (where verdict = 'd'),\n"
+          "       count(*) filter (where verdict = 'x'),\n"
+          "       array_agg(n) filter (where verdict = '?' or (verdict = 'f' and not done))\n"
+          "  from (select j.n, j.verdict, j.equal and j.present as equal, j.key in (select s.key from stamped s) as done from judged j) r",
+          out);
+}
+
+static void put_apply_upsert(FILE *out, const struct statement *statement, const struct statement_options *options)
+{
+    const struct catalog_entity *entity = statement->entity;
+    size_t n = statement->column_count, keys = entity->key_count;
+    put_input(out, statement);
+    put_judged(out, statement, options);
+    if (n > keys) {
+        fprintf(out, ", updated as (\n  update %s t set ", entity->relation);
+        for (size_t i = keys; i < n; i++)
+            fprintf(out, "%s%s = j.c%zu", i > keys ? ", " : "", column_of(statement, i)->column, i + 1);
+        fputs(" from judged j where j.verdict = 'f' and j.present and j.locked and not j.equal and ", out);
+        put_key_match(out, entity, "t", "j");
+        fputs(" returning j.n)", out);
+    }
+    fprintf(out, ", inserted as (\n  insert into %s as t (", entity->relation);
+    for (size_t i = 0; i < n; i++)
+        fprintf(out, "%s%s", i ? ", " : "", column_of(statement, i)->column);
+    fputs(") overriding system value\n  select ", out);
+    put_names(out, "j.c", n);
+    fputs(" from judged j where j.verdict = 'f' and not j.present order by j.n\n  on conflict do nothing returning ", out);
+    put_key_text(out, entity, true);
+    fputs(" as key)", out);
+    put_stamped(out, statement, "(j.present and j.locked) or (not j.present and j.key in (select i.key from inserted i))");
+    put_verdicts(out);
+}
+
+static void put_apply_delete(FILE *out, const struct statement *statement, const struct statement_options *options)
+{
+    put_input(out, statement);
+    put_judged(out, statement, options);
+    fprintf(out, ", removed as (\n  delete from %s t using judged j where j.verdict = 'f' and j.present and j.locked and ",
+            statement->entity->relation);
+    put_key_match(out, statement->entity, "t", "j");
+    fputs(" returning j.n)", out);
+    put_stamped(out, statement, "not j.present or j.locked");
+    put_verdicts(out);
+}
+
+static void put_lock(FILE *out, const struct statement *statement)
+{
+    const struct catalog_entity *entity = statement->entity;
+    fputs("select array_agg(l.n) from (select i.n from unnest(", out);
+    put_arrays(out, entity->key_count);
+    fputs(") with ordinality as i (", out);
+    put_names(out, "t", entity->key_count);
+    fprintf(out, ", n) join %s t on ", entity->relation);
+    put_raw_key_match(out, entity, "t");
+    fprintf(out, " order by i.n for %s of t) l", statement->deletion ? "update" : "no key update");
+}
+
+static void put_fetch(FILE *out, const struct statement *statement)
+{
+    static const struct statement_options plain = {0};
+    put_input(out, statement);
+    put_judged(out, statement, &plain);
+    fputs("\nselect j.key, j.present, v.deleted, v.ts, v.node, v.correlation, j.equal, case when j.present then array[", out);
+    for (size_t i = 0; i < statement->entity->column_count; i++)
+        fprintf(out, "%s%s", i ? ", " : "", statement->entity->columns[i].row_text);
+    fprintf(out, "]::text[] end from judged j left join %s t on ", statement->entity->relation);
+    put_key_match(out, statement->entity, "t", "j");
+    fprintf(out, " left join bridge.row_version v on v.entity = %d and v.key = j.key", statement->entity->id);
+}
+
+static void put_insert(FILE *out, const struct statement *statement)
+{
+    put_input(out, statement);
+    fprintf(out, " insert into %s (", statement->entity->relation);
+    for (size_t i = 0; i < statement->column_count; i++)
+        fprintf(out, "%s%s", i ? ", " : "", column_of(statement, i)->column);
+    fputs(") overriding system value select ", out);
+    put_names(out, "i.c", statement->column_count);
+    fputs(" from input i", out);
+}
+
+static FILE *text_open(char **text, size_t *length)
+{
+    FILE *out = open_memstream(text, length);
+    if (out == NULL)
+        abort();
+    return out;
+}
+
+char *statement_sql(const struct statement *statement, enum statement_kind kind, const struct statement_options *options)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = text_open(&text, &length);
+    switch (kind) {
+    case STATEMENT_LOCK:
+        put_lock(out, statement);
+        break;
+    case STATEMENT_APPLY:
+        if (statement->deletion)
+            put_apply_delete(out, statement, options);
+        else
+            put_apply_upsert(out, statement, options);
+        break;
+    case STATEMENT_FETCH:
+        put_fetch(out, statement);
+        break;
+    case STATEMENT_INSERT:
+        put_insert(out, statement);
+        break;
+    case STATEMENT_KINDS:
+        assert(!"a kind of statement");
+    }
+    fclose(out);
+    return text;
+}
+
+/* ---- foreign keys --------------------------------------------------------------------------------------------------- */
+
+static void put_keys_from(FILE *out, const struct catalog_entity *entity, const char *alias)
+{
+    fputs(" from unnest(", out);
+    put_arrays(out, entity->key_count);
+    fputs(") as i (", out);
+    put_names(out, "t", entity->key_count);
+    fprintf(out, ") join %s %s on ", entity->relation, alias);
+    put_raw_key_match(out, entity, alias);
+}
+
+char *statement_child_check(const struct catalog_entity *entity, const struct catalog_foreign_key *key)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = text_open(&text, &length);
+    fputs("with written as materialized (select distinct ", out);
+    for (size_t i = 0; i < key->width; i++)
+        fprintf(out, "%sc.%s as r%zu", i ? ", " : "", key->child_columns[i], i + 1);
+    put_keys_from(out, entity, "c");
+    fputs(" where ", out);
+    for (size_t i = 0; i < key->width; i++)
+        fprintf(out, "%sc.%s is not null", i ? " and " : "", key->child_columns[i]);
+    fputs("), held as materialized (select ", out);
+    for (size_t i = 0; i < key->width; i++)
+        fprintf(out, "%sp.%s as r%zu", i ? ", " : "", key->parent_columns[i], i + 1);
+    fprintf(out, " from written w join %s p on ", key->parent);
+    for (size_t i = 0; i < key->width; i++)
+        fprintf(out, "%sp.%s = w.r%zu", i ? " and " : "", key->parent_columns[i], i + 1);
+    /* The lock keeps the parent until commit, as the foreign key's own trigger would. */
+    fputs(key->lockable ? " for key share of p" : "", out);
+    /* "not in" becomes one hash table; neither side has nulls. */
+    fputs(") select count(*) from written w where (", out);
+    put_names(out, "w.r", key->width);
+    fputs(") not in (select ", out);
+    put_names(out, "h.r", key->width);
+    fputs(" from held h)", out);
+    fclose(out);
+    return text;
+}
+
+char *statement_referenced_values(const struct catalog_entity *entity, const struct catalog_foreign_key *key)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = text_open(&text, &length);
+    fputs("select ", out);
+    for (size_t i = 0; i < key->width; i++)
+        fprintf(out, "%s%s", i ? ", " : "", key->parent_texts[i]);
+    put_keys_from(out, entity, "p");
+    fclose(out);
+    return text;
+}
+
+char *statement_parent_check(const struct catalog_foreign_key *key)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = text_open(&text, &length);
+    fputs("select count(*) from unnest(", out);
+    put_arrays(out, key->width);
+    fputs(") as r (", out);
+    put_names(out, "t", key->width);
+    fprintf(out, ") join %s c on ", key->child);
+    for (size_t i = 0; i < key->width; i++)
+        fprintf(out, "%sc.%s = r.t%zu::%s", i ? " and " : "", key->child_columns[i], i + 1, key->parent_types[i]);
+    fprintf(out, " where not exists (select from %s p where ", key->parent);
+    for (size_t i = 0; i < key->width; i++)
+        fprintf(out, "%sp.%s = c.%s", i ? " and " : "", key->parent_columns[i], key->child_columns[i]);
+    fputs(")", out);
+    fclose(out);
+    return text;
+}

@@ -1,0 +1,60 @@
+#pragma once
+/* SQL for one entity, operation and column set: the only place that composes SQL at run time, from names and types that
+ * the server quoted (catalog.h). Nothing of a message ever becomes SQL: values travel as parameters.
+ *
+ * Parameters of lock, apply, fetch and insert, in this order:
+ *   one text[] per used column, the key's first; bigint[] version timestamps; bigint[] base timestamps; text[] base nodes;
+ *   text[] correlations; boolean[] locked; text source; boolean force.
+ * Row numbers count from 1 and follow the arrays. */
+#include "adapters/postgres/catalog.h"
+#include "bridge/message/message.h"
+
+enum statement_kind {
+    /* -> n: locks the rows that exist. Must be a statement of its own: only the next one's snapshot shows what was
+     * committed while it waited. */
+    STATEMENT_LOCK,
+    /* -> applied, unchanged, same, duplicate, stale, rest bigint[]: judges and writes set-based, as
+     * bridge/flow/judge.c does. rest: rows that were concurrent, or exist and were not locked, or met another row on
+     * insert. force: the judge has ruled already. */
+    STATEMENT_APPLY,
+    /* -> key, present, deleted, timestamp, node, correlation, equal, fields text[]: what the judge must know of a row. */
+    STATEMENT_FETCH,
+    /* Inserts without "on conflict", so that a clash is an error which names its constraint. */
+    STATEMENT_INSERT,
+    STATEMENT_KINDS
+};
+
+struct statement {
+    struct statement *next;
+    const struct catalog_entity *entity;
+    bool deletion;
+    /* the message's columns that this was made for, and where the used ones stand */
+    size_t message_column_count;
+    const struct text *message_columns;
+    size_t column_count;
+    size_t *message_index;      /* position in the message */
+    size_t *column_index;       /* position in the entity */
+    size_t unknown_count;       /* columns of the message that the entity does not map */
+    char name[STATEMENT_KINDS][32];
+    bool prepared[STATEMENT_KINDS];
+};
+
+struct statement_options {
+    bool write_equal; /* tests only: write data also when the content is equal */
+};
+
+/* Finds or makes the statement for a message of the entity; lives in the catalog's arena. NULL, with FAULT_PERMANENT,
+ * when the message has not all key fields. */
+struct statement *statement_for(struct catalog *catalog, struct catalog_entity *entity, const struct message *message,
+                                struct error *error);
+
+/* SQL text, to be freed by the caller. */
+char *statement_sql(const struct statement *statement, enum statement_kind kind, const struct statement_options *options);
+
+/* Foreign keys, checked at the end of a transaction in place of the triggers that replica role switches off.
+ * child: parameters are the entity's key columns; -> how many distinct references have no parent; locks the parents found.
+ * values: the same parameters; -> the referenced values of these rows, as text.
+ * parent: parameters are such values; -> how many children still refer to values that are gone. */
+char *statement_child_check(const struct catalog_entity *entity, const struct catalog_foreign_key *key);
+char *statement_referenced_values(const struct catalog_entity *entity, const struct catalog_foreign_key *key);
+char *statement_parent_check(const struct catalog_foreign_key *key);

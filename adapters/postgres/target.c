@@ -1,0 +1,738 @@
+#include "adapters/postgres/target.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <stdio.h>
+
+#include "adapters/postgres/report.h"
+#include "adapters/postgres/statement.h"
+#include "bridge/flow/policy.h"
+
+enum { OID_BOOL = 16, OID_INT8 = 20, OID_TEXT = 25, OID_BOOL_ARRAY = 1000, OID_TEXT_ARRAY = 1009, OID_INT8_ARRAY = 1016 };
+enum { SETTLE_TRIES = 5 };
+
+/* A foreign key to check before the commit. */
+struct pending_check {
+    struct pending_check *next;
+    const struct catalog_foreign_key *key;
+    char *sql;
+    int parameter_count;
+    const char **parameters;
+    int *lengths;
+};
+
+struct pg_target {
+    struct target port;
+    const struct config *config;
+    struct pg_target_options options;
+    struct pg_session session;
+    struct catalog catalog;
+    struct arena arena; /* one transaction */
+    struct pending_check *checks;
+    bool role_is_origin; /* in this transaction: triggers fire */
+};
+
+static struct pg_target *target_of(struct target *target)
+{
+    return (struct pg_target *)target;
+}
+
+static void target_close(struct target *port)
+{
+    struct pg_target *target = target_of(port);
+    pg_session_close(&target->session);
+    catalog_free(&target->catalog);
+    arena_reset(&target->arena);
+    target->checks = NULL;
+}
+
+static bool target_open(struct target *port, struct error *error)
+{
+    struct pg_target *target = target_of(port);
+    target_close(port);
+    if (!pg_session_open(&target->session, target->config->database, target->config->database_password,
+                         "pgbridge inbound", error))
+        return false;
+    /* Plans are made once, for arrays of any length and tables of any size: only by index, row by row, are they right for
+     * all of them. */
+    static const char planning[] = "set jit = off; set plan_cache_mode = force_generic_plan; set enable_seqscan = off;"
+                                   "set enable_bitmapscan = off; set enable_hashjoin = off; set enable_mergejoin = off;"
+                                   "set enable_material = off; set synchronous_commit = on";
+    if (!pg_execute(&target->session, planning, error))
+        return false;
+    const char *settings = target->options.apply_is_captured ? "set session_replication_role = origin"
+                                                             : "set session_replication_role = replica";
+    if (!pg_execute(&target->session, settings, error)) {
+        if (error->fault == FAULT_OPERATOR)
+            error_hint(error, "run \"pgbridge install\": it grants SET ON PARAMETER session_replication_role");
+        return false;
+    }
+    return catalog_load(&target->catalog, &target->session, error);
+}
+
+static bool target_begin(struct target *port, struct error *error)
+{
+    struct pg_target *target = target_of(port);
+    arena_reset(&target->arena);
+    target->checks = NULL;
+    target->role_is_origin = target->options.apply_is_captured;
+    return pg_execute(&target->session, "begin isolation level read committed", error);
+}
+
+static bool target_rollback(struct target *port, struct error *error)
+{
+    struct pg_target *target = target_of(port);
+    target->checks = NULL;
+    return pg_execute(&target->session, "rollback", error);
+}
+
+/* ---- parameters: PostgreSQL's binary arrays (src/backend/utils/adt/arrayfuncs.c, array_recv) ---- */
+
+struct writer {
+    char *bytes;
+    size_t length;
+};
+
+static void put_int32(struct writer *writer, int32_t value)
+{
+    uint32_t big = htobe32((uint32_t)value);
+    memcpy(writer->bytes + writer->length, &big, sizeof big);
+    writer->length += sizeof big;
+}
+
+static void put_int64(struct writer *writer, int64_t value)
+{
+    uint64_t big = htobe64((uint64_t)value);
+    memcpy(writer->bytes + writer->length, &big, sizeof big);
+    writer->length += sizeof big;
+}
+
+static void put_array_head(struct writer *writer, int element_oid, size_t count)
+{
+    put_int32(writer, 1);
+    put_int32(writer, 1); /* may hold nulls */
+    put_int32(writer, element_oid);
+    put_int32(writer, (int32_t)count);
+    put_int32(writer, 1);
+}
+
+static void put_text(struct writer *writer, struct text text)
+{
+    if (text_is_null(text)) {
+        put_int32(writer, -1);
+        return;
+    }
+    put_int32(writer, (int32_t)text.length);
+    if (text.length > 0)
+        memcpy(writer->bytes + writer->length, text.data, text.length);
+    writer->length += text.length;
+}
+
+enum { ARRAY_HEAD_BYTES = 20, MAX_SCALARS = 7 };
+
+struct parameters {
+    int count;
+    Oid *types;
+    const char **values;
+    int *lengths;
+    int *formats;
+};
+
+static void set_parameter(struct parameters *parameters, int index, Oid type, struct writer value)
+{
+    parameters->types[index] = type;
+    parameters->values[index] = value.bytes;
+    parameters->lengths[index] = (int)value.length;
+    parameters->formats[index] = 1;
+}
+
+/* Which rows of a message a statement works on. */
+struct selection {
+    const struct message *message;
+    size_t count;
+    const size_t *rows;
+    const bool *locked; /* count of them */
+    bool force;
+};
+
+static struct writer text_array(struct arena *arena, const struct selection *selection, size_t column)
+{
+    const struct message *message = selection->message;
+    size_t bytes = ARRAY_HEAD_BYTES;
+    for (size_t i = 0; i < selection->count; i++)
+        bytes += 4 + message_row(message, selection->rows[i])[column].length;
+    struct writer writer = {arena_take(arena, bytes), 0};
+    put_array_head(&writer, OID_TEXT, selection->count);
+    for (size_t i = 0; i < selection->count; i++)
+        put_text(&writer, message_row(message, selection->rows[i])[column]);
+    return writer;
+}
+
+static struct parameters make_parameters(struct arena *arena, const struct statement *statement,
+                                         const struct selection *selection)
+{
+    const struct message *message = selection->message;
+    size_t columns = statement->column_count, n = selection->count;
+    struct parameters parameters = {
+        .count = (int)columns + MAX_SCALARS,
+        .types = arena_take_array(arena, columns + MAX_SCALARS, sizeof(Oid)),
+        .values = arena_take_array(arena, columns + MAX_SCALARS, sizeof(char *)),
+        .lengths = arena_take_array(arena, columns + MAX_SCALARS, sizeof(int)),
+        .formats = arena_take_array(arena, columns + MAX_SCALARS, sizeof(int)),
+    };
+    int at = 0;
+    for (size_t i = 0; i < columns; i++)
+        set_parameter(&parameters, at++, OID_TEXT_ARRAY, text_array(arena, selection, statement->message_index[i]));
+
+    struct writer versions = {arena_take(arena, ARRAY_HEAD_BYTES + 12 * n), 0};
+    struct writer base_times = {arena_take(arena, ARRAY_HEAD_BYTES + 12 * n), 0};
+    struct writer base_nodes = {arena_take(arena, ARRAY_HEAD_BYTES + (4 + LIMIT_NAME_BYTES) * n), 0};
+    size_t correlation_bytes = ARRAY_HEAD_BYTES;
+    for (size_t i = 0; i < n; i++)
+        correlation_bytes += 4 + (message->correlations ? message->correlations[selection->rows[i]].length : 0);
+    struct writer correlations = {arena_take(arena, correlation_bytes), 0};
+    struct writer locked = {arena_take(arena, ARRAY_HEAD_BYTES + 5 * n), 0};
+    put_array_head(&versions, OID_INT8, n);
+    put_array_head(&base_times, OID_INT8, n);
+    put_array_head(&base_nodes, OID_TEXT, n);
+    put_array_head(&correlations, OID_TEXT, n);
+    put_array_head(&locked, OID_BOOL, n);
+    for (size_t i = 0; i < n; i++) {
+        size_t row = selection->rows[i];
+        struct version base = message->bases ? message->bases[row] : (struct version){0};
+        put_int32(&versions, 8);
+        put_int64(&versions, message_version(message, row));
+        if (base.timestamp_us == 0 || base.node.length > LIMIT_NAME_BYTES) {
+            put_int32(&base_times, -1);
+            put_int32(&base_nodes, -1);
+        } else {
+            put_int32(&base_times, 8);
+            put_int64(&base_times, base.timestamp_us);
+            put_text(&base_nodes, base.node);
+        }
+        put_text(&correlations, message->correlations ? message->correlations[row] : TEXT_NULL);
+        put_int32(&locked, 1);
+        locked.bytes[locked.length++] = selection->locked != NULL && selection->locked[i];
+    }
+    set_parameter(&parameters, at++, OID_INT8_ARRAY, versions);
+    set_parameter(&parameters, at++, OID_INT8_ARRAY, base_times);
+    set_parameter(&parameters, at++, OID_TEXT_ARRAY, base_nodes);
+    set_parameter(&parameters, at++, OID_TEXT_ARRAY, correlations);
+    set_parameter(&parameters, at++, OID_BOOL_ARRAY, locked);
+    struct text source = arena_copy(arena, message->source);
+    struct writer force = {arena_take(arena, 1), 1};
+    force.bytes[0] = selection->force;
+    parameters.types[at] = OID_TEXT;
+    parameters.values[at] = source.data;
+    parameters.lengths[at] = (int)source.length;
+    parameters.formats[at++] = 1;
+    set_parameter(&parameters, at++, OID_BOOL, force);
+    assert(at == parameters.count);
+    return parameters;
+}
+
+static PGresult *run_statement(struct pg_target *target, struct statement *statement, enum statement_kind kind,
+                               const struct parameters *parameters, struct error *error)
+{
+    if (target->session.connection == NULL) {
+        error_set(error, FAULT_CONNECTION, "08003", "the database session is closed");
+        return NULL;
+    }
+    /* The lock statement knows only the key. */
+    int count = kind == STATEMENT_LOCK ? (int)statement->entity->key_count : parameters->count;
+    const char *name = statement->name[kind];
+    if (!statement->prepared[kind]) {
+        struct statement_options options = {.write_equal = target->options.write_equal};
+        char *sql = statement_sql(statement, kind, &options);
+        PG_RESULT prepared = pg_checked(
+            &target->session, PQprepare(target->session.connection, name, sql, count, parameters->types), error);
+        free(sql);
+        if (prepared == NULL)
+            return NULL;
+        statement->prepared[kind] = true;
+    }
+    return pg_checked(&target->session,
+                      PQexecPrepared(target->session.connection, name, count, parameters->values, parameters->lengths,
+                                     parameters->formats, 0),
+                      error);
+}
+
+/* "{1,3}" -> the selection's rows by number; NULL array: none. Returns how many. */
+static size_t selected(const PGresult *result, int column, const struct selection *selection, size_t *rows)
+{
+    if (PQgetisnull(result, 0, column))
+        return 0;
+    size_t count = 0;
+    for (const char *at = PQgetvalue(result, 0, column) + 1; *at >= '0' && *at <= '9';) {
+        char *end;
+        size_t number = strtoull(at, &end, 10);
+        assert(number >= 1 && number <= selection->count);
+        rows[count++] = selection->rows[number - 1];
+        at = *end == ',' ? end + 1 : end;
+    }
+    return count;
+}
+
+/* ---- foreign keys ---- */
+
+static void defer_check(struct pg_target *target, const struct catalog_foreign_key *key, char *sql, int count,
+                        const char **values, int *lengths)
+{
+    struct pending_check *check = arena_take(&target->arena, sizeof *check);
+    *check = (struct pending_check){.next = target->checks, .key = key, .sql = sql, .parameter_count = count,
+                                    .parameters = values, .lengths = lengths};
+    target->checks = check;
+}
+
+static char *in_arena(struct pg_target *target, char *sql)
+{
+    char *copy = arena_string(&target->arena, text_from(sql));
+    free(sql);
+    return copy;
+}
+
+/* Written rows need their parents: checked at commit, by the rows' keys. */
+static void note_written(struct pg_target *target, const struct catalog_entity *entity,
+                         const struct parameters *parameters)
+{
+    for (size_t i = 0; i < entity->foreign_key_count; i++) {
+        const struct catalog_foreign_key *key = &entity->foreign_keys[i];
+        if (key->from_here)
+            defer_check(target, key, in_arena(target, statement_child_check(entity, key)), (int)entity->key_count,
+                        parameters->values, parameters->lengths);
+    }
+}
+
+/* Rows that are about to go, or to change what others refer to: remember what they are referred by. */
+static bool note_referenced(struct pg_target *target, const struct catalog_entity *entity, bool deletion,
+                            const struct parameters *parameters, struct error *error)
+{
+    struct arena *arena = &target->arena;
+    for (size_t i = 0; i < entity->foreign_key_count; i++) {
+        const struct catalog_foreign_key *key = &entity->foreign_keys[i];
+        if (key->from_here || (!deletion && key->key_only))
+            continue;
+        char *sql = statement_referenced_values(entity, key);
+        PG_RESULT result = pg_checked(&target->session,
+                                      PQexecParams(target->session.connection, sql, (int)entity->key_count,
+                                                   parameters->types, parameters->values, parameters->lengths,
+                                                   parameters->formats, 0),
+                                      error);
+        free(sql);
+        if (result == NULL)
+            return false;
+        int rows = PQntuples(result);
+        if (rows == 0)
+            continue;
+        const char **values = arena_take_array(arena, key->width, sizeof *values);
+        int *lengths = arena_take_array(arena, key->width, sizeof *lengths);
+        for (size_t column = 0; column < key->width; column++) {
+            size_t bytes = ARRAY_HEAD_BYTES;
+            for (int row = 0; row < rows; row++)
+                bytes += 4 + pg_value(result, row, (int)column).length;
+            struct writer writer = {arena_take(arena, bytes), 0};
+            put_array_head(&writer, OID_TEXT, (size_t)rows);
+            for (int row = 0; row < rows; row++)
+                put_text(&writer, pg_value(result, row, (int)column));
+            values[column] = writer.bytes;
+            lengths[column] = (int)writer.length;
+        }
+        defer_check(target, key, in_arena(target, statement_parent_check(key)), (int)key->width, values, lengths);
+    }
+    return true;
+}
+
+static bool run_checks(struct pg_target *target, struct error *error)
+{
+    for (struct pending_check *check = target->checks; check != NULL; check = check->next) {
+        Oid *types = arena_take_array(&target->arena, (size_t)check->parameter_count, sizeof *types);
+        int *formats = arena_take_array(&target->arena, (size_t)check->parameter_count, sizeof *formats);
+        for (int i = 0; i < check->parameter_count; i++) {
+            types[i] = OID_TEXT_ARRAY;
+            formats[i] = 1;
+        }
+        PG_RESULT result = pg_checked(&target->session,
+                                      PQexecParams(target->session.connection, check->sql, check->parameter_count, types,
+                                                   check->parameters, check->lengths, formats, 0),
+                                      error);
+        if (result == NULL)
+            return false;
+        if (pg_integer(result, 0, 0) == 0)
+            continue;
+        if (check->key->from_here)
+            return error_set(error, FAULT_TRANSIENT, "23503", "foreign key %s: a row of %s needs a row of %s that is not there",
+                             check->key->name, check->key->child, check->key->parent);
+        error_set(error, FAULT_TRANSIENT, "23503", "foreign key %s: rows of %s still refer to a deleted row of %s",
+                  check->key->name, check->key->child, check->key->parent);
+        return error_hint(error, "if %s is not mirrored, its rows are this node's own business: delete them here",
+                          check->key->child);
+    }
+    return true;
+}
+
+/* ---- applying ---- */
+
+/* Lets user triggers fire for entities that ask for it, and keeps them quiet for the others. */
+static bool set_role(struct pg_target *target, const struct catalog_entity *entity, struct error *error)
+{
+    bool origin = entity->triggers == TRIGGERS_FIRE || target->options.apply_is_captured;
+    if (origin == target->role_is_origin)
+        return true;
+    target->role_is_origin = origin;
+    return pg_execute(&target->session,
+                      origin ? "set local session_replication_role = origin" : "set local session_replication_role = replica",
+                      error);
+}
+
+/* Judges and writes the selection set-based; *rest and *rest_count become what is left for another way. */
+static bool apply_set(struct pg_target *target, struct statement *statement, const struct selection *selection,
+                      struct tally *tally, size_t *rest, size_t *rest_count, struct error *error)
+{
+    struct parameters parameters = make_parameters(&target->arena, statement, selection);
+    PG_RESULT result = run_statement(target, statement, STATEMENT_APPLY, &parameters, error);
+    if (result == NULL)
+        return false;
+    tally->applied += (uint64_t)pg_integer(result, 0, 0);
+    tally->unchanged += (uint64_t)pg_integer(result, 0, 1);
+    tally->same += (uint64_t)pg_integer(result, 0, 2);
+    tally->duplicate += (uint64_t)pg_integer(result, 0, 3);
+    tally->stale += (uint64_t)pg_integer(result, 0, 4);
+    *rest_count = selected(result, 5, selection, rest);
+    if (!statement->deletion && pg_integer(result, 0, 0) > pg_integer(result, 0, 1))
+        note_written(target, statement->entity, &parameters);
+    return true;
+}
+
+/* Locks those rows of the selection that exist; locked[i] tells which. */
+static bool lock_rows(struct pg_target *target, struct statement *statement, const struct selection *selection,
+                      bool *locked, struct error *error)
+{
+    struct parameters parameters = make_parameters(&target->arena, statement, selection);
+    PG_RESULT result = run_statement(target, statement, STATEMENT_LOCK, &parameters, error);
+    if (result == NULL)
+        return false;
+    memset(locked, 0, selection->count * sizeof *locked);
+    for (const char *at = PQgetisnull(result, 0, 0) ? "" : PQgetvalue(result, 0, 0) + 1; *at >= '0' && *at <= '9';) {
+        char *end;
+        locked[strtoull(at, &end, 10) - 1] = true;
+        at = *end == ',' ? end + 1 : end;
+    }
+    return note_referenced(target, statement->entity, statement->deletion, &parameters, error);
+}
+
+/* A text[] literal for a record, NULL for none. */
+static const char *array_literal(struct arena *arena, const struct text *values, size_t count)
+{
+    size_t bytes = 3;
+    for (size_t i = 0; i < count; i++)
+        bytes += 2 * values[i].length + 8;
+    char *out = arena_take(arena, bytes), *at = out;
+    *at++ = '{';
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            *at++ = ',';
+        if (text_is_null(values[i])) {
+            memcpy(at, "NULL", 4);
+            at += 4;
+            continue;
+        }
+        *at++ = '"';
+        for (size_t j = 0; j < values[i].length; j++) {
+            if (values[i].data[j] == '"' || values[i].data[j] == '\\')
+                *at++ = '\\';
+            *at++ = values[i].data[j];
+        }
+        *at++ = '"';
+    }
+    *at = '}';
+    return out;
+}
+
+struct local_row {
+    struct text key;
+    bool present, deleted, equal;
+    struct version version;
+    struct text correlation;
+    struct text fields; /* text[] literal of the entity's fields, null when not present */
+};
+
+static bool record_conflict(struct pg_target *target, const struct statement *statement, const struct message *message,
+                            size_t row, const struct local_row *local, const char *policy, enum ruling ruling,
+                            struct error *error)
+{
+    struct arena *arena = &target->arena;
+    const struct catalog_entity *entity = statement->entity;
+    struct text *names = arena_take_array(arena, entity->column_count, sizeof *names);
+    struct text *remote = arena_take_array(arena, entity->column_count, sizeof *remote);
+    for (size_t i = 0; i < entity->column_count; i++)
+        names[i] = entity->columns[i].field;
+    for (size_t i = 0; i < statement->column_count; i++)
+        remote[statement->column_index[i]] = message_row(message, row)[statement->message_index[i]];
+    const char *parameters[] = {
+        arena_string(arena, entity->name),
+        arena_string(arena, local->key),
+        conflict_kind(message->op, local->present, local->deleted),
+        policy,
+        ruling_name(ruling),
+        array_literal(arena, names, entity->column_count),
+        local->fields.data,
+        arena_printf(arena, "%" PRId64, local->version.timestamp_us).data,
+        arena_string(arena, local->version.node),
+        local->correlation.data,
+        message->op == CHANGE_DELETED ? NULL : array_literal(arena, remote, entity->column_count),
+        arena_printf(arena, "%" PRId64, message_version(message, row)).data,
+        arena_string(arena, message->source),
+        message->correlations ? arena_copy(arena, message->correlations[row]).data : NULL,
+    };
+    PG_RESULT result = pg_query(&target->session, "conflict_record", 14, parameters, error);
+    return result != NULL;
+}
+
+/* One row by itself: lock, look, ask the judge and the policy, write. Tried again when the row came or went between
+ * looking and writing. */
+static bool settle_row(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
+                       struct tally *tally, struct error *error)
+{
+    struct arena *arena = &target->arena;
+    for (int try = 0; try < SETTLE_TRIES; try++) {
+        bool locked = false;
+        struct selection one = {.message = message, .count = 1, .rows = &row};
+        if (!lock_rows(target, statement, &one, &locked, error))
+            return false;
+        one.locked = &locked;
+        struct parameters parameters = make_parameters(arena, statement, &one);
+        struct local_row local;
+        {
+            PG_RESULT result = run_statement(target, statement, STATEMENT_FETCH, &parameters, error);
+            if (result == NULL)
+                return false;
+            if (PQntuples(result) != 1)
+                return error_set(error, FAULT_BUG, NULL, "fetch returned %d rows", PQntuples(result));
+            local = (struct local_row){
+                .key = arena_copy(arena, pg_value(result, 0, 0)),
+                .present = pg_boolean(result, 0, 1),
+                .deleted = pg_boolean(result, 0, 2),
+                .version = {pg_integer(result, 0, 3), arena_copy(arena, pg_value(result, 0, 4))},
+                .correlation = arena_copy(arena, pg_value(result, 0, 5)),
+                .equal = pg_boolean(result, 0, 6),
+                .fields = arena_copy(arena, pg_value(result, 0, 7)),
+            };
+        }
+        if (local.present != locked)
+            continue;
+        struct version change = {message_version(message, row), message->source};
+        struct version base = message->bases ? message->bases[row] : (struct version){0};
+        enum verdict verdict =
+            judge_change(text_from(target->config->node), change, base, local.version, local.equal);
+        switch (verdict) {
+        case VERDICT_ECHO:
+            tally->echo++;
+            return true;
+        case VERDICT_DUPLICATE:
+            tally->duplicate++;
+            return true;
+        case VERDICT_STALE:
+            tally->stale++;
+            return true;
+        case VERDICT_FRESH:
+        case VERDICT_SAME:
+            break;
+        case VERDICT_CONCURRENT: {
+            const struct policy *policy = policy_default();
+            enum ruling ruling = policy->rule(local.version, change);
+            if (ruling == RULING_LOCAL) {
+                tally->kept++;
+                tally->conflicts++;
+                return record_conflict(target, statement, message, row, &local, policy->name, ruling, error);
+            }
+            one.force = true;
+            break;
+        }
+        }
+        /* Fresh and same are known to the set-based statement as well. */
+        struct tally written = {0};
+        size_t rest, rest_count;
+        if (!apply_set(target, statement, &one, &written, &rest, &rest_count, error))
+            return false;
+        if (rest_count == 0) {
+            if (one.force) {
+                written.conflicts++;
+                if (!record_conflict(target, statement, message, row, &local, policy_default()->name, RULING_REMOTE, error))
+                    return false;
+            }
+            tally_add(tally, &written);
+            return true;
+        }
+        if (!local.present && message->op != CHANGE_DELETED) {
+            /* The insert met another row: by its own key, which is looked at again, or by a unique constraint, which is
+             * an error that has a name. */
+            PG_RESULT result = run_statement(target, statement, STATEMENT_INSERT, &parameters, error);
+            if (result == NULL)
+                return false;
+            return error_set(error, FAULT_CONTENTION, "40001", "the row came and went while it was applied");
+        }
+    }
+    return error_set(error, FAULT_CONTENTION, "40001", "the row kept changing while it was applied");
+}
+
+static bool target_apply(struct target *port, const struct message *message, size_t first, size_t count,
+                         struct tally *tally, struct error *error)
+{
+    struct pg_target *target = target_of(port);
+    struct arena *arena = &target->arena;
+    struct catalog_entity *entity = catalog_find(&target->catalog, message->entity);
+    if (entity == NULL) {
+        error_set(error, FAULT_PERMANENT, "42P01", "entity \"%.*s\" is not mapped on this node", TEXT_PRINTF(message->entity));
+        return error_hint(error, "add it to \"entities\" in the config and run \"pgbridge install\"");
+    }
+    struct statement *statement = statement_for(&target->catalog, entity, message, error);
+    if (statement == NULL || !set_role(target, entity, error))
+        return false;
+    if (target->options.apply_is_captured) {
+        char *source = PQescapeLiteral(target->session.connection, message->source.data, message->source.length);
+        struct text sql = arena_printf(arena, "set local bridge.origin = %s", source ? source : "''");
+        PQfreemem(source);
+        if (!pg_execute(&target->session, sql.data, error))
+            return false;
+    }
+    tally->received += count;
+
+    size_t *rows = arena_take_array(arena, count, sizeof *rows);
+    size_t *rest = arena_take_array(arena, count, sizeof *rest);
+    bool *locked = arena_take_array(arena, count, sizeof *locked);
+    for (size_t i = 0; i < count; i++)
+        rows[i] = first + i;
+    size_t left = count;
+
+    /* Created rows are usually not here yet: nothing to lock. */
+    if (message->op == CHANGE_CREATED) {
+        struct selection all = {.message = message, .count = left, .rows = rows};
+        if (!apply_set(target, statement, &all, tally, rest, &left, error))
+            return false;
+        memcpy(rows, rest, left * sizeof *rows);
+    }
+    if (left > 0) {
+        struct selection some = {.message = message, .count = left, .rows = rows};
+        if (!lock_rows(target, statement, &some, locked, error))
+            return false;
+        some.locked = locked;
+        if (!apply_set(target, statement, &some, tally, rest, &left, error))
+            return false;
+    }
+    for (size_t i = 0; i < left; i++)
+        if (!settle_row(target, statement, message, rest[i], tally, error))
+            return false;
+    return true;
+}
+
+/* ---- records ---- */
+
+static bool target_bury(struct target *port, const struct dead_letter *letter, struct error *error)
+{
+    struct pg_target *target = target_of(port);
+    struct arena *arena = &target->arena;
+    const struct message *message = letter->message;
+    enum fault fault = letter->error->fault;
+    const char *class = fault == FAULT_POISON ? "poison" : fault == FAULT_TRANSIENT || fault == FAULT_CONTENTION ? "transient" : "permanent";
+    const char *state = fault == FAULT_POISON ? "quarantined" : "parked";
+    const char *key = NULL, *version = NULL, *correlation = NULL, *row = NULL;
+    if (message != NULL) {
+        const struct text *values = message_row(message, letter->row);
+        key = message->key_count == 1 ? arena_copy(arena, values[0]).data
+                                      : array_literal(arena, values, message->key_count);
+        version = arena_printf(arena, "%" PRId64, message_version(message, letter->row)).data;
+        correlation = message->correlations ? arena_copy(arena, message->correlations[letter->row]).data : NULL;
+        row = arena_printf(arena, "%zu", letter->row).data;
+    }
+    const struct header *source = envelope_header(letter->envelope, "x-source");
+    size_t length;
+    unsigned char *payload = PQescapeByteaConn(target->session.connection,
+                                               (const unsigned char *)letter->envelope->body.data,
+                                               letter->envelope->body.length, &length);
+    if (payload == NULL)
+        return error_set(error, FAULT_CONNECTION, NULL, "out of memory");
+    const char *parameters[] = {
+        class,
+        state,
+        source && !source->is_number && text_is_utf8(source->text) ? arena_copy(arena, source->text).data : NULL,
+        message ? arena_string(arena, message->entity) : NULL,
+        key,
+        message ? change_op_name(message->op) : NULL,
+        version,
+        letter->error->code[0] ? letter->error->code : NULL,
+        letter->error->text,
+        correlation,
+        text_is_utf8(letter->envelope->message_id) ? arena_copy(arena, letter->envelope->message_id).data : NULL,
+        NULL,
+        (const char *)payload,
+        row,
+    };
+    PG_RESULT result = pg_query(&target->session, "bury", 14, parameters, error);
+    PQfreemem(payload);
+    return result != NULL;
+}
+
+static bool write_receipt(struct pg_target *target, const struct receipt *receipt, struct error *error)
+{
+    struct arena *arena = &target->arena;
+    const struct tally *tally = &receipt->tally;
+    const uint64_t numbers[] = {receipt->messages, receipt->bytes,   receipt->gaps, receipt->refused, tally->received,
+                                tally->applied,    tally->same,      tally->duplicate, tally->stale,  tally->echo,
+                                tally->kept,       tally->dead_letters, tally->conflicts, tally->unchanged};
+    const char *parameters[18];
+    parameters[0] = arena_string(arena, receipt->source);
+    parameters[1] = arena_copy(arena, receipt->epoch).data;
+    parameters[2] = receipt->sequence ? arena_printf(arena, "%" PRId64, receipt->sequence).data : NULL;
+    for (size_t i = 0; i < 14; i++)
+        parameters[3 + i] = arena_printf(arena, "%" PRIu64, numbers[i]).data;
+    parameters[17] = arena_printf(arena, "%" PRId64, receipt->newest_us).data;
+    PG_RESULT result = pg_query(&target->session, "inbound_receipt", 18, parameters, error);
+    return result != NULL;
+}
+
+static bool target_commit(struct target *port, const struct receipt *receipts, size_t receipt_count, struct error *error)
+{
+    struct pg_target *target = target_of(port);
+    if (!run_checks(target, error))
+        return false;
+    for (size_t i = 0; i < receipt_count; i++)
+        if (!write_receipt(target, &receipts[i], error))
+            return false;
+    return pg_commit(&target->session, error);
+}
+
+static bool target_report(struct target *port, const struct report *report, struct error *error)
+{
+    return pg_report(&target_of(port)->session, report, error);
+}
+
+static const struct target_ops target_port_ops = {target_open,   target_begin,    target_apply,  target_bury,
+                                                  target_commit, target_rollback, target_report, target_close};
+
+struct pg_target *pg_target_new(const struct config *config, const struct pg_target_options *options)
+{
+    struct pg_target *target = calloc(1, sizeof *target);
+    if (target == NULL)
+        abort();
+    *target = (struct pg_target){.port = {&target_port_ops}, .config = config};
+    if (options != NULL)
+        target->options = *options;
+    arena_init(&target->arena, LIMIT_ARENA_BYTES);
+    return target;
+}
+
+struct target *pg_target_port(struct pg_target *target)
+{
+    return &target->port;
+}
+
+void pg_target_free(struct pg_target *target)
+{
+    if (target == NULL)
+        return;
+    target_close(&target->port);
+    arena_free(&target->arena);
+    free(target);
+}

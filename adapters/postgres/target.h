@@ -1,0 +1,21 @@
+#pragma once
+/* PostgreSQL as the target of peers' changes: one transaction per batch, set-based, judged by versions.
+ *
+ * The session runs with session_replication_role = replica: no user trigger and no capture fires, so one save never
+ * becomes a storm and nothing applied here is captured. Foreign keys, which that switches off too, are checked at the end
+ * of each transaction. */
+#include "bridge/control/config.h"
+#include "bridge/ports.h"
+
+struct pg_target;
+
+/* For tests that show that each layer of loop prevention holds alone. */
+struct pg_target_options {
+    bool apply_is_captured; /* run as origin: triggers fire for what is applied */
+    bool write_equal;       /* write also when the content is equal */
+};
+
+/* config must outlive the target. */
+struct pg_target *pg_target_new(const struct config *config, const struct pg_target_options *options);
+struct target *pg_target_port(struct pg_target *target);
+void pg_target_free(struct pg_target *target);

@@ -1,0 +1,170 @@
+-- bridge.attach(entity): writes the capture trigger of an entity's table from its row in bridge.entity.
+--
+-- The trigger stamps bridge.row_version under the row's lock and puts the row into bridge.outbox, in the transaction of
+-- the application. It does not fire for what the adapter applies: that runs with session_replication_role = replica, and
+-- where it does not (triggers: fire) the condition on session_user holds it back; session_user, because an
+-- application can set any custom setting. Row triggers of a partitioned table are cloned to every partition, also to
+-- later ones; TRUNCATE triggers are not, so each leaf gets its own.
+--
+-- guarded = false is for the test that shows that each layer of loop prevention holds alone: apply is then captured too,
+-- under the node that bridge.origin names.
+create or replace function bridge.attach(entity_name text, guarded boolean default true) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $body$
+declare
+    e          bridge.entity;
+    node       bridge.node;
+    table_oid  oid;
+    types      oid[];
+    news       text[];      -- text expressions of new's columns
+    olds       text[];
+    rows_      text[];      -- of a plain table alias t
+    pinned     text := '';
+    guard      text;
+    origin     text := 'null::text';
+    owner_node text;
+    leaf       record;
+    i          int;
+begin
+    select * into strict e from bridge.entity where name = entity_name;
+    select * into strict node from bridge.node;
+    table_oid := e.relation::regclass;
+    for i in 1 .. cardinality(e.columns) loop
+        select types || a.atttypid into types from pg_attribute a
+         where a.attrelid = table_oid and a.attname = e.columns[i] and a.attnum > 0 and not a.attisdropped;
+        if not found then
+            raise exception 'entity "%": table % has no column "%"', e.name, e.relation, e.columns[i]
+                using errcode = '42703', hint = 'Correct the mapping in the config, or add the column.';
+        end if;
+        news := news || bridge.text_expression(format('new.%I', e.columns[i]), types[i]);
+        olds := olds || bridge.text_expression(format('old.%I', e.columns[i]), types[i]);
+        rows_ := rows_ || bridge.text_expression(format('t.%I', e.columns[i]), types[i]);
+        if bridge.needs_pinned_settings(types[i]) then
+            pinned := 'set datestyle = ''ISO, MDY'' set intervalstyle = postgres set timezone = ''UTC'''
+                      ' set extra_float_digits = 1 set bytea_output = hex set lc_monetary = ''C''';
+        end if;
+    end loop;
+    owner_node := quote_literal(node.name);
+    guard := format('session_user <> %L', node.adapter_role);
+    if not guarded then
+        guard := 'true';
+        origin := 'nullif(current_setting(''bridge.origin'', true), '''')';
+        owner_node := format('coalesce(%s, %s)', origin, owner_node);
+    end if;
+
+    execute format($f$
+create or replace function bridge.%1$I() returns trigger language plpgsql security definer
+    set search_path = pg_catalog, pg_temp %2$s
+as $trigger$
+declare
+    correlation constant text := nullif(current_setting('bridge.correlation_id', true), '');
+    traceparent constant text := nullif(current_setting('bridge.traceparent', true), '');
+    now_us      constant bigint := (date_part('epoch', clock_timestamp()) * 1000000)::bigint;
+    operation   "char" := case tg_op when 'UPDATE' then 'u' else 'c' end;
+    stamp       record;
+begin
+    -- A new key is the old key's end and another row's beginning.
+    if tg_op = 'DELETE' or (tg_op = 'UPDATE' and record_image_ne(row(%3$s), row(%4$s))) then
+        insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation)
+        values (%5$s, %6$s, now_us, %11$s, true, correlation)
+        on conflict (entity, key) do update
+           set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = true,
+               base_ts = v.ts, base_node = v.node, correlation = excluded.correlation
+        returning v.ts, v.base_ts, v.base_node into stamp;
+        insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent)
+        values (%7$s, 'd', array[%8$s]::text[], stamp.ts, %12$s, stamp.base_ts, stamp.base_node, correlation, traceparent);
+        if tg_op = 'DELETE' then
+            return null;
+        end if;
+        operation := 'c';
+    end if;
+    insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation)
+    values (%5$s, %9$s, now_us, %11$s, false, correlation)
+    on conflict (entity, key) do update
+       set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = false,
+           base_ts = v.ts, base_node = v.node, correlation = excluded.correlation
+    returning v.ts, v.base_ts, v.base_node into stamp;
+    insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent)
+    values (%7$s, operation, array[%10$s]::text[], stamp.ts, %12$s,
+            stamp.base_ts, stamp.base_node, correlation, traceparent);
+    return null;
+end
+$trigger$ $f$,
+        'capture_' || e.id, pinned,
+        (select string_agg(format('old.%I', c), ', ') from unnest(e.columns[1:e.key_count]) c),
+        (select string_agg(format('new.%I', c), ', ') from unnest(e.columns[1:e.key_count]) c),
+        e.id, bridge.key_expression(olds[1:e.key_count]), e.layout, array_to_string(olds[1:e.key_count], ', '),
+        bridge.key_expression(news[1:e.key_count]), array_to_string(news, ', '), owner_node, origin);
+
+    -- TRUNCATE: the rows are still there before it, and the table is locked against everybody.
+    if e.truncate = 'refuse' then
+        execute format($f$
+create or replace function bridge.%1$I() returns trigger language plpgsql set search_path = pg_catalog, pg_temp
+as $trigger$
+begin
+    raise exception 'TRUNCATE of % is refused: entity "%2$s" is mirrored by pgbridge', tg_relid::regclass
+        using errcode = '55000', hint = 'Use DELETE, or set "truncate: capture" for the entity and run pgbridge install.';
+end
+$trigger$ $f$, 'truncate_' || e.id, e.name);
+    else
+        execute format($f$
+create or replace function bridge.%1$I() returns trigger language plpgsql security definer
+    set search_path = pg_catalog, pg_temp %2$s
+as $trigger$
+begin
+    execute format($statement$
+        with stamped as (
+            insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation)
+            select %3$s, %4$s, (date_part('epoch', clock_timestamp()) * 1000000)::bigint, %7$L, true,
+                   nullif(current_setting('bridge.correlation_id', true), '')
+              from only %%s t
+            on conflict (entity, key) do update
+               set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = true,
+                   base_ts = v.ts, base_node = v.node, correlation = excluded.correlation
+            returning v.key, v.ts, v.base_ts, v.base_node, v.correlation)
+        insert into bridge.outbox (layout, op, fields, ts, base_ts, base_node, correlation, traceparent)
+        select %5$s, 'd', %6$s, ts, base_ts, base_node, correlation, nullif(current_setting('bridge.traceparent', true), '')
+          from stamped $statement$, tg_relid::regclass);
+    return null;
+end
+$trigger$ $f$, 'truncate_' || e.id, pinned, e.id,
+            replace(bridge.key_expression(rows_[1:e.key_count]), '%', '%%'), e.layout,
+            case when e.key_count = 1 then 'array[key]' else 'key::text[]' end, node.name);
+    end if;
+
+    execute format('alter function bridge.%I() owner to pgbridge_owner', 'capture_' || e.id);
+    execute format('alter function bridge.%I() owner to pgbridge_owner', 'truncate_' || e.id);
+    execute format('revoke execute on function bridge.%I(), bridge.%I() from public', 'capture_' || e.id, 'truncate_' || e.id);
+
+    execute format('create or replace trigger bridge_insert after insert on %s for each row when (%s) execute function bridge.%I()',
+                   e.relation, guard, 'capture_' || e.id);
+    execute format('create or replace trigger bridge_delete after delete on %s for each row when (%s) execute function bridge.%I()',
+                   e.relation, guard, 'capture_' || e.id);
+    -- An update that leaves every mapped column as it was is nobody else's business.
+    execute format('create or replace trigger bridge_update after update on %s for each row when (%s and record_image_ne(row(%s), row(%s))) execute function bridge.%I()',
+                   e.relation, guard,
+                   (select string_agg(format('old.%I', c), ', ') from unnest(e.columns) c),
+                   (select string_agg(format('new.%I', c), ', ') from unnest(e.columns) c), 'capture_' || e.id);
+    for leaf in select c.oid::regclass as name from pg_partition_tree(table_oid) p join pg_class c on c.oid = p.relid
+                 where p.isleaf
+                union select table_oid::regclass where not exists (select from pg_partition_tree(table_oid)) loop
+        execute format('create or replace trigger bridge_truncate before truncate on %s for each statement execute function bridge.%I()',
+                       leaf.name, 'truncate_' || e.id);
+    end loop;
+
+    -- For bridge.entity_state, under pinned settings whoever looks.
+    execute format($f$create or replace function bridge.%I(t %s) returns text language sql stable
+        set search_path = pg_catalog, pg_temp set datestyle = 'ISO, MDY' set intervalstyle = postgres set timezone = 'UTC'
+        set extra_float_digits = 1 set bytea_output = hex set lc_monetary = 'C'
+        as $function$ select %s $function$ $f$,
+        'row_key_' || e.id, e.relation, bridge.key_expression(rows_[1:e.key_count]));
+    execute format($f$create or replace function bridge.%I(t %s) returns text language sql stable
+        set search_path = pg_catalog, pg_temp set datestyle = 'ISO, MDY' set intervalstyle = postgres set timezone = 'UTC'
+        set extra_float_digits = 1 set bytea_output = hex set lc_monetary = 'C'
+        as $function$ select bridge.content_hash(%L::text[], array[%s]::text[]) $function$ $f$,
+        'row_hash_' || e.id, e.relation, e.fields, array_to_string(rows_, ', '));
+    execute format('alter function bridge.%I(%s) owner to pgbridge_owner', 'row_key_' || e.id, e.relation);
+    execute format('alter function bridge.%I(%s) owner to pgbridge_owner', 'row_hash_' || e.id, e.relation);
+end
+$body$;

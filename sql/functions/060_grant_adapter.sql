@@ -1,0 +1,26 @@
+-- bridge.grant_adapter(): gives the adapter's role what it needs and nothing more; the mapped tables are granted by
+-- bridge.map_entity. The setting lets apply keep user triggers and capture quiet.
+create or replace function bridge.grant_adapter() returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    adapter name := (select adapter_role from bridge.node);
+begin
+    execute format('grant usage on schema bridge to %I', adapter);
+    execute format('grant pgbridge_monitor to %I', adapter);
+    execute format('grant select on bridge.version, bridge.fingerprint, bridge.node, bridge.peer, bridge.entity, bridge.layout to %I', adapter);
+    execute format('grant select, delete on bridge.outbox to %I', adapter);
+    execute format('grant select, update on bridge.outbound to %I', adapter);
+    execute format('grant select, insert, update on bridge.inbound, bridge.worker, bridge.row_version to %I', adapter);
+    execute format('grant select, insert, update on bridge.dead_letter, bridge.conflict to %I', adapter);
+    execute format('grant set on parameter session_replication_role to %I', adapter);
+    grant usage on schema bridge to public;
+    grant execute on function bridge.correlate(text, text), bridge.content_hash(text[], text[]) to public;
+    revoke execute on function bridge.attach(text, boolean), bridge.detach(text), bridge.unmap_entity(text),
+        bridge.map_entity(text, text, int, text[], text[], text, text, boolean, boolean),
+        bridge.refresh_entity_state(), bridge.grant_adapter() from public;
+    grant select on bridge.status, bridge.lag, bridge.entities, bridge.outbox_pending, bridge.health,
+        bridge.dead_letters, bridge.conflicts, bridge.version to pgbridge_monitor;
+end
+$$;

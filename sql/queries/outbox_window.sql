@@ -1,0 +1,16 @@
+-- The transactions visible now and not in the snapshot $1 (null: none was taken yet), each with its number of rows; at
+-- most $2. Ordered by last sequence number: whoever saw another's commit wrote its own rows after it, so this order
+-- never puts an effect before its cause. durable: all that is visible has reached the disk.
+select pg_current_snapshot() as snapshot,
+       current_setting('synchronous_standby_names') = '' and pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() as durable,
+       t.txid, t.changes
+  from (values (1)) as one (row)
+  left join lateral (
+       select o.txid, max(o.seq) as last_seq, count(*) as changes
+         from bridge.outbox o
+        where o.txid >= coalesce(pg_snapshot_xmin($1::pg_snapshot), '0'::xid8)
+          and not coalesce(pg_visible_in_snapshot(o.txid, $1::pg_snapshot), false)
+        group by o.txid
+        order by max(o.seq)
+        limit $2::bigint) t on true
+ order by t.last_seq

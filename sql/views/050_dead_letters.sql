@@ -1,0 +1,16 @@
+-- Changes and messages that could not be applied. The payload is not shown here: it holds row values.
+create or replace view bridge.dead_letters as
+select id, class, state, source, entity, key, op, error_code, error, correlation as correlation_id, message_id, attempts,
+       first_seen, last_seen
+  from bridge.dead_letter
+ order by id;
+
+-- Concurrent writes of both sides, both rows, and which one was kept.
+create or replace view bridge.conflicts as
+select id, at, entity, key, kind, policy, ruling,
+       case when local_row is not null then json_object(fields, local_row) end as local_row,
+       to_timestamp(local_ts / 1000000.0) as local_time, local_node, local_correlation,
+       case when remote_row is not null then json_object(fields, remote_row) end as remote_row,
+       to_timestamp(remote_ts / 1000000.0) as remote_time, remote_node, remote_correlation
+  from bridge.conflict
+ order by id;

@@ -1,0 +1,27 @@
+-- Checks a monitor can alarm on: status is healthy, warning or critical; hint says what to do.
+create or replace view bridge.health as
+with measured (check_name, value, warning, critical, unit, hint) as (
+    select 'queue depth', coalesce((select queue_depth from bridge.worker where direction = 'in'), 0)::numeric, 100, 1000,
+           'messages', 'Messages of peers wait to be applied: look at bridge.status for the inbound error, and at the locks of the target tables.'
+    union all
+    select 'oldest pending change', coalesce((select max(round(seconds::numeric, 1)) from bridge.lag where direction = 'out'), 0), 5, 30,
+           's', 'Committed changes wait to be published: is the adapter running, and does the broker accept messages?'
+    union all
+    select 'failure rate', coalesce((select round(100.0 * sum(window_failed) / nullif(sum(window_received), 0), 2)
+                                       from bridge.inbound where window_start > now() - interval '2 hours'), 0), 1, 5,
+           '%', 'Changes received in the last hour that could not be applied: see bridge.dead_letters.'
+    union all
+    select 'dead letters', (select count(*) from bridge.dead_letter where state in ('retrying', 'parked', 'quarantined')), 1, 10,
+           'letters', 'Changes that could not be applied are kept: see bridge.dead_letters, mend the cause.'
+    union all
+    select 'message gaps', coalesce((select sum(gaps) from bridge.inbound), 0), 1, 1,
+           'messages', 'Numbered messages of a peer never arrived: compare the tables of both sides.'
+    union all
+    select 'workers away', (select count(*) from bridge.worker
+                             where state not in ('running', 'standby') or reported_at is null
+                                or reported_at < now() - interval '30 s'), 1, 2,
+           'of 2', 'The adapter is not running or not connected: systemctl status pgbridge@<node>, and its log.')
+select check_name as "check",
+       case when value >= critical then 'critical' when value >= warning then 'warning' else 'healthy' end as status,
+       value, unit, case when value >= warning then hint end as hint
+  from measured;
