@@ -1,0 +1,36 @@
+#pragma once
+/* The commands of the program, one file each (command_<name>.c), and what they share. Results go to stdout, messages to
+ * stderr; exit codes follow sysexits. */
+#include "bridge/base/error.h"
+#include "bridge/control/config.h"
+
+enum exit_code {
+    EXIT_GOOD = 0,
+    EXIT_NO = 1,             /* a clean no */
+    EXIT_BAD_USAGE = 64,
+    EXIT_UNREACHABLE = 69,
+    EXIT_BUG = 70,
+    EXIT_TRY_AGAIN = 75,
+    EXIT_NO_PERMISSION = 77,
+    EXIT_BAD_CONFIG = 78,
+};
+
+struct options {
+    const char *config_path;
+    bool json, verbose, quiet;
+    bool print;               /* install, uninstall: show the SQL */
+    const char *admin;        /* conninfo that may create schema, role and triggers */
+    const char *broker_admin; /* amqp url that may declare */
+};
+
+int command_check(const struct options *options);
+int command_install(const struct options *options);
+int command_uninstall(const struct options *options);
+int command_run(const struct options *options);
+int command_status(const struct options *options);
+
+/* Reads the config or says why not; false: exit with EXIT_BAD_CONFIG. */
+bool command_config(const struct options *options, struct config *config);
+
+/* Prints "pgbridge: <text>" and its hints to stderr, and gives the exit code for its fault and code. */
+int command_fail(const struct error *error);

@@ -1,0 +1,89 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "adapters/host/command.h"
+#include "adapters/postgres/install.h"
+#include "adapters/rabbitmq/topology.h"
+#include "bridge/control/address.h"
+
+#ifdef PGBRIDGE_TEST_HOOKS
+#include "adapters/host/hooks.h"
+#endif
+
+/* The broker login to declare with: the admin's URL over the config's address and TLS files. */
+static bool broker_login(const struct options *options, const struct config *config, struct broker_config *login,
+                         struct error *error)
+{
+    *login = config->broker;
+    if (options->broker_admin == NULL)
+        return true;
+    struct broker_config admin = {0};
+    if (!address_parse_broker(text_from(options->broker_admin), &admin, error))
+        return error_prefix(error, "--broker-admin");
+    login->url = admin.url;
+    login->tls = admin.tls;
+    login->host = admin.host;
+    login->port = admin.port;
+    login->user = admin.user;
+    login->password = admin.password;
+    login->vhost = admin.vhost;
+    return true;
+}
+
+static struct install_options install_options(const struct options *options)
+{
+    struct install_options install = {.admin = options->admin, .print = options->print ? stdout : NULL};
+#ifdef PGBRIDGE_TEST_HOOKS
+    install.unguarded = hook_disabled("capture-guard");
+#endif
+    return install;
+}
+
+int command_install(const struct options *options)
+{
+    struct config config;
+    struct error error;
+    if (!command_config(options, &config))
+        return EXIT_BAD_CONFIG;
+    struct install_options install = install_options(options);
+    struct broker_config login;
+    bool changed = false;
+    int code = EXIT_GOOD;
+    if (!pg_install(&config, &install, &changed, &error)) {
+        code = command_fail(&error);
+    } else if (options->print) {
+        if (!changed)
+            puts("-- nothing to do: the database is up to date");
+    } else {
+        printf("database: %s\n", changed ? "installed" : "up to date, nothing changed");
+        if (!broker_login(options, &config, &login, &error) || !mq_topology_declare(&config, &login, &error))
+            code = command_fail(&error);
+        else
+            printf("broker: exchange %s, queue %s, dead letters %s are in place\n", config.broker.exchange,
+                   config.broker.queue, config.broker.dead_queue);
+    }
+    config_free(&config);
+    return code;
+}
+
+int command_uninstall(const struct options *options)
+{
+    struct config config;
+    struct error error;
+    if (!command_config(options, &config))
+        return EXIT_BAD_CONFIG;
+    struct install_options install = install_options(options);
+    struct broker_config login;
+    int code = EXIT_GOOD;
+    if (!pg_uninstall(&config, &install, &error)) {
+        code = command_fail(&error);
+    } else if (!options->print) {
+        puts("database: the bridge's schema, triggers and roles are removed");
+        if (!broker_login(options, &config, &login, &error) || !mq_topology_delete(&config, &login, &error))
+            code = command_fail(&error);
+        else
+            printf("broker: queue %s and dead letters %s are removed\n", config.broker.queue, config.broker.dead_queue);
+    }
+    config_free(&config);
+    return code;
+}

@@ -1,0 +1,263 @@
+/* pgbridge run: the assembly. A main thread for signals, systemd and HTTP, and two workers, each a straight loop that owns
+ * its connections. They share counters and a stop flag. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "adapters/host/clock.h"
+#include "adapters/host/command.h"
+#include "adapters/host/config_file.h"
+#include "adapters/host/hooks.h"
+#include "adapters/host/http.h"
+#include "adapters/host/systemd.h"
+#include "adapters/postgres/capture_outbox.h"
+#include "adapters/postgres/target.h"
+#include "adapters/rabbitmq/inlet.h"
+#include "adapters/rabbitmq/outlet.h"
+#include "bridge/base/log.h"
+#include "bridge/control/difference.h"
+#include "bridge/flow/inbound.h"
+#include "bridge/flow/outbound.h"
+
+enum {
+    STACK_BYTES = 8 << 20,     /* rabbitmq-c decodes nested header tables by recursion */
+    TICK_MS = 500,
+    STUCK_MS = 330 * 1000,     /* longer than any statement may take */
+    STOP_GRACE_MS = 8000,      /* then connections are cut */
+    STOP_LIMIT_MS = 15000,     /* then the process leaves: a crash at any point is safe */
+};
+
+struct assembly {
+    struct config config;
+    struct host_clock clock;
+    struct counters counters;
+    atomic_bool stop;
+    struct pg_outbox *outbox;
+    struct pg_target *target;
+    struct mq_outlet outlet;
+    struct mq_inlet inlet;
+    struct outbound outbound;
+    struct inbound inbound;
+    pthread_t outbound_thread, inbound_thread;
+    atomic_int running; /* workers */
+};
+
+static void *run_outbound(void *context)
+{
+    struct assembly *assembly = context;
+    outbound_run(&assembly->outbound);
+    atomic_fetch_sub(&assembly->running, 1);
+    return NULL;
+}
+
+static void *run_inbound(void *context)
+{
+    struct assembly *assembly = context;
+    inbound_run(&assembly->inbound);
+    atomic_fetch_sub(&assembly->running, 1);
+    return NULL;
+}
+
+static void assemble(struct assembly *assembly)
+{
+    struct config *config = &assembly->config;
+    struct pg_target_options target_options = {.apply_is_captured = hook_disabled("capture-guard"),
+                                               .write_equal = hook_disabled("same")};
+    assembly->outbox = pg_outbox_new(config, &assembly->clock.port);
+    assembly->target = pg_target_new(config, &target_options);
+    mq_outlet_init(&assembly->outlet, config);
+    mq_inlet_init(&assembly->inlet, config);
+    assembly->outbound = (struct outbound){.source = pg_outbox_source(assembly->outbox),
+                                           .outlet = &assembly->outlet.port,
+                                           .message_bytes = config->message_bytes};
+    assembly->inbound = (struct inbound){.inlet = &assembly->inlet.port,
+                                         .target = pg_target_port(assembly->target),
+                                         .peer_count = config->peer_count,
+                                         .peers = (const char *const *)config->peers,
+                                         .apply_echoes = hook_disabled("echo")};
+    struct text node = text_from(config->node);
+    worker_init(&assembly->outbound.worker, "out", node, &assembly->clock.port, &assembly->counters, &assembly->stop);
+    worker_init(&assembly->inbound.worker, "in", node, &assembly->clock.port, &assembly->counters, &assembly->stop);
+}
+
+static void disassemble(struct assembly *assembly)
+{
+    mq_outlet_free(&assembly->outlet);
+    mq_inlet_free(&assembly->inlet);
+    pg_outbox_free(assembly->outbox);
+    pg_target_free(assembly->target);
+}
+
+static bool start_workers(struct assembly *assembly)
+{
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    atomic_store(&assembly->running, 2);
+    bool started = pthread_create(&assembly->outbound_thread, &attributes, run_outbound, assembly) == 0 &&
+                   pthread_create(&assembly->inbound_thread, &attributes, run_inbound, assembly) == 0;
+    pthread_attr_destroy(&attributes);
+    return started;
+}
+
+/* Tells what of a changed config holds at once and what needs a restart. */
+static void reload(struct assembly *assembly, const struct options *options)
+{
+    struct config fresh;
+    struct error error;
+    systemd_reloading();
+    if (!config_read(options->config_path, &fresh, &error)) {
+        log_error(LOG_LEVEL_ERROR, "kept", &error);
+        systemd_ready();
+        return;
+    }
+    struct config *config = &assembly->config;
+    if (fresh.log != config->log) {
+        config->log = fresh.log;
+        log_configure(config->log == LOG_JSON, options->verbose ? LOG_LEVEL_DEBUG : options->quiet ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO,
+                      config->node);
+    }
+    atomic_store(&assembly->outbound.message_bytes, fresh.message_bytes);
+    config->message_bytes = fresh.message_bytes;
+    const struct {
+        const char *key;
+        bool differs;
+    } fixed[] = {
+        {"node", strcmp(fresh.node, config->node) != 0},
+        {"database", strcmp(fresh.database, config->database) != 0},
+        {"broker", strcmp(fresh.broker.url, config->broker.url) != 0 ||
+                       strcmp(fresh.broker.exchange, config->broker.exchange) != 0 ||
+                       strcmp(fresh.broker.queue, config->broker.queue) != 0},
+        {"peers", !config_same_peers(&fresh, config)},
+        {"entities (and pgbridge install)", !config_same_entities(&fresh, config)},
+        {"http", (fresh.http_host == NULL) != (config->http_host == NULL) ||
+                     (fresh.http_host && (strcmp(fresh.http_host, config->http_host) != 0 || fresh.http_port != config->http_port))},
+    };
+    log_event(LOG_LEVEL_INFO, "reloaded", "applied=\"log, message_bytes\"");
+    for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
+        if (fixed[i].differs)
+            log_event(LOG_LEVEL_WARNING, "ignored", "key=\"%s\" reason=\"changed in the config, needs a restart\"", fixed[i].key);
+    config_free(&fresh);
+    systemd_ready();
+}
+
+static bool workers_alive(struct assembly *assembly)
+{
+    int64_t now = assembly->clock.port.ops->monotonic_ms(&assembly->clock.port);
+    return now - atomic_load(&assembly->counters.out_alive_ms) < STUCK_MS &&
+           now - atomic_load(&assembly->counters.in_alive_ms) < STUCK_MS;
+}
+
+static void tell_systemd(struct assembly *assembly, bool watched)
+{
+    static int shown_out = -1, shown_in = -1;
+    int out = atomic_load(&assembly->counters.out_state), in = atomic_load(&assembly->counters.in_state);
+    if (out != shown_out || in != shown_in) {
+        char status[128];
+        snprintf(status, sizeof status, "outbound: %s, inbound: %s", worker_state_name((enum worker_state)out),
+                 worker_state_name((enum worker_state)in));
+        systemd_status(status);
+        shown_out = out;
+        shown_in = in;
+    }
+    if (watched && workers_alive(assembly))
+        systemd_alive();
+}
+
+static void wait_for_stop(struct assembly *assembly, const struct options *options, const sigset_t *signals)
+{
+    bool watched = systemd_watchdog_us() > 0;
+    for (;;) {
+        struct timespec tick = {.tv_nsec = TICK_MS * 1000000L};
+        int signal = sigtimedwait(signals, NULL, &tick);
+        if (signal == SIGTERM || signal == SIGINT) {
+            log_event(LOG_LEVEL_INFO, "stopping", "signal=%s", signal == SIGTERM ? "SIGTERM" : "SIGINT");
+            return;
+        }
+        if (signal == SIGHUP)
+            reload(assembly, options);
+        tell_systemd(assembly, watched);
+    }
+}
+
+/* Drains; cuts connections that do not return; leaves in the end whatever happens, which is as safe as a crash. */
+static void stop_workers(struct assembly *assembly)
+{
+    struct clock *clock = &assembly->clock.port;
+    int64_t began = clock->ops->monotonic_ms(clock);
+    systemd_stopping();
+    atomic_store(&assembly->stop, true);
+    host_clock_stop(&assembly->clock);
+    bool cut = false;
+    while (atomic_load(&assembly->running) > 0) {
+        int64_t waited = clock->ops->monotonic_ms(clock) - began;
+        if (waited > STOP_GRACE_MS && !cut) {
+            mq_outlet_abort(&assembly->outlet);
+            mq_inlet_abort(&assembly->inlet);
+            cut = true;
+        }
+        if (waited > STOP_LIMIT_MS) {
+            log_event(LOG_LEVEL_WARNING, "left", "reason=\"a statement did not return in time\"");
+            _exit(EXIT_GOOD);
+        }
+        struct timespec pause = {.tv_nsec = 10 * 1000000L};
+        nanosleep(&pause, NULL);
+    }
+    pthread_join(assembly->outbound_thread, NULL);
+    pthread_join(assembly->inbound_thread, NULL);
+}
+
+int command_run(const struct options *options)
+{
+    struct assembly *assembly = calloc(1, sizeof *assembly);
+    struct error error;
+    if (assembly == NULL || !host_clock_init(&assembly->clock))
+        return EXIT_TRY_AGAIN;
+    if (!command_config(options, &assembly->config)) {
+        free(assembly);
+        return EXIT_BAD_CONFIG;
+    }
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+
+    struct http *http = NULL;
+    int code = EXIT_GOOD;
+    struct http_facts facts = {.node = assembly->config.node, .counters = &assembly->counters, .clock = &assembly->clock.port};
+    if (assembly->config.http_host != NULL) {
+        http = http_start(assembly->config.http_host, assembly->config.http_port, &facts, &error);
+        if (http == NULL)
+            code = command_fail(&error);
+    }
+    if (code == EXIT_GOOD) {
+        int64_t now = assembly->clock.port.ops->monotonic_ms(&assembly->clock.port);
+        atomic_store(&assembly->counters.out_alive_ms, now);
+        atomic_store(&assembly->counters.in_alive_ms, now);
+        assemble(assembly);
+        log_event(LOG_LEVEL_INFO, "started", "version=%s node=%s entities=%zu peers=%zu", PGBRIDGE_VERSION,
+                  assembly->config.node, assembly->config.entity_count, assembly->config.peer_count);
+        if (!start_workers(assembly)) {
+            fputs("pgbridge: could not start a thread\n", stderr);
+            _exit(EXIT_TRY_AGAIN);
+        }
+        /* Ready to work, also while database or broker are still to come: systemd's status and /readyz tell. */
+        systemd_ready();
+        wait_for_stop(assembly, options, &signals);
+        stop_workers(assembly);
+        disassemble(assembly);
+        log_event(LOG_LEVEL_INFO, "stopped", "node=%s", assembly->config.node);
+    }
+    http_stop(http);
+    host_clock_free(&assembly->clock);
+    config_free(&assembly->config);
+    free(assembly);
+    return code;
+}

@@ -1,0 +1,176 @@
+/* pgbridge: reads the command line and runs one command. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "adapters/host/command.h"
+#include "adapters/host/config_file.h"
+#include "bridge/base/log.h"
+
+static const char usage_text[] =
+    "pgbridge keeps PostgreSQL systems equal in both directions over RabbitMQ.\n"
+    "\n"
+    "Usage: pgbridge [-c FILE] COMMAND [OPTION...]\n"
+    "\n"
+    "Commands:\n"
+    "  check       look at config, database, tables and broker; each finding with a hint\n"
+    "  install     make or update schema, role, capture triggers and broker topology\n"
+    "  uninstall   take all of that away again\n"
+    "  run         mirror, until stopped\n"
+    "  status      what is mirrored, how far behind, what is wrong; asks the database\n"
+    "  version     print the version\n"
+    "  help        print this\n"
+    "\n"
+    "Options:\n"
+    "  -c, --config FILE        the node's config (default: $PGBRIDGE_CONFIG)\n"
+    "      --json               check, status: print JSON\n"
+    "  -v, --verbose            log every message\n"
+    "  -q, --quiet              log warnings and errors only\n"
+    "      --print              install, uninstall: print the SQL, do nothing\n"
+    "      --admin CONNINFO     install, uninstall: connect with these settings over the config's own,\n"
+    "                           as a role that may create schema, role and triggers\n"
+    "      --broker-admin URL   install, uninstall: an AMQP user that may declare\n"
+    "\n"
+    "Exit codes: 0 good, 1 a clean no, 64 usage, 69 unreachable, 70 bug, 75 try again, 77 permission,\n"
+    "78 configuration.\n";
+
+static const struct {
+    const char *name;
+    int (*run)(const struct options *options);
+} commands[] = {
+    {"check", command_check},         {"install", command_install}, {"uninstall", command_uninstall},
+    {"run", command_run},             {"status", command_status},
+};
+
+enum { OPTION_JSON = 256, OPTION_PRINT, OPTION_ADMIN, OPTION_BROKER_ADMIN };
+
+static const struct option long_options[] = {
+    {"config", required_argument, NULL, 'c'},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"verbose", no_argument, NULL, 'v'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {"print", no_argument, NULL, OPTION_PRINT},
+    {"admin", required_argument, NULL, OPTION_ADMIN},
+    {"broker-admin", required_argument, NULL, OPTION_BROKER_ADMIN},
+    {0},
+};
+
+bool command_config(const struct options *options, struct config *config)
+{
+    if (options->config_path == NULL) {
+        fputs("pgbridge: no config given\nHINT: use -c FILE, or set PGBRIDGE_CONFIG\n", stderr);
+        return false;
+    }
+    struct error error;
+    if (!config_read(options->config_path, config, &error)) {
+        command_fail(&error);
+        return false;
+    }
+    log_configure(config->log == LOG_JSON,
+                  options->verbose ? LOG_LEVEL_DEBUG : options->quiet ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, config->node);
+    return true;
+}
+
+int command_fail(const struct error *error)
+{
+    fprintf(stderr, "pgbridge: %s%s%s%s\n", error->text, error->code[0] ? " (" : "", error->code,
+            error->code[0] ? ")" : "");
+    switch (error->fault) {
+    case FAULT_CONNECTION:
+        return EXIT_UNREACHABLE;
+    case FAULT_CONTENTION:
+    case FAULT_TRANSIENT:
+        return EXIT_TRY_AGAIN;
+    case FAULT_OPERATOR:
+        return strcmp(error->code, "42501") == 0 || strcmp(error->code, "403") == 0 ? EXIT_NO_PERMISSION
+                                                                                     : EXIT_BAD_CONFIG;
+    case FAULT_PERMANENT:
+    case FAULT_POISON:
+        return EXIT_BAD_CONFIG;
+    case FAULT_NONE:
+    case FAULT_BUG:
+        break;
+    }
+    return EXIT_BUG;
+}
+
+static int print_usage(void)
+{
+    fputs(usage_text, stdout);
+    return EXIT_GOOD;
+}
+
+static int print_version(const struct options *options)
+{
+    printf(options->json ? "{\"name\":\"pgbridge\",\"version\":\"%s\",\"protocol\":1}\n" : "pgbridge %s\n", PGBRIDGE_VERSION);
+    return EXIT_GOOD;
+}
+
+static int bad_usage(const char *problem, const char *word)
+{
+    fprintf(stderr, "pgbridge: %s%s%s%s\nHINT: pgbridge help\n", problem, word[0] ? " \"" : "", word, word[0] ? "\"" : "");
+    return EXIT_BAD_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.config_path = getenv("PGBRIDGE_CONFIG")};
+    bool wants_version = false;
+    int option;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "c:vqhV", long_options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            options.config_path = optarg;
+            break;
+        case 'v':
+            options.verbose = true;
+            break;
+        case 'q':
+            options.quiet = true;
+            break;
+        case 'h':
+            return print_usage();
+        case 'V':
+            wants_version = true;
+            break;
+        case OPTION_JSON:
+            options.json = true;
+            break;
+        case OPTION_PRINT:
+            options.print = true;
+            break;
+        case OPTION_ADMIN:
+            options.admin = optarg;
+            break;
+        case OPTION_BROKER_ADMIN:
+            options.broker_admin = optarg;
+            break;
+        default:
+            return bad_usage("unknown or incomplete option", argv[optind - 1]);
+        }
+    }
+    if (wants_version)
+        return print_version(&options);
+    if (optind >= argc)
+        return bad_usage("no command given", "");
+    const char *name = argv[optind];
+    if (optind + 1 < argc)
+        return bad_usage("unexpected argument", argv[optind + 1]);
+    if (strcmp(name, "help") == 0)
+        return print_usage();
+    if (strcmp(name, "version") == 0)
+        return print_version(&options);
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(name, commands[i].name) == 0) {
+            int code = commands[i].run(&options);
+            if (fflush(stdout) != 0)
+                return EXIT_TRY_AGAIN;
+            return code;
+        }
+    }
+    return bad_usage("unknown command", name);
+}

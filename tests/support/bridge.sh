@@ -1,0 +1,108 @@
+# shellcheck shell=bash
+# Nodes of the bridge on the private servers of servers.sh, for integration tests and benchmarks. To be sourced after it.
+#
+#   bridge_node commerce alpha shop "operations" <<'YAML'     # entities as in the config file
+#     - name: customer
+#       ...
+#   YAML
+#   bridge_install commerce; bridge_start commerce
+#
+# The program is $PGBRIDGE, by default the one of BUILD_DIR. Exported per node: nothing; its files are
+# $SERVERS_DIR/<node>.yaml and log/<node>.log.
+
+PGBRIDGE=${PGBRIDGE:-${BUILD_DIR:?}/pgbridge}
+
+fail() {
+    printf 'not ok: %s\n' "$*" >&2
+    tail -n 15 "$SERVERS_DIR"/log/node-*.log >&2 2>/dev/null || true
+    exit 1
+}
+
+# assert_equal WANTED GOT WHAT
+assert_equal() {
+    [[ $1 == "$2" ]] || fail "$3: wanted $(printf '%q' "${1:0:600}"), got $(printf '%q' "${2:0:600}")"
+}
+
+# bridge_node NODE CLUSTER DATABASE "PEER..." [LINE...]: writes the config; entities come from stdin, further top-level lines
+# as arguments. The database must exist. The adapter's role connects over TCP with a password.
+bridge_node() {
+    local node=$1 cluster=$2 database=$3 peers=$4 port_variable
+    shift 4
+    port_variable=PG_TCP_${cluster^^}
+    declare -gA NODE_CLUSTER NODE_DATABASE
+    NODE_CLUSTER[$node]=$cluster NODE_DATABASE[$node]=$database
+    (umask 077; printf 'secret-%s\n' "$node" >"$SERVERS_DIR/$node.password")
+    rabbit_user "$node" "secret-$node" </dev/null
+    {
+        printf 'node: %s\n' "$node"
+        printf 'database: %s dbname=%s user=pgbridge\n' "${!port_variable}" "$database"
+        printf 'database_password_file: %s.password\n' "$node"
+        printf 'broker:\n  url: amqp://%s@127.0.0.1:%s/bridge\n  password_file: %s.password\n' "$node" "$RABBIT_PORT" "$node"
+        printf 'peers: [%s]\n' "${peers// /, }"
+        if (($#)); then printf '%s\n' "$@"; fi
+        printf 'entities:\n'
+        cat
+    } >"$SERVERS_DIR/$node.yaml"
+}
+
+# bridge NODE ARGUMENT...: the program with the node's config.
+bridge() {
+    local node=$1
+    shift
+    "$PGBRIDGE" -c "$SERVERS_DIR/$node.yaml" "$@"
+}
+
+bridge_install() {
+    local admin=PG_ADMIN_${NODE_CLUSTER[$1]^^}
+    bridge "$1" install --admin "${!admin}" "${@:2}"
+}
+
+bridge_start() {
+    process_start "node-$1" "${BRIDGE_WRAPPER[@]}" "$PGBRIDGE" -c "$SERVERS_DIR/$1.yaml" run "${@:2}"
+}
+
+bridge_stop() {
+    process_stop "node-$1" TERM 30
+}
+
+bridge_kill() {
+    process_kill "node-$1"
+}
+
+# node_sql NODE SQL: as superuser in the node's database.
+node_sql() {
+    sql "${NODE_CLUSTER[$1]}" "${NODE_DATABASE[$1]}" "${@:2}"
+}
+
+# Everything of this node is published, and its queue is empty.
+node_quiet() {
+    [[ $(node_sql "$1" "select count(*) from bridge.outbox") == 0 ]] || return 1
+    rabbit_ctl eval "case rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.sync.$1\">>)) of
+        {ok, Q} -> [{messages, N}] = rabbit_amqqueue:info(Q, [messages]), io:format(\"~p\", [N]); _ -> io:format(\"none\") end, ok." |
+        grep -q '^0'
+}
+
+nodes_quiet() {
+    local node
+    for node in "$@"; do
+        node_quiet "$node" || return 1
+    done
+    # What was delivered last may have made nothing new, or it is seen now.
+    for node in "$@"; do
+        [[ $(node_sql "$node" "select count(*) from bridge.outbox") == 0 ]] || return 1
+    done
+}
+
+# bridge_quiet NODE...: waits until nothing is under way between them.
+bridge_quiet() {
+    wait_for "${QUIET_SECONDS:-60}" "quiet between $*" nodes_quiet "$@"
+}
+
+# counters_conserve NODE: received is the sum of what came of it (design section 9.10).
+counters_conserve() {
+    local bad
+    bad=$(node_sql "$1" "select source from bridge.inbound
+        where received <> applied + same + duplicate + stale + echo + kept + dead_letters")
+    assert_equal "" "$bad" "counters of $1 that do not conserve"
+}
+BRIDGE_WRAPPER=("${BRIDGE_WRAPPER[@]:-env}")
