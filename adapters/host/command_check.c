@@ -1,5 +1,6 @@
 /* pgbridge check: looks at everything the config names and says what is wrong or will be, each finding with a hint.
  * Changes nothing. What cannot be looked at is a finding too, and the rest is looked at all the same. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,7 @@ struct examination {
     bool installed;      /* schema bridge can be looked into */
 };
 
-/* ---- findings ------------------------------------------------------------------------------------------------------ */
+/* ---- findings ---- */
 
 static void add_finding(struct examination *examination, enum level level, const char *where, struct text text,
                         struct text hint)
@@ -75,7 +76,7 @@ static enum level level_from(struct text name)
     return LEVEL_ERROR;
 }
 
-/* ---- what the queries are given ------------------------------------------------------------------------------------ */
+/* ---- what the queries are given ---- */
 
 static _Noreturn void out_of_memory(void)
 {
@@ -92,8 +93,9 @@ static void put_object(FILE *out, const struct log_member *members, size_t count
     char *line = malloc(size);
     if (line == NULL)
         out_of_memory();
-    log_json_line(members, count, line, size);
-    fputs(line, out);
+    size_t length = log_json_line(members, count, line, size);
+    assert(length > 0);
+    fwrite(line, 1, length, out);
     free(line);
 }
 
@@ -174,7 +176,7 @@ static int newest_version(void)
     return newest;
 }
 
-/* ---- checks of the database ------------------------------------------------------------------------------------------- */
+/* ---- checks of the database ---- */
 
 /* Runs a query whose rows are findings: level, where, text, hint. */
 static bool run_query(struct examination *examination, const char *name, int parameter_count,
@@ -229,22 +231,14 @@ static const struct check {
     bool (*run)(struct examination *examination, const char *query, struct error *error);
     bool needs_schema;
 } checks[] = {
-    {"check_server", check_plain, false},
-    {"check_role", check_plain, false},
-    {"check_schema", check_schema, false},
-    {"check_version", check_version, true},
-    {"check_grants", check_plain, true},
-    {"check_node", check_node, true},
-    {"check_tables", check_tables, false},
-    {"check_columns", check_tables, false},
-    {"check_keys", check_tables, false},
-    {"check_privileges", check_tables, false},
-    {"check_defaults", check_tables, false},
-    {"check_sequences", check_tables, false},
-    {"check_foreign_keys", check_tables, false},
-    {"check_row_security", check_tables, false},
-    {"check_triggers", check_tables, false},
-    {"check_mapping", check_tables, true},
+    {"check_server", check_plain, false},        {"check_role", check_plain, false},
+    {"check_schema", check_schema, false},       {"check_version", check_version, true},
+    {"check_grants", check_plain, true},         {"check_node", check_node, true},
+    {"check_tables", check_tables, false},       {"check_columns", check_tables, false},
+    {"check_keys", check_tables, false},         {"check_privileges", check_tables, false},
+    {"check_defaults", check_tables, false},     {"check_sequences", check_tables, false},
+    {"check_foreign_keys", check_tables, false}, {"check_row_security", check_tables, false},
+    {"check_triggers", check_tables, false},     {"check_mapping", check_tables, true},
     {"check_capture", check_tables, true},
 };
 
@@ -279,7 +273,8 @@ static bool check_database(struct examination *examination)
 {
     const struct config *config = examination->config;
     struct error error;
-    if (!pg_session_open(&examination->session, config->database, config->database_password, "pgbridge check", &error)) {
+    if (!pg_session_open(&examination->session, config->database, config->database_password, "pgbridge check",
+                         &error)) {
         add_failure(examination, "database", error.text);
         return error.fault != FAULT_CONNECTION;
     }
@@ -296,7 +291,7 @@ static bool check_database(struct examination *examination)
     return reachable;
 }
 
-/* ---- checks of the broker --------------------------------------------------------------------------------------------- */
+/* ---- checks of the broker ---- */
 
 static void broker_found(void *context, const char *text)
 {
@@ -310,7 +305,7 @@ static void check_broker(struct examination *examination)
         add_failure(examination, "broker", error.text);
 }
 
-/* ---- printing ------------------------------------------------------------------------------------------------------------ */
+/* ---- printing ---- */
 
 static void print_json(const struct examination *examination)
 {

@@ -1,5 +1,5 @@
-/* pgbridge status: what is mirrored, how far behind, what is wrong. Asks the database, so that it tells the truth about an
- * adapter that runs, hangs or is gone. */
+/* pgbridge status: what is mirrored, how far behind, what is wrong. Asks the database, so that it tells the truth about
+ * an adapter that runs, hangs or is gone. */
 #include <stdio.h>
 #include <string.h>
 
@@ -16,11 +16,12 @@ static bool not_installed(const struct config *config, struct error *error)
     return error_hint(error, "run \"pgbridge install\"");
 }
 
-/* The views are read in one snapshot, so that sums agree. */
+/* The views are read in one snapshot, so that sums agree. Without statistics the planner takes their small tables for
+ * large ones, and the just-in-time compiler then costs seconds. */
 static bool open_status(struct pg_session *session, const struct config *config, struct error *error)
 {
     if (!pg_session_open(session, config->database, config->database_password, "pgbridge status", error) ||
-        !pg_execute(session, "begin isolation level repeatable read read only", error))
+        !pg_execute(session, "begin isolation level repeatable read read only; set local jit = off", error))
         return false;
     PG_RESULT installed = pg_query(session, "status_installed", 0, NULL, error);
     if (installed == NULL)
@@ -35,7 +36,7 @@ static enum health health_of(struct text status)
     return text_equal(status, TEXT_LITERAL("warning")) ? HEALTH_WARNING : HEALTH_GOOD;
 }
 
-/* ---- for people ---------------------------------------------------------------------------------------------------- */
+/* ---- for people ---- */
 
 /* A result whose columns are the table's. Nothing for no rows. */
 static void print_result(const PGresult *result, size_t column_count, const struct table_column *columns)
@@ -88,8 +89,8 @@ static bool print_header(struct pg_session *session, const struct config *config
 static bool print_peers(struct pg_session *session, struct error *error)
 {
     static const struct table_column columns[] = {
-        {"PEER", false}, {"DIRECTION", false}, {"STATE", false},       {"PENDING", true},
-        {"LAG", true},   {"CHANGES", true},    {"LAST MESSAGE", true},
+        {"PEER", false}, {"DIRECTION", false}, {"STATE", false},        {"PENDING", true},
+        {"LAG", true},   {"CHANGES", true},    {"LAST MESSAGE", false},
     };
     return print_query(session, "status_peers", sizeof columns / sizeof *columns, columns, "no peers", error);
 }
@@ -97,8 +98,8 @@ static bool print_peers(struct pg_session *session, struct error *error)
 static bool print_totals(struct pg_session *session, struct error *error)
 {
     static const struct table_column columns[] = {
-        {"RECEIVED FROM", false}, {"MESSAGES", true}, {"CHANGES", true}, {"APPLIED", true},   {"SAME", true},
-        {"DUPLICATE", true},      {"STALE", true},    {"ECHO", true},    {"KEPT", true},      {"DEAD", true},
+        {"RECEIVED FROM", false}, {"MESSAGES", true}, {"CHANGES", true}, {"APPLIED", true}, {"SAME", true},
+        {"DUPLICATE", true},      {"STALE", true},    {"ECHO", true},    {"KEPT", true},    {"DEAD", true},
         {"CONFLICTS", true},      {"REFUSED", true},  {"GAPS", true},
     };
     PG_RESULT published = pg_query(session, "status_published", 0, NULL, error);
@@ -130,7 +131,7 @@ static bool print_tables(struct pg_session *session, const struct config *config
            print_totals(session, error) && print_health(session, error) && print_errors(session, error);
 }
 
-/* ---- for programs -------------------------------------------------------------------------------------------------- */
+/* ---- for programs ---- */
 
 static bool print_json(struct pg_session *session, const struct config *config, enum health *health,
                        struct error *error)
@@ -157,9 +158,9 @@ int command_status(const struct options *options)
     struct pg_session session = {0};
     struct error error;
     enum health health = HEALTH_GOOD;
-    bool shown = open_status(&session, &config, &error) &&
-                 (options->json ? print_json(&session, &config, &health, &error)
-                                : print_tables(&session, &config, &health, &error));
+    bool shown =
+        open_status(&session, &config, &error) && (options->json ? print_json(&session, &config, &health, &error)
+                                                                 : print_tables(&session, &config, &health, &error));
     int code = shown ? (health == HEALTH_CRITICAL ? EXIT_NO : EXIT_GOOD) : command_fail(&error);
     pg_session_close(&session);
     config_free(&config);

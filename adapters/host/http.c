@@ -25,7 +25,7 @@ struct http {
     int port;
 };
 
-/* ---- answers --------------------------------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 static bool write_metrics(const struct http_facts *facts, FILE *out)
 {
@@ -80,7 +80,8 @@ static enum MHD_Result answer_page(struct MHD_Connection *connection, const stru
         free(body);
         return MHD_NO;
     }
-    return answer(connection, good ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, pages[page].content_type, body, length);
+    return answer(connection, good ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, pages[page].content_type, body,
+                  length);
 }
 
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *path, const char *method,
@@ -108,7 +109,7 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     return answer_plain(connection, MHD_HTTP_NOT_FOUND, "there are /healthz, /readyz and /metrics\n");
 }
 
-/* ---- listening ------------------------------------------------------------------------------------------------------- */
+/* ---- listening ---- */
 
 static void cannot_listen(const char *host, int port, const char *why, struct error *error)
 {
@@ -173,10 +174,10 @@ static struct MHD_Daemon *start_daemon(struct http *http, int descriptor)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    struct MHD_Daemon *daemon =
-        MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD, 0, NULL, NULL, handle, http, MHD_OPTION_LISTEN_SOCKET, descriptor,
-                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                         (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)TIMEOUT_S, MHD_OPTION_END);
+    struct MHD_Daemon *daemon = MHD_start_daemon(
+        MHD_USE_POLL_INTERNAL_THREAD, 0, NULL, NULL, handle, http, MHD_OPTION_LISTEN_SOCKET, descriptor,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)TIMEOUT_S, MHD_OPTION_END);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return daemon;
 }
@@ -196,7 +197,8 @@ struct http *http_start(const char *host, int port, const struct http_facts *fac
     http->port = bound_port(descriptor);
     http->daemon = start_daemon(http, descriptor);
     if (http->daemon == NULL) {
-        /* The socket stays open: some of the library's failures close it, and closing it again might hit another file. */
+        /* The socket stays open: some of the library's failures close it, and closing it again might hit another file.
+         */
         error_set(error, FAULT_TRANSIENT, NULL, "cannot start the HTTP server on %s port %d", host, port);
         free(http);
         return NULL;

@@ -9,7 +9,7 @@
 
 #include "bridge/flow/worker.h"
 
-/* ---- workers ------------------------------------------------------------------------------------------------------- */
+/* ---- workers ---- */
 
 struct worker_view {
     const char *name;      /* in sentences */
@@ -71,7 +71,7 @@ bool metrics_write_readiness(const struct http_facts *facts, FILE *out)
     return ready;
 }
 
-/* ---- the format ------------------------------------------------------------------------------------------------------ */
+/* ---- the format ---- */
 
 struct page {
     FILE *out;
@@ -124,7 +124,7 @@ static void put_seconds(const struct page *page, const char *name, const char *t
     fprintf(page->out, "%s{node=\"%s\"} %" PRId64 ".%06d\n", name, page->node, us / 1000000, (int)(us % 1000000));
 }
 
-/* ---- the pages ------------------------------------------------------------------------------------------------------- */
+/* ---- the pages ---- */
 
 static void write_workers(const struct page *page, const struct http_facts *facts)
 {
@@ -163,8 +163,12 @@ static void write_outbound(const struct page *page, const struct counters *count
 static void write_inbound(const struct page *page, const struct counters *counters)
 {
     const struct labelled verdicts[] = {
-        {"applied", &counters->applied}, {"same", &counters->same}, {"duplicate", &counters->duplicate},
-        {"stale", &counters->stale},     {"echo", &counters->echo}, {"kept", &counters->kept},
+        {"applied", &counters->applied},
+        {"same", &counters->same},
+        {"duplicate", &counters->duplicate},
+        {"stale", &counters->stale},
+        {"echo", &counters->echo},
+        {"kept", &counters->kept},
         {"dead_letter", &counters->dead_letters},
     };
     put_labelled(page, "pgbridge_changes_received_total", "Changes of peers, by what became of them.", "verdict",
@@ -206,7 +210,7 @@ static void write_both(const struct page *page, const struct counters *counters)
                  failures);
 }
 
-/* ---- the process, by the names that every dashboard knows ------------------------------------------------------------- */
+/* ---- the process, by the names that every dashboard knows ---- */
 
 /* Memory in pages, and the start in clock ticks since boot. */
 static bool read_process(uint64_t *virtual_bytes, uint64_t *resident_bytes, double *start_s)
@@ -218,7 +222,8 @@ static bool read_process(uint64_t *virtual_bytes, uint64_t *resident_bytes, doub
     size_t length = fread(line, 1, sizeof line - 1, file);
     fclose(file);
     line[length] = '\0';
-    /* The name may hold anything, also blanks and brackets: the fields begin behind its last one. Field 3 comes first. */
+    /* The name may hold anything, also blanks and brackets: the fields begin behind its last one. Field 3 comes first.
+     */
     const char *fields = strrchr(line, ')');
     uint64_t start_ticks, pages;
     if (fields == NULL || sscanf(fields + 1,

@@ -1,15 +1,16 @@
 #pragma once
 /* What the process says of itself over HTTP, as text: alive, ready, metrics.
  *
- * Everything comes from the workers' counters and, for metrics, from /proc/self: no database, no broker, so that a probe
- * is answered at once whatever is away, and a broken world never makes a supervisor end a healthy process. */
+ * Everything comes from the workers' counters and, for metrics, from /proc/self: no database, no broker, so that a
+ * probe is answered at once whatever is away, and a broken world never makes a supervisor end a healthy process. */
 #include <stdbool.h>
 #include <stdio.h>
 
 #include "bridge/control/counters.h"
 #include "bridge/ports.h"
 
-/* A worker shows itself every few seconds; without any sign for this long it hangs. One that has not begun is not silent. */
+/* A worker shows itself every few seconds; without any sign for this long it hangs. One that has not begun is not
+ * silent. */
 enum { METRICS_SILENCE_MS_MAX = 60000 };
 
 /* What there is to tell about. All of it must outlive the server. */

@@ -65,7 +65,9 @@ static const struct mq_fault faults[] = {
     {AMQP_NOT_ALLOWED, NULL, FAULT_OPERATOR, "the broker does not allow this", "See DETAIL and the broker's log."},
     {AMQP_NOT_IMPLEMENTED, NULL, FAULT_OPERATOR, "the broker cannot do this",
      "pgbridge needs RabbitMQ 3.10 or newer, with quorum queues."},
-    {AMQP_INTERNAL_ERROR, NULL, FAULT_CONNECTION, "the broker failed inside", "See the broker's log."},
+    {AMQP_INTERNAL_ERROR, NULL, FAULT_CONNECTION, "the broker failed inside",
+     "See the broker's log. If a queue stays without a leader (\"rabbitmq-queues quorum_status\"), delete it, run "
+     "\"pgbridge install\" and compare the data."},
 
     /* ---- rabbitmq-c ---- */
     {AMQP_STATUS_NO_MEMORY, NULL, FAULT_CONNECTION, "out of memory", NULL},

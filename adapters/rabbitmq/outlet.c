@@ -19,8 +19,8 @@ _Static_assert(WINDOW >= LIMIT_UNCONFIRMED_BATCHES * LIMIT_BATCH_ROWS * 3 / 2,
 
 /* One message of the window, at number % WINDOW. */
 struct mq_slot {
-    const struct envelope *waiting; /* accepted and not yet sent */
-    bool acked;                     /* ahead of an earlier one */
+    struct envelope *waiting; /* a copy, when it is accepted and not yet sent */
+    bool acked;               /* ahead of an earlier one */
 };
 
 static struct mq_outlet *outlet_of(struct outlet *port)
@@ -33,23 +33,32 @@ static struct mq_slot *slot(struct mq_outlet *outlet, uint64_t number)
     return &outlet->slots[number % WINDOW];
 }
 
+/* ---- open and close ---------------------------------------------------------------------------------------------- */
+
+static void forget_waiting(struct mq_outlet *outlet)
+{
+    for (; outlet->sent < outlet->accepted; outlet->accepted--) {
+        free(slot(outlet, outlet->accepted)->waiting);
+        *slot(outlet, outlet->accepted) = (struct mq_slot){0};
+    }
+}
+
 static bool closed(struct mq_outlet *outlet)
 {
+    forget_waiting(outlet);
     mq_session_close(&outlet->session);
     return false;
 }
 
-/* ---- open and close ---------------------------------------------------------------------------------------------- */
-
 static void outlet_close(struct outlet *port)
 {
-    struct mq_outlet *outlet = outlet_of(port);
-    mq_session_close(&outlet->session);
+    closed(outlet_of(port));
 }
 
 static bool outlet_open(struct outlet *port, struct error *error)
 {
     struct mq_outlet *outlet = outlet_of(port);
+    forget_waiting(outlet);
     outlet->accepted = outlet->sent = outlet->confirmed = 0;
     if (!mq_session_open(&outlet->session, &outlet->config->broker, outlet->name, error))
         return false;
@@ -206,7 +215,7 @@ static char *padded_body(const struct mq_outlet *outlet, struct text body)
     return padded;
 }
 
-/* Hands the next accepted message to the socket. */
+/* Hands message number sent + 1 to the socket. */
 static bool send_next(struct mq_outlet *outlet, const struct envelope *envelope, struct error *error)
 {
     amqp_table_entry_t entries[ENVELOPE_HEADERS_MAX];
@@ -243,22 +252,81 @@ static bool socket_ready(struct mq_outlet *outlet, int wait_ms, bool *readable, 
     return true;
 }
 
-/* Sends accepted messages in their order for as long as the broker takes them, and takes what it says meanwhile. */
+/* Takes what the broker says, and tells whether it takes the next message. */
+static bool may_send(struct mq_outlet *outlet, bool *may, struct error *error)
+{
+    bool readable, writable;
+    *may = false;
+    if (atomic_load(&outlet->session.blocked) != NULL)
+        return true;
+    if (!socket_ready(outlet, 0, &readable, &writable, error))
+        return false;
+    if (readable && !take_frames(outlet, 0, error))
+        return false;
+    *may = writable && atomic_load(&outlet->session.blocked) == NULL;
+    return true;
+}
+
+/* Sends what was put by, in its order, for as long as the broker takes it. */
 static bool send_waiting(struct mq_outlet *outlet, struct error *error)
 {
-    while (outlet->sent < outlet->accepted && atomic_load(&outlet->session.blocked) == NULL) {
-        bool readable, writable;
-        if (!socket_ready(outlet, 0, &readable, &writable, error))
+    while (outlet->sent < outlet->accepted) {
+        bool may;
+        if (!may_send(outlet, &may, error))
             return false;
-        if (readable && !take_frames(outlet, 0, error))
-            return false;
-        if (!writable || atomic_load(&outlet->session.blocked) != NULL)
+        if (!may)
             return true;
-        if (!send_next(outlet, slot(outlet, outlet->sent + 1)->waiting, error))
+        struct envelope *envelope = slot(outlet, outlet->sent + 1)->waiting;
+        if (!send_next(outlet, envelope, error))
             return false;
+        free(envelope);
     }
     return true;
 }
+
+/* ---- putting by -------------------------------------------------------------------------------------------------- */
+
+static size_t texts_of(struct envelope *envelope, struct text *texts[static 7 + 2 * ENVELOPE_HEADERS_MAX])
+{
+    size_t count = 0;
+    texts[count++] = &envelope->routing_key;
+    texts[count++] = &envelope->body;
+    texts[count++] = &envelope->content_type;
+    texts[count++] = &envelope->message_id;
+    texts[count++] = &envelope->correlation_id;
+    texts[count++] = &envelope->type;
+    texts[count++] = &envelope->app_id;
+    for (size_t i = 0; i < envelope->header_count; i++) {
+        texts[count++] = &envelope->headers[i].name;
+        texts[count++] = &envelope->headers[i].text;
+    }
+    return count;
+}
+
+/* The caller's memory may be gone before the broker takes messages again. One block, for one free(). */
+static struct envelope *copy_envelope(const struct envelope *envelope)
+{
+    struct envelope copy = *envelope;
+    struct text *texts[7 + 2 * ENVELOPE_HEADERS_MAX];
+    size_t count = texts_of(&copy, texts), bytes = sizeof copy;
+    for (size_t i = 0; i < count; i++)
+        bytes += texts[i]->length;
+    struct envelope *block = malloc(bytes);
+    if (block == NULL)
+        abort();
+    char *at = (char *)(block + 1);
+    for (size_t i = 0; i < count; i++) {
+        if (text_is_null(*texts[i]))
+            continue;
+        memcpy(at, texts[i]->data, texts[i]->length);
+        texts[i]->data = at;
+        at += texts[i]->length;
+    }
+    *block = copy;
+    return block;
+}
+
+/* ---- the port ---------------------------------------------------------------------------------------------------- */
 
 static bool outlet_publish(struct outlet *port, const struct envelope *envelope, struct error *error)
 {
@@ -270,9 +338,16 @@ static bool outlet_publish(struct outlet *port, const struct envelope *envelope,
         error_set(error, FAULT_BUG, NULL, "more than %d messages wait for their confirmation", WINDOW);
         return closed(outlet);
     }
+    if (!send_waiting(outlet, error))
+        return false;
+    bool may = false;
+    if (outlet->sent == outlet->accepted && !may_send(outlet, &may, error))
+        return false;
     outlet->accepted++;
-    *slot(outlet, outlet->accepted) = (struct mq_slot){.waiting = envelope};
-    return send_waiting(outlet, error);
+    if (may)
+        return send_next(outlet, envelope, error);
+    *slot(outlet, outlet->accepted) = (struct mq_slot){.waiting = copy_envelope(envelope)};
+    return true;
 }
 
 static bool outlet_confirm(struct outlet *port, int wait_ms, uint64_t *confirmed, struct error *error)
@@ -320,6 +395,7 @@ void mq_outlet_init(struct mq_outlet *outlet, const struct config *config)
 
 void mq_outlet_free(struct mq_outlet *outlet)
 {
+    forget_waiting(outlet);
     mq_session_free(&outlet->session);
     free(outlet->slots);
     outlet->slots = NULL;

@@ -2,12 +2,11 @@
 /* The outlet port over RabbitMQ: messages go to the topic exchange, persistent, mandatory and confirmed.
  *
  * publish never waits for the broker, except while one message does not fit into the socket's buffer. When the broker
- * has an alarm (connection.blocked) or does not read fast enough, messages are put by and sent from within confirm, in
- * order: the caller's loop - publish each message of a batch, then confirm(wait) until its last number is confirmed -
- * needs no case of its own for a blocked broker, it sees no progress. Two duties follow for the caller:
- *   - an envelope, and the arena behind it, stays valid until its number is confirmed or the outlet is closed;
- *   - confirm is called at least once per heartbeat interval, also when nothing is outstanding (wait_ms 0 will do): it
- *     sends and answers heartbeats.
+ * has an alarm (connection.blocked) or does not read fast enough, a copy of the message is put by and sent from within
+ * confirm, in order: the caller's loop - publish each message of a batch, then confirm(wait) until its last number is
+ * confirmed - needs no case of its own for a blocked broker, it sees no progress. The caller bounds what is put by, by
+ * bounding what it leaves unconfirmed. One duty follows for it: confirm is called at least once per heartbeat interval,
+ * also when nothing is outstanding (wait_ms 0 will do), because it sends and answers heartbeats.
  * What is left of blocking (an alarm raised while a message is half in the socket) ends when the alarm does, by the
  * socket's timeout of two heartbeats, or by mq_outlet_abort.
  *

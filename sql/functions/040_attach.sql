@@ -4,7 +4,7 @@
 -- the application. It does not fire for what the adapter applies: that runs with session_replication_role = replica, and
 -- where it does not (triggers: fire) the condition on session_user holds it back; session_user, because an
 -- application can set any custom setting. Row triggers of a partitioned table are cloned to every partition, also to
--- later ones; TRUNCATE triggers are not, so each leaf gets its own.
+-- later ones; TRUNCATE triggers are not, so each leaf gets its own, and the table itself one for leaves to come.
 --
 -- guarded = false is for the test that shows that each layer of loop prevention holds alone: apply is then captured too,
 -- under the node that bridge.origin names.
@@ -118,14 +118,20 @@ begin
             insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation)
             select %3$s, %4$s, (date_part('epoch', clock_timestamp()) * 1000000)::bigint, %7$L, true,
                    nullif(current_setting('bridge.correlation_id', true), '')
-              from only %%s t
+              from %%s
             on conflict (entity, key) do update
                set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = true,
                    base_ts = v.ts, base_node = v.node, correlation = excluded.correlation
             returning v.key, v.ts, v.base_ts, v.base_node, v.correlation)
         insert into bridge.outbox (layout, op, fields, ts, base_ts, base_node, correlation, traceparent)
         select %5$s, 'd', %6$s, ts, base_ts, base_node, correlation, nullif(current_setting('bridge.traceparent', true), '')
-          from stamped $statement$, tg_relid::regclass);
+          from stamped $statement$,
+        -- A partition that was made after install has no trigger of its own: the partitioned table's sees to it.
+        case when (select relkind from pg_class where oid = tg_relid) = 'p'
+             then format('%%s t where t.tableoid in (select p.relid from pg_partition_tree(%%L) p where p.isleaf and not exists
+                          (select from pg_trigger g where g.tgrelid = p.relid and g.tgname = ''bridge_truncate''))',
+                         tg_relid::regclass, tg_relid::regclass)
+             else format('only %%s t', tg_relid::regclass) end);
     return null;
 end
 $trigger$ $f$, 'truncate_' || e.id, pinned, e.id,
@@ -148,9 +154,10 @@ $trigger$ $f$, 'truncate_' || e.id, pinned, e.id,
                    (select string_agg(format('new.%I', c), ', ') from unnest(e.columns) c), 'capture_' || e.id);
     for leaf in select c.oid::regclass as name from pg_partition_tree(table_oid) p join pg_class c on c.oid = p.relid
                  where p.isleaf
-                union select table_oid::regclass where not exists (select from pg_partition_tree(table_oid)) loop
+                union select table_oid::regclass loop
         execute format('create or replace trigger bridge_truncate before truncate on %s for each statement execute function bridge.%I()',
                        leaf.name, 'truncate_' || e.id);
+        execute format('grant select on %s to pgbridge_owner', leaf.name);
     end loop;
 
     -- For bridge.entity_state, under pinned settings whoever looks.

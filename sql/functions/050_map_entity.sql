@@ -32,6 +32,7 @@ declare
     table_oid   oid := relation::regclass;
     fingerprint text;
     adapter     name := (select adapter_role from bridge.node);
+    related     record;
 begin
     select substr(encode(sha256(convert_to(string_agg(f || ':' || format_type(a.atttypid, a.atttypmod), E'\n'
                                                       order by f collate "C"), 'UTF8')), 'hex'), 1, 16)
@@ -56,6 +57,19 @@ begin
     execute format('grant usage on schema %s to %I, pgbridge_owner',
                    (select quote_ident(n.nspname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
                      where c.oid = table_oid), adapter);
+    -- Apply checks foreign keys itself: it must see what refers to this table and what this table refers to.
+    for related in select distinct unnest(array[conrelid, confrelid])::regclass as name from pg_constraint
+                    where contype = 'f' and conparentid = 0 and table_oid in (conrelid, confrelid) loop
+        execute format('grant select on %s to %I', related.name, adapter);
+        execute format('grant usage on schema %I to %I',
+                       (select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = related.name), adapter);
+    end loop;
+    -- Input is cast to the columns' types by name.
+    for related in select distinct n.nspname as name from pg_attribute a join pg_type t on t.oid = a.atttypid
+                     join pg_namespace n on n.oid = t.typnamespace
+                    where a.attrelid = table_oid and a.attname = any (columns) and n.nspname <> 'pg_catalog' loop
+        execute format('grant usage on schema %I to %I', related.name, adapter);
+    end loop;
     perform bridge.detach(entity_name);
     perform bridge.attach(entity_name, guarded);
 end

@@ -268,12 +268,36 @@ static void test_publish_does_not_wait_for_a_broker_that_reads_slowly(void **sta
     large.body = (struct text){body, 100000};
     for (int i = 0; i < 400; i++) /* 40 MB: more than sockets hold */
         assert_true(scene.outlet.port.ops->publish(&scene.outlet.port, &large, &scene.error));
+    free(body); /* the outlet has its own copies */
     assert_int_equal(confirm(&scene, 10), 0);
     assert_true(scene.outlet.sent < 400);
     test_go(scene.broker);
     assert_int_equal(confirm_until(&scene, 400), 400);
     close_outlet(&scene);
-    free(body);
+}
+
+static void raises_an_alarm_for_good(struct broker *b)
+{
+    broker_confirm_select(b);
+    begin_method(b, CONNECTION_BLOCKED);
+    put_short_text(b, "low on memory");
+    send_frame(b, METHOD, 0);
+    broker_until_close(b);
+}
+
+static void test_what_was_put_by_is_forgotten_on_close(void **state)
+{
+    (void)state;
+    struct scene scene;
+    open_outlet(&scene, raises_an_alarm_for_good);
+    for (int i = 0; mq_outlet_blocked(&scene.outlet) == NULL && i < 1000; i++) {
+        assert_int_equal(confirm(&scene, 0), 0);
+        usleep(1000);
+    }
+    publish(&scene, 100);
+    scene.outlet.port.ops->close(&scene.outlet.port);
+    assert_null(mq_outlet_blocked(&scene.outlet));
+    close_outlet(&scene);
 }
 
 /* ---- ends ---------------------------------------------------------------------------------------------------------
@@ -421,6 +445,7 @@ int main(void)
         cmocka_unit_test(test_a_refused_message_is_a_transient_fault),
         cmocka_unit_test(test_a_returned_message_is_not_confirmed_although_the_broker_says_so),
         cmocka_unit_test(test_messages_wait_in_order_while_the_broker_has_an_alarm),
+        cmocka_unit_test(test_what_was_put_by_is_forgotten_on_close),
         cmocka_unit_test(test_publish_does_not_wait_for_a_broker_that_reads_slowly),
         cmocka_unit_test(test_a_broker_that_shuts_down_is_a_connection_fault),
         cmocka_unit_test(test_half_a_frame_is_a_connection_fault),
