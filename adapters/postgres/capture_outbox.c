@@ -127,7 +127,7 @@ static bool outbox_open(struct source *source, struct error *error)
      * only a duplicate. */
     bool ready = pg_execute(&outbox->session,
                             "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off;"
-                            "set jit = off; set synchronous_commit = off",
+                            "set synchronous_commit = off",
                             error);
     if (!ready)
         return false;

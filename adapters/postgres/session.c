@@ -14,6 +14,7 @@ static const char pinned_settings[] =
     "set extra_float_digits = 1;"
     "set bytea_output = hex;"
     "set lc_monetary = 'C';"
+    "set jit = off;"
     "set search_path = pg_catalog, pg_temp;"
     "set lock_timeout = '10s';"
     "set statement_timeout = '5min';"

@@ -57,7 +57,7 @@ static bool target_open(struct target *port, struct error *error)
         return false;
     /* Plans are made once, for arrays of any length and tables of any size: only by index, row by row, are they right for
      * all of them. */
-    static const char planning[] = "set jit = off; set plan_cache_mode = force_generic_plan; set enable_seqscan = off;"
+    static const char planning[] = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off;"
                                    "set enable_bitmapscan = off; set enable_hashjoin = off; set enable_mergejoin = off;"
                                    "set enable_material = off; set synchronous_commit = on";
     if (!pg_execute(&target->session, planning, error))

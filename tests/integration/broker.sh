@@ -349,6 +349,22 @@ test_missing_permissions_are_named() {
     expect foreign 'error operator 530 *may not enter the virtual host*' outlet open
 }
 
+test_a_running_adapter_needs_to_write_one_exchange_and_read_its_queues() {
+    rabbit_user runner secret '^$' '^bridge\.sync$' '^bridge\.(sync|dead)\.alpha$'
+    probe runner MQ_USER=runner MQ_PASSWORD=secret
+    reset
+    expect a ok inlet close
+    expect runner 'findings 0' check
+    expect runner ok outlet open
+    expect runner ok inlet open
+    expect runner ok roundtrip
+    expect runner 'depth 0' depth
+    expect runner ok inlet close
+    expect runner ok dead open
+    expect runner ok dead close
+    expect runner 'error operator 403 *lacks a permission*' declare
+}
+
 test_an_idle_connection_stays_by_its_heartbeats() {
     probe idle MQ_HEARTBEAT=1
     reset
