@@ -39,6 +39,17 @@ static struct install_options install_options(const struct options *options)
     return install;
 }
 
+/* A role that was there before keeps its password, which may not be the config's. */
+static bool adapter_can_log_in(const struct config *config, struct error *error)
+{
+    struct pg_session session = {0};
+    bool good = pg_session_open(&session, config->database, config->database_password, "pgbridge install", error);
+    pg_session_close(&session);
+    if (!good)
+        error_hint(error, "the bridge is installed, but its role cannot log in: a role that exists keeps its password");
+    return good;
+}
+
 int command_install(const struct options *options)
 {
     struct config config;
@@ -56,7 +67,7 @@ int command_install(const struct options *options)
             puts("-- nothing to do: the database is up to date");
     } else {
         printf("database: %s\n", changed ? "installed" : "up to date, nothing changed");
-        if (!broker_login(options, &config, &login, &error) || !mq_topology_declare(&config, &login, &error))
+        if (!adapter_can_log_in(&config, &error) || !broker_login(options, &config, &login, &error) || !mq_topology_declare(&config, &login, &error))
             code = command_fail(&error);
         else
             printf("broker: exchange %s, queue %s, dead letters %s are in place\n", config.broker.exchange,

@@ -309,6 +309,7 @@ char *statement_sql(const struct statement *statement, enum statement_kind kind,
     char *text = NULL;
     size_t length = 0;
     FILE *out = text_open(&text, &length);
+    assert(kind < STATEMENT_KINDS);
     switch (kind) {
     case STATEMENT_LOCK:
         put_lock(out, statement);
@@ -326,7 +327,7 @@ char *statement_sql(const struct statement *statement, enum statement_kind kind,
         put_insert(out, statement);
         break;
     case STATEMENT_KINDS:
-        assert(!"a kind of statement");
+        break;
     }
     fclose(out);
     return text;

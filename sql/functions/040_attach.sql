@@ -7,7 +7,7 @@
 -- later ones; TRUNCATE triggers are not, so each leaf gets its own, and the table itself one for leaves to come.
 --
 -- guarded = false is for the test that shows that each layer of loop prevention holds alone: apply is then captured too,
--- under the node that bridge.origin names.
+-- under the node that bridge.origin names, and so are updates that change nothing.
 create or replace function bridge.attach(entity_name text, guarded boolean default true) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -22,6 +22,7 @@ declare
     rows_      text[];      -- of a plain table alias t
     pinned     text := '';
     guard      text;
+    changed    text;
     origin     text := 'null::text';
     owner_node text;
     leaf       record;
@@ -47,7 +48,11 @@ begin
     end loop;
     owner_node := quote_literal(node.name);
     guard := format('session_user <> %L', node.adapter_role);
+    changed := format('record_image_ne(row(%s), row(%s))',
+                      (select string_agg(format('old.%I', c), ', ') from unnest(e.columns) c),
+                      (select string_agg(format('new.%I', c), ', ') from unnest(e.columns) c));
     if not guarded then
+        changed := 'true';
         guard := 'true';
         origin := 'nullif(current_setting(''bridge.origin'', true), '''')';
         owner_node := format('coalesce(%s, %s)', origin, owner_node);
@@ -148,10 +153,8 @@ $trigger$ $f$, 'truncate_' || e.id, pinned, e.id,
     execute format('create or replace trigger bridge_delete after delete on %s for each row when (%s) execute function bridge.%I()',
                    e.relation, guard, 'capture_' || e.id);
     -- An update that leaves every mapped column as it was is nobody else's business.
-    execute format('create or replace trigger bridge_update after update on %s for each row when (%s and record_image_ne(row(%s), row(%s))) execute function bridge.%I()',
-                   e.relation, guard,
-                   (select string_agg(format('old.%I', c), ', ') from unnest(e.columns) c),
-                   (select string_agg(format('new.%I', c), ', ') from unnest(e.columns) c), 'capture_' || e.id);
+    execute format('create or replace trigger bridge_update after update on %s for each row when (%s and %s) execute function bridge.%I()',
+                   e.relation, guard, changed, 'capture_' || e.id);
     for leaf in select c.oid::regclass as name from pg_partition_tree(table_oid) p join pg_class c on c.oid = p.relid
                  where p.isleaf
                 union select table_oid::regclass loop

@@ -6,6 +6,7 @@ set -euo pipefail
 DEMO=$SOURCE_DIR/deploy/demo
 export PGBRIDGE=${PGBRIDGE:-$BUILD_DIR/pgbridge}
 
+umask 022
 WORK=$(mktemp -d /tmp/pgbridge-demo-test.XXXXXX)
 chmod 711 "$WORK"
 
@@ -33,14 +34,14 @@ trap 'exit 143' TERM
 demo() {
     local directory=$WORK/$1
     shift
-    mkdir -p -m 711 "$directory" "$directory/run"
+    mkdir -p "$directory/run"
     env TMPDIR="$directory" XDG_RUNTIME_DIR="$directory/run" "$DEMO" "$@"
 }
 
 # demo_start NAME [ARGUMENT...]: in the background; its script's process id is in STARTED.
 demo_start() {
     local name=$1
-    mkdir -p -m 711 "$WORK/$name" "$WORK/$name/run"
+    mkdir -p "$WORK/$name/run"
     TMPDIR=$WORK/$name XDG_RUNTIME_DIR=$WORK/$name/run "$DEMO" "${@:2}" >"$WORK/$name.log" 2>&1 &
     STARTED=$!
 }

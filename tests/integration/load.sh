@@ -14,8 +14,30 @@ servers_init
 servers_start alpha beta fsync=off deadlock_timeout=100ms
 load_prepare
 bridge_start commerce
+
+# A backlog of more messages than one delivery window holds, while the other adapter is away: transactions of three messages
+# each, of which none may be applied without the others.
+sql alpha shop "insert into load.account (id) values (-2); insert into load.entry (id, account) values (-2, -2)"
+backlog() {
+    sql alpha shop "do \$\$ begin
+        for i in 1 .. 50 loop
+            update load.account set id = id - 2 where id < 0;
+            commit;
+            perform pg_sleep(0.01);
+        end loop;
+    end \$\$"
+    (($(rabbit_ctl eval "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.sync.operations\">>)),
+        [{messages, N}] = rabbit_amqqueue:info(Q, [messages]), io:format(\"~p~n\", [N]), ok." | head -n 1) > 300))
+}
+wait_for 60 "a backlog of messages" backlog
 bridge_start operations
-load_start 4 "${LOAD_STEPS:-800}"
+bridge_quiet commerce operations
+assert_equal 0 "$(sql beta ops "select count(*) from bridge.dead_letter")" "dead letters of a backlog"
+assert_equal "$(sql alpha shop "select e.id, account from load.entry e")" "$(sql beta ops "select e.id, account from load.entry e")" \
+    "rows after a backlog"
+printf 'ok - a backlog is applied in whole transactions\n'
+
+load_start 4 "${LOAD_STEPS:-500}"
 load_wait
 load_verify
 

@@ -31,12 +31,13 @@ bridge_node() {
     port_variable=PG_TCP_${cluster^^}
     declare -gA NODE_CLUSTER NODE_DATABASE
     NODE_CLUSTER[$node]=$cluster NODE_DATABASE[$node]=$database
-    (umask 077; printf 'secret-%s\n' "$node" >"$SERVERS_DIR/$node.password")
+    # The database's role is the cluster's, the broker's user the node's.
+    (umask 077; printf 'secret-%s\n' "$node" >"$SERVERS_DIR/$node.password"; printf 'secret-%s\n' "$cluster" >"$SERVERS_DIR/$cluster.password")
     rabbit_user "$node" "secret-$node" </dev/null
     {
         printf 'node: %s\n' "$node"
         printf 'database: %s dbname=%s user=pgbridge\n' "${!port_variable}" "$database"
-        printf 'database_password_file: %s.password\n' "$node"
+        printf 'database_password_file: %s.password\n' "$cluster"
         printf 'broker:\n  url: amqp://%s@127.0.0.1:%s/bridge\n  password_file: %s.password\n' "$node" "$RABBIT_PORT" "$node"
         printf 'peers: [%s]\n' "${peers// /, }"
         if (($#)); then printf '%s\n' "$@"; fi
@@ -74,23 +75,34 @@ node_sql() {
     sql "${NODE_CLUSTER[$1]}" "${NODE_DATABASE[$1]}" "${@:2}"
 }
 
-# Everything of this node is published, and its queue is empty.
-node_quiet() {
-    [[ $(node_sql "$1" "select count(*) from bridge.outbox") == 0 ]] || return 1
-    rabbit_ctl eval "case rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.sync.$1\">>)) of
-        {ok, Q} -> [{messages, N}] = rabbit_amqqueue:info(Q, [messages]), io:format(\"~p\", [N]); _ -> io:format(\"none\") end, ok." |
-        grep -q '^0'
-}
-
-nodes_quiet() {
+outboxes_empty() {
     local node
-    for node in "$@"; do
-        node_quiet "$node" || return 1
-    done
-    # What was delivered last may have made nothing new, or it is seen now.
     for node in "$@"; do
         [[ $(node_sql "$node" "select count(*) from bridge.outbox") == 0 ]] || return 1
     done
+}
+
+# No message is in a queue of these nodes, or delivered and not settled. One call for all: rabbitmqctl is slow.
+queues_empty() {
+    local names
+    names=$(printf ', <<"bridge.sync.%s">>' "$@")
+    [[ $(rabbit_ctl eval "io:format(\"~p\", [lists:sum([begin
+            {ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, N)),
+            [{messages, M}] = rabbit_amqqueue:info(Q, [messages]), M end || N <- [${names:2}]])]), ok.") == 0* ]]
+}
+
+# What moved so far: it stands still when nothing is under way.
+nodes_progress() {
+    local node
+    for node in "$@"; do
+        node_sql "$node" "select o.captured, o.published, (select sum(messages) from bridge.inbound) from bridge.outbound o"
+    done
+}
+
+nodes_quiet() {
+    local before
+    before=$(nodes_progress "$@")
+    outboxes_empty "$@" && queues_empty "$@" && outboxes_empty "$@" && [[ $(nodes_progress "$@") == "$before" ]]
 }
 
 # bridge_quiet NODE...: waits until nothing is under way between them.

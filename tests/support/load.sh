@@ -68,30 +68,31 @@ begin
             on conflict (id) do update set owner = excluded.owner, balance = excluded.balance;
     when 5, 6, 7, 8 then
         insert into load.entry select load.key(3000), a.id, load.amount(), load.words()
-            from load.account a where a.id between k and k + n for key share of a on conflict do nothing;
+            from load.account a where a.id between k and k + 2 * n and a.id % 2 = k % 2 for key share of a on conflict do nothing;
     when 9, 10, 11 then
         update load.account set balance = load.amount(), seen = clock_timestamp() where id = k;
     when 12 then
-        update load.account set owner = load.words() where id between k and k + 2 * n;
+        update load.account set owner = load.words() where id between k and k + 2 * n and id % 2 = k % 2;
     when 13 then
-        update load.entry set amount = amount + 1, note = load.words() where id between e and e + 10 * n;
+        update load.entry set amount = amount + 1, note = load.words() where id between e and e + 20 * n and id % 2 = e % 2;
     when 14 then
         delete from load.account where id = k;
     when 15 then
-        delete from load.entry where id between e and e + 4 * n;
+        delete from load.entry where id between e and e + 8 * n and id % 2 = e % 2;
     when 16 then
         update load.account set id = other where id = k and not exists (select from load.account where id = other);
     when 17 then
-        update load.entry set id = load.key(3000) where id = (select min(id) from load.entry where id >= e);
+        update load.entry set id = load.key(3000) where id = (select min(id) from load.entry where id >= e and id % 2 = e % 2);
     when 18 then
-        update load.entry set account = other where id between e and e + n and exists (select from load.account where id = other);
+        update load.entry set account = other where id between e and e + 2 * n and id % 2 = e % 2
+            and exists (select from load.account where id = other);
     when 19 then
-        update load.account set owner = owner, balance = balance where id between k and k + 2 * n;
+        update load.account set owner = owner, balance = balance where id between k and k + 2 * n and id % 2 = k % 2;
     when 20 then
         delete from load.entry where id = e;
         insert into load.entry select e, a.id, load.amount(), 'again' from load.account a where a.id = k;
     when 21 then
-        with gone as (delete from load.entry where id between e and e + n returning *)
+        with gone as (delete from load.entry where id between e and e + 2 * n and id % 2 = e % 2 returning *)
         update load.account a set balance = g.amount from gone g where a.id = g.account;
     end case;
 -- Another session was quicker: this statement is rolled back, the transaction goes on.
