@@ -91,17 +91,34 @@ struct dead_letter {
     const struct error *error;
 };
 
+/* Rows that break a constraint at the end of a transaction. */
+struct offence {
+    const struct message *message;
+    size_t row;
+};
+
+enum { OFFENCES_MAX = 256 };
+
+struct offences {
+    size_t count;
+    struct offence rows[OFFENCES_MAX];
+};
+
 struct target_ops {
     bool (*open)(struct target *, struct error *);
     bool (*begin)(struct target *, struct error *);
     /* Judges and applies rows [first, first + count) of the message inside the open transaction, and adds what came of
-     * them to *tally. After a failure only rollback or close may follow. */
-    bool (*apply)(struct target *, const struct message *, size_t first, size_t count, struct tally *, struct error *);
+     * them to *tally, which a failure leaves as it was. After a failure only rollback or close may follow, unless it was
+     * guarded: then only these rows are undone and the transaction goes on (a savepoint, so for the rare case only); faults
+     * connection, contention and operator still end it. */
+    bool (*apply)(struct target *, const struct message *, size_t first, size_t count, bool guarded, struct tally *,
+                  struct error *);
     /* Keeps a dead letter, inside the open transaction. */
     bool (*bury)(struct target *, const struct dead_letter *, struct error *);
     /* Checks what can only be checked at the end, records the receipts and commits durably. A failure whose outcome is
-     * unknown (the reply was lost) is FAULT_CONNECTION: apply again, versions make that harmless. */
-    bool (*commit)(struct target *, const struct receipt *, size_t receipt_count, struct error *);
+     * unknown (the reply was lost) is FAULT_CONNECTION: apply again, versions make that harmless. When a check fails, the
+     * rows to blame are added to *offences (which may be NULL) as far as they are known. */
+    bool (*commit)(struct target *, const struct receipt *, size_t receipt_count, struct offences *, struct error *);
     bool (*rollback)(struct target *, struct error *);
     /* Writes what a worker wants to be seen in the views: queue depth, last error. Outside of transactions. */
     bool (*report)(struct target *, const struct report *, struct error *);

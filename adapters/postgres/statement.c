@@ -339,9 +339,9 @@ static void put_keys_from(FILE *out, const struct catalog_entity *entity, const 
 {
     fputs(" from unnest(", out);
     put_arrays(out, entity->key_count);
-    fputs(") as i (", out);
+    fputs(") with ordinality as i (", out);
     put_names(out, "t", entity->key_count);
-    fprintf(out, ") join %s %s on ", entity->relation, alias);
+    fprintf(out, ", n) join %s %s on ", entity->relation, alias);
     put_raw_key_match(out, entity, alias);
 }
 
@@ -350,9 +350,9 @@ char *statement_child_check(const struct catalog_entity *entity, const struct ca
     char *text = NULL;
     size_t length = 0;
     FILE *out = text_open(&text, &length);
-    fputs("with written as materialized (select distinct ", out);
+    fputs("with written as materialized (select i.n", out);
     for (size_t i = 0; i < key->width; i++)
-        fprintf(out, "%sc.%s as r%zu", i ? ", " : "", key->child_columns[i], i + 1);
+        fprintf(out, ", c.%s as r%zu", key->child_columns[i], i + 1);
     put_keys_from(out, entity, "c");
     fputs(" where ", out);
     for (size_t i = 0; i < key->width; i++)
@@ -360,13 +360,15 @@ char *statement_child_check(const struct catalog_entity *entity, const struct ca
     fputs("), held as materialized (select ", out);
     for (size_t i = 0; i < key->width; i++)
         fprintf(out, "%sp.%s as r%zu", i ? ", " : "", key->parent_columns[i], i + 1);
-    fprintf(out, " from written w join %s p on ", key->parent);
+    fputs(" from (select distinct ", out);
+    put_names(out, "r", key->width);
+    fprintf(out, " from written) w join %s p on ", key->parent);
     for (size_t i = 0; i < key->width; i++)
         fprintf(out, "%sp.%s = w.r%zu", i ? " and " : "", key->parent_columns[i], i + 1);
     /* The lock keeps the parent until commit, as the foreign key's own trigger would. */
     fputs(key->lockable ? " for key share of p" : "", out);
     /* "not in" becomes one hash table; neither side has nulls. */
-    fputs(") select count(*) from written w where (", out);
+    fputs(") select array_agg(w.n) from written w where (", out);
     put_names(out, "w.r", key->width);
     fputs(") not in (select ", out);
     put_names(out, "h.r", key->width);
@@ -380,9 +382,9 @@ char *statement_referenced_values(const struct catalog_entity *entity, const str
     char *text = NULL;
     size_t length = 0;
     FILE *out = text_open(&text, &length);
-    fputs("select ", out);
+    fputs("select i.n", out);
     for (size_t i = 0; i < key->width; i++)
-        fprintf(out, "%s%s", i ? ", " : "", key->parent_texts[i]);
+        fprintf(out, ", %s", key->parent_texts[i]);
     put_keys_from(out, entity, "p");
     fclose(out);
     return text;
@@ -393,11 +395,11 @@ char *statement_parent_check(const struct catalog_foreign_key *key)
     char *text = NULL;
     size_t length = 0;
     FILE *out = text_open(&text, &length);
-    fputs("select count(*) from unnest(", out);
+    fputs("select array_agg(distinct r.n) from unnest(", out);
     put_arrays(out, key->width);
-    fputs(") as r (", out);
+    fputs(") with ordinality as r (", out);
     put_names(out, "t", key->width);
-    fprintf(out, ") join %s c on ", key->child);
+    fprintf(out, ", n) join %s c on ", key->child);
     for (size_t i = 0; i < key->width; i++)
         fprintf(out, "%sc.%s = r.t%zu::%s", i ? " and " : "", key->child_columns[i], i + 1, key->parent_types[i]);
     fprintf(out, " where not exists (select from %s p where ", key->parent);

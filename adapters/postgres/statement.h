@@ -52,9 +52,9 @@ struct statement *statement_for(struct catalog *catalog, struct catalog_entity *
 char *statement_sql(const struct statement *statement, enum statement_kind kind, const struct statement_options *options);
 
 /* Foreign keys, checked at the end of a transaction in place of the triggers that replica role switches off.
- * child: parameters are the entity's key columns; -> how many distinct references have no parent; locks the parents found.
- * values: the same parameters; -> the referenced values of these rows, as text.
- * parent: parameters are such values; -> how many children still refer to values that are gone. */
+ * child: parameters are the entity's key columns; -> numbers bigint[] of rows whose parent is missing; locks the parents.
+ * values: the same parameters; -> number and referenced values of each of these rows, as text.
+ * parent: parameters are such values; -> numbers bigint[] of those that children still refer to although they are gone. */
 char *statement_child_check(const struct catalog_entity *entity, const struct catalog_foreign_key *key);
 char *statement_referenced_values(const struct catalog_entity *entity, const struct catalog_foreign_key *key);
 char *statement_parent_check(const struct catalog_foreign_key *key);

@@ -21,6 +21,10 @@ struct pending_check {
     int parameter_count;
     const char **parameters;
     int *lengths;
+    /* which rows of which message the parameters came from, by number */
+    const struct message *message;
+    const size_t *rows;
+    size_t row_count;
 };
 
 struct pg_target {
@@ -277,37 +281,45 @@ static size_t selected(const PGresult *result, int column, const struct selectio
 
 /* ---- foreign keys ---- */
 
-static void defer_check(struct pg_target *target, const struct catalog_foreign_key *key, char *sql, int count,
-                        const char **values, int *lengths)
+static struct pending_check *defer_check(struct pg_target *target, const struct catalog_foreign_key *key, char *sql,
+                                         const struct message *message)
 {
     struct pending_check *check = arena_take(&target->arena, sizeof *check);
-    *check = (struct pending_check){.next = target->checks, .key = key, .sql = sql, .parameter_count = count,
-                                    .parameters = values, .lengths = lengths};
+    *check = (struct pending_check){.next = target->checks, .key = key, .message = message,
+                                    .sql = arena_string(&target->arena, text_from(sql))};
+    free(sql);
     target->checks = check;
+    return check;
 }
 
-static char *in_arena(struct pg_target *target, char *sql)
+static size_t *copied_rows(struct arena *arena, const size_t *rows, size_t count)
 {
-    char *copy = arena_string(&target->arena, text_from(sql));
-    free(sql);
+    size_t *copy = arena_take_array(arena, count, sizeof *copy);
+    memcpy(copy, rows, count * sizeof *copy);
     return copy;
 }
 
 /* Written rows need their parents: checked at commit, by the rows' keys. */
 static void note_written(struct pg_target *target, const struct catalog_entity *entity,
-                         const struct parameters *parameters)
+                         const struct selection *selection, const struct parameters *parameters)
 {
     for (size_t i = 0; i < entity->foreign_key_count; i++) {
         const struct catalog_foreign_key *key = &entity->foreign_keys[i];
-        if (key->from_here)
-            defer_check(target, key, in_arena(target, statement_child_check(entity, key)), (int)entity->key_count,
-                        parameters->values, parameters->lengths);
+        if (!key->from_here)
+            continue;
+        struct pending_check *check =
+            defer_check(target, key, statement_child_check(entity, key), selection->message);
+        check->parameter_count = (int)entity->key_count;
+        check->parameters = parameters->values;
+        check->lengths = parameters->lengths;
+        check->rows = copied_rows(&target->arena, selection->rows, selection->count);
+        check->row_count = selection->count;
     }
 }
 
 /* Rows that are about to go, or to change what others refer to: remember what they are referred by. */
 static bool note_referenced(struct pg_target *target, const struct catalog_entity *entity, bool deletion,
-                            const struct parameters *parameters, struct error *error)
+                            const struct selection *selection, const struct parameters *parameters, struct error *error)
 {
     struct arena *arena = &target->arena;
     for (size_t i = 0; i < entity->foreign_key_count; i++) {
@@ -323,52 +335,69 @@ static bool note_referenced(struct pg_target *target, const struct catalog_entit
         free(sql);
         if (result == NULL)
             return false;
-        int rows = PQntuples(result);
-        if (rows == 0)
+        int count = PQntuples(result);
+        if (count == 0)
             continue;
-        const char **values = arena_take_array(arena, key->width, sizeof *values);
-        int *lengths = arena_take_array(arena, key->width, sizeof *lengths);
+        struct pending_check *check = defer_check(target, key, statement_parent_check(key), selection->message);
+        size_t *rows = arena_take_array(arena, (size_t)count, sizeof *rows);
+        for (int row = 0; row < count; row++)
+            rows[row] = selection->rows[pg_integer(result, row, 0) - 1];
+        check->rows = rows;
+        check->row_count = (size_t)count;
+        check->parameter_count = (int)key->width;
+        check->parameters = arena_take_array(arena, key->width, sizeof *check->parameters);
+        check->lengths = arena_take_array(arena, key->width, sizeof *check->lengths);
         for (size_t column = 0; column < key->width; column++) {
             size_t bytes = ARRAY_HEAD_BYTES;
-            for (int row = 0; row < rows; row++)
-                bytes += 4 + pg_value(result, row, (int)column).length;
+            for (int row = 0; row < count; row++)
+                bytes += 4 + pg_value(result, row, (int)column + 1).length;
             struct writer writer = {arena_take(arena, bytes), 0};
-            put_array_head(&writer, OID_TEXT, (size_t)rows);
-            for (int row = 0; row < rows; row++)
-                put_text(&writer, pg_value(result, row, (int)column));
-            values[column] = writer.bytes;
-            lengths[column] = (int)writer.length;
+            put_array_head(&writer, OID_TEXT, (size_t)count);
+            for (int row = 0; row < count; row++)
+                put_text(&writer, pg_value(result, row, (int)column + 1));
+            check->parameters[column] = writer.bytes;
+            check->lengths[column] = (int)writer.length;
         }
-        defer_check(target, key, in_arena(target, statement_parent_check(key)), (int)key->width, values, lengths);
     }
     return true;
 }
 
-static bool run_checks(struct pg_target *target, struct error *error)
+static bool run_check(struct pg_target *target, const struct pending_check *check, struct offences *offences,
+                      struct error *error)
 {
-    for (struct pending_check *check = target->checks; check != NULL; check = check->next) {
-        Oid *types = arena_take_array(&target->arena, (size_t)check->parameter_count, sizeof *types);
-        int *formats = arena_take_array(&target->arena, (size_t)check->parameter_count, sizeof *formats);
-        for (int i = 0; i < check->parameter_count; i++) {
-            types[i] = OID_TEXT_ARRAY;
-            formats[i] = 1;
-        }
-        PG_RESULT result = pg_checked(&target->session,
-                                      PQexecParams(target->session.connection, check->sql, check->parameter_count, types,
-                                                   check->parameters, check->lengths, formats, 0),
-                                      error);
-        if (result == NULL)
-            return false;
-        if (pg_integer(result, 0, 0) == 0)
-            continue;
-        if (check->key->from_here)
-            return error_set(error, FAULT_TRANSIENT, "23503", "foreign key %s: a row of %s needs a row of %s that is not there",
-                             check->key->name, check->key->child, check->key->parent);
-        error_set(error, FAULT_TRANSIENT, "23503", "foreign key %s: rows of %s still refer to a deleted row of %s",
-                  check->key->name, check->key->child, check->key->parent);
-        return error_hint(error, "if %s is not mirrored, its rows are this node's own business: delete them here",
-                          check->key->child);
+    Oid *types = arena_take_array(&target->arena, (size_t)check->parameter_count, sizeof *types);
+    int *formats = arena_take_array(&target->arena, (size_t)check->parameter_count, sizeof *formats);
+    for (int i = 0; i < check->parameter_count; i++) {
+        types[i] = OID_TEXT_ARRAY;
+        formats[i] = 1;
     }
+    PG_RESULT result = pg_checked(&target->session,
+                                  PQexecParams(target->session.connection, check->sql, check->parameter_count, types,
+                                               check->parameters, check->lengths, formats, 0),
+                                  error);
+    if (result == NULL)
+        return false;
+    size_t *guilty = arena_take_array(&target->arena, check->row_count, sizeof *guilty);
+    struct selection selection = {.count = check->row_count, .rows = check->rows};
+    size_t count = selected(result, 0, &selection, guilty);
+    if (count == 0)
+        return true;
+    for (size_t i = 0; i < count && offences != NULL && offences->count < OFFENCES_MAX; i++)
+        offences->rows[offences->count++] = (struct offence){check->message, guilty[i]};
+    if (check->key->from_here)
+        return error_set(error, FAULT_TRANSIENT, "23503", "foreign key %s: a row of %s needs a row of %s that is not there",
+                         check->key->name, check->key->child, check->key->parent);
+    error_set(error, FAULT_TRANSIENT, "23503", "foreign key %s: rows of %s still refer to a deleted row of %s",
+              check->key->name, check->key->child, check->key->parent);
+    return error_hint(error, "if %s is not mirrored, its rows are this node's own business: delete them here",
+                      check->key->child);
+}
+
+static bool run_checks(struct pg_target *target, struct offences *offences, struct error *error)
+{
+    for (const struct pending_check *check = target->checks; check != NULL; check = check->next)
+        if (!run_check(target, check, offences, error))
+            return false;
     return true;
 }
 
@@ -401,7 +430,7 @@ static bool apply_set(struct pg_target *target, struct statement *statement, con
     tally->stale += (uint64_t)pg_integer(result, 0, 4);
     *rest_count = selected(result, 5, selection, rest);
     if (!statement->deletion && pg_integer(result, 0, 0) > pg_integer(result, 0, 1))
-        note_written(target, statement->entity, &parameters);
+        note_written(target, statement->entity, selection, &parameters);
     return true;
 }
 
@@ -419,7 +448,7 @@ static bool lock_rows(struct pg_target *target, struct statement *statement, con
         locked[strtoull(at, &end, 10) - 1] = true;
         at = *end == ',' ? end + 1 : end;
     }
-    return note_referenced(target, statement->entity, statement->deletion, &parameters, error);
+    return note_referenced(target, statement->entity, statement->deletion, selection, &parameters, error);
 }
 
 /* A text[] literal for a record, NULL for none. */
@@ -577,10 +606,9 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
     return error_set(error, FAULT_CONTENTION, "40001", "the row kept changing while it was applied");
 }
 
-static bool target_apply(struct target *port, const struct message *message, size_t first, size_t count,
-                         struct tally *tally, struct error *error)
+static bool apply_rows(struct pg_target *target, const struct message *message, size_t first, size_t count,
+                       struct tally *tally, struct error *error)
 {
-    struct pg_target *target = target_of(port);
     struct arena *arena = &target->arena;
     struct catalog_entity *entity = catalog_find(&target->catalog, message->entity);
     if (entity == NULL) {
@@ -625,6 +653,30 @@ static bool target_apply(struct target *port, const struct message *message, siz
         if (!settle_row(target, statement, message, rest[i], tally, error))
             return false;
     return true;
+}
+
+static bool target_apply(struct target *port, const struct message *message, size_t first, size_t count, bool guarded,
+                         struct tally *tally, struct error *error)
+{
+    struct pg_target *target = target_of(port);
+    struct tally applied = {0};
+    struct pending_check *checks = target->checks;
+    bool role_is_origin = target->role_is_origin;
+    if (guarded && !pg_execute(&target->session, "savepoint rows", error))
+        return false;
+    bool good = apply_rows(target, message, first, count, &applied, error);
+    if (good) {
+        tally_add(tally, &applied);
+        return !guarded || pg_execute(&target->session, "release savepoint rows", error);
+    }
+    if (guarded && error->fault != FAULT_CONNECTION) {
+        target->checks = checks;
+        target->role_is_origin = role_is_origin;
+        struct error failed;
+        if (!pg_execute(&target->session, "rollback to savepoint rows; release savepoint rows", &failed))
+            *error = failed;
+    }
+    return false;
 }
 
 /* ---- records ---- */
@@ -692,10 +744,11 @@ static bool write_receipt(struct pg_target *target, const struct receipt *receip
     return result != NULL;
 }
 
-static bool target_commit(struct target *port, const struct receipt *receipts, size_t receipt_count, struct error *error)
+static bool target_commit(struct target *port, const struct receipt *receipts, size_t receipt_count,
+                          struct offences *offences, struct error *error)
 {
     struct pg_target *target = target_of(port);
-    if (!run_checks(target, error))
+    if (!run_checks(target, offences, error))
         return false;
     for (size_t i = 0; i < receipt_count; i++)
         if (!write_receipt(target, &receipts[i], error))

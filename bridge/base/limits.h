@@ -13,7 +13,7 @@ enum {
     LIMIT_MESSAGE_ROWS = 5000,
     LIMIT_MESSAGE_VALUES = 1 << 20,  /* rows times columns on receipt: what the parser may hold at once */
     LIMIT_UNCONFIRMED_BATCHES = 4,   /* published and not yet confirmed */
-    LIMIT_PREFETCH_MESSAGES = 128,   /* delivered and not yet settled */
+    LIMIT_PREFETCH_MESSAGES = 1024,  /* delivered and not yet settled; a batch of more parts is not applied at once */
     LIMIT_GROUP_ROWS = 5000,         /* changes applied in one transaction, unless one batch alone has more */
     LIMIT_GROUP_BYTES = 4 << 20,     /* bodies held for one transaction, unless one batch alone has more */
     LIMIT_ARENA_BYTES = 512 << 20,

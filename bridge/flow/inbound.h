@@ -9,6 +9,7 @@ struct inbound {
     size_t peer_count;
     const char *const *peers;
     bool apply_echoes; /* tests only: do not drop messages of this node's own */
+    struct group *group; /* private */
 };
 
 /* Runs until the worker is told to stop. A transaction under way is finished first. */

@@ -28,9 +28,14 @@ static struct flight *flight_at(struct pipeline *pipeline, size_t i)
     return &pipeline->flights[(pipeline->head + i) % LIMIT_UNCONFIRMED_BATCHES];
 }
 
-/* The source is lost, and with it the right to release: what was not released will be read again. */
+/* The source is lost, and with it the right to release: what was not released will be read again. Numbers that were given
+ * out and perhaps never sent must not look like a loss: a new incarnation begins. */
 static void drop_flights(struct pipeline *pipeline)
 {
+    if (pipeline->count > 0) {
+        digest_uuid(pipeline->sender.epoch);
+        pipeline->sender.sequence = 0;
+    }
     for (; pipeline->count > 0; pipeline->count--) {
         arena_reset(&flight_at(pipeline, 0)->batch.arena);
         pipeline->head = (pipeline->head + 1) % LIMIT_UNCONFIRMED_BATCHES;

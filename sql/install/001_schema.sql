@@ -1,6 +1,6 @@
 -- The schema of the bridge: what it remembers of rows, transactions waiting to be sent, and progress.
 -- Owned by pgbridge_owner, which nobody can log in as; roles get exactly what bridge.grant_adapter gives them.
-create schema bridge;
+create schema bridge authorization pgbridge_owner;
 
 create table bridge.version (
     number       int primary key,

@@ -1,5 +1,5 @@
--- One line per peer and direction. state: running, standby (another adapter of this node leads), connecting, stopped;
--- silent when the adapter has not reported for half a minute.
+-- One line per peer and direction, as the leading adapter of this node says. state: running, database away, broker away,
+-- stopped; silent when it has not reported for half a minute.
 create or replace view bridge.status as
 select n.name as node, p.name as peer, w.direction,
        case when w.state <> 'stopped' and w.reported_at < now() - interval '30 s' then 'silent' else w.state end as state,

@@ -19,6 +19,7 @@ PACKAGES_BUILD=(
 # prometheus brings promtool.
 PACKAGES_TEST=(
     libcmocka-dev amqp-tools clang=clang libclang-rt-14-dev prometheus=promtool jq=jq curl=curl openssl=openssl
+    python3-pika
 )
 
 packages_say() {

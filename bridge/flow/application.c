@@ -1,0 +1,413 @@
+#include "bridge/flow/application.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "bridge/base/log.h"
+
+enum { CONTENTION_TRIES = 5, CONTENTION_BASE_MS = 10, CONTENTION_CAP_MS = 1000 };
+
+void application_init(struct application *application, struct worker *worker, struct target *target,
+                      void (*waiting)(void *context), void *context)
+{
+    *application = (struct application){.worker = worker, .target = target, .waiting = waiting, .context = context};
+    retry_init(&application->contention, CONTENTION_BASE_MS, CONTENTION_CAP_MS,
+               (uint64_t)worker->clock->ops->now_us(worker->clock));
+}
+
+void application_free(struct application *application)
+{
+    free(application->condemned.rows);
+    free(application->held.rows);
+}
+
+void application_failed(struct application *application, const struct error *error)
+{
+    application->target->ops->close(application->target);
+    application->open = false;
+    worker_show(application->worker, WORKER_DATABASE_AWAY);
+    worker_fail(application->worker, "database", error);
+}
+
+bool application_open(struct application *application)
+{
+    struct error error;
+    if (application->open)
+        return true;
+    if (!application->target->ops->open(application->target, &error)) {
+        application_failed(application, &error);
+        return false;
+    }
+    application->open = true;
+    return true;
+}
+
+/* ---- lists of rows ---- */
+
+static void condemn(struct condemned_list *list, const struct item *item, size_t row, const struct error *error)
+{
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity ? list->capacity * 2 : 16;
+        list->rows = realloc(list->rows, list->capacity * sizeof *list->rows);
+        if (list->rows == NULL)
+            abort();
+    }
+    list->rows[list->count++] = (struct condemned){item, row, *error};
+}
+
+/* The first condemned row of the item in [first, end), or NULL. */
+static const struct condemned *next_condemned(const struct condemned_list *list, const struct item *item, size_t first,
+                                              size_t end)
+{
+    const struct condemned *found = NULL;
+    for (size_t i = 0; i < list->count; i++) {
+        const struct condemned *row = &list->rows[i];
+        if (row->item == item && row->row >= first && row->row < end && (found == NULL || row->row < found->row))
+            found = row;
+    }
+    return found;
+}
+
+/* ---- receipts ---- */
+
+struct receipts {
+    size_t count;
+    struct receipt of[LIMIT_PEERS + 1];
+};
+
+/* Sources that are no peers share one line, so that nobody can fill the table with names. */
+static struct text counted_source(const struct item *item)
+{
+    if (item->fate == FATE_APPLY || item->fate == FATE_ECHO)
+        return item->message.source;
+    return TEXT_LITERAL("(other)");
+}
+
+static struct receipt *receipt_of(struct receipts *receipts, struct text source)
+{
+    for (size_t i = 0; i < receipts->count; i++)
+        if (text_equal(receipts->of[i].source, source))
+            return &receipts->of[i];
+    assert(receipts->count <= LIMIT_PEERS);
+    receipts->of[receipts->count] = (struct receipt){.source = source};
+    return &receipts->of[receipts->count++];
+}
+
+static void add_receipt(struct receipts *receipts, const struct item *item, const struct tally *tally)
+{
+    struct receipt *receipt = receipt_of(receipts, counted_source(item));
+    assert(tally_conserves(tally));
+    tally_add(&receipt->tally, tally);
+    receipt->messages++;
+    receipt->bytes += item->delivery->envelope.body.length;
+    receipt->refused += item->fate == FATE_REFUSED;
+    if (item->fate != FATE_APPLY)
+        return;
+    receipt->gaps += item->gap;
+    receipt->epoch = item->message.epoch;
+    if (item->message.sequence > receipt->sequence)
+        receipt->sequence = item->message.sequence;
+    for (size_t row = 0; row < item->message.row_count; row++)
+        if (message_version(&item->message, row) > receipt->newest_us)
+            receipt->newest_us = message_version(&item->message, row);
+}
+
+static void count_transaction(struct application *application, const struct receipts *receipts)
+{
+    struct counters *counters = application->worker->counters;
+    atomic_fetch_add(&counters->transactions_in, 1);
+    for (size_t i = 0; i < receipts->count; i++) {
+        const struct receipt *receipt = &receipts->of[i];
+        const struct tally *tally = &receipt->tally;
+        atomic_fetch_add(&counters->messages_in, receipt->messages);
+        atomic_fetch_add(&counters->bytes_in, receipt->bytes);
+        atomic_fetch_add(&counters->refused, receipt->refused);
+        atomic_fetch_add(&counters->received, tally->received);
+        atomic_fetch_add(&counters->applied, tally->applied);
+        atomic_fetch_add(&counters->unchanged, tally->unchanged);
+        atomic_fetch_add(&counters->same, tally->same);
+        atomic_fetch_add(&counters->duplicate, tally->duplicate);
+        atomic_fetch_add(&counters->stale, tally->stale);
+        atomic_fetch_add(&counters->echo, tally->echo);
+        atomic_fetch_add(&counters->kept, tally->kept);
+        atomic_fetch_add(&counters->conflicts, tally->conflicts);
+        atomic_fetch_add(&counters->dead_letters, tally->dead_letters);
+        if (receipt->newest_us > atomic_load(&counters->newest_us))
+            atomic_store(&counters->newest_us, receipt->newest_us);
+    }
+}
+
+static void log_applied(const struct item *item)
+{
+    const struct message *message = &item->message;
+    struct text correlation = item->delivery->envelope.correlation_id;
+    log_event(text_is_null(correlation) ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "applied",
+              "source=%.*s entity=%.*s op=%s rows=%zu x-seq=%lld%s%.*s", TEXT_PRINTF(message->source),
+              TEXT_PRINTF(message->entity), change_op_name(message->op), message->row_count,
+              (long long)message->sequence, text_is_null(correlation) ? "" : " correlation_id=", TEXT_PRINTF(correlation));
+}
+
+/* ---- one transaction ---- */
+
+static bool bury(struct application *application, const struct item *item, size_t row, const struct error *reason,
+                 struct tally *tally, struct error *error)
+{
+    struct dead_letter letter = {.message = item->fate == FATE_APPLY ? &item->message : NULL, .row = row,
+                                 .envelope = &item->delivery->envelope, .error = reason};
+    tally->received++;
+    tally->dead_letters++;
+    return application->target->ops->bury(application->target, &letter, error);
+}
+
+/* Whether a failure is the rows' own: not the connection's, a lock's or a privilege's. */
+static bool is_of_rows(const struct error *error)
+{
+    return error->fault != FAULT_CONNECTION && error->fault != FAULT_CONTENTION && error->fault != FAULT_OPERATOR;
+}
+
+/* Rows [first, end), of which none is condemned yet: in halves down to those that fail alone, which are held. */
+static bool isolate(struct application *application, const struct item *item, size_t first, size_t end,
+                    struct tally *tally, struct error *error)
+{
+    struct target *target = application->target;
+    if (target->ops->apply(target, &item->message, first, end - first, true, tally, error))
+        return true;
+    if (!is_of_rows(error))
+        return false;
+    if (end - first == 1) {
+        condemn(&application->held, item, first, error);
+        return true;
+    }
+    size_t middle = first + (end - first) / 2;
+    return isolate(application, item, first, middle, tally, error) &&
+           isolate(application, item, middle, end, tally, error);
+}
+
+static bool isolate_item(struct application *application, const struct item *item, struct tally *tally,
+                         struct error *error)
+{
+    size_t rows = item->message.row_count;
+    for (size_t first = 0; first < rows;) {
+        const struct condemned *next = next_condemned(&application->condemned, item, first, rows);
+        size_t end = next != NULL ? next->row : rows;
+        if (end > first && !isolate(application, item, first, end, tally, error))
+            return false;
+        if (next != NULL && !bury(application, item, next->row, &next->error, tally, error))
+            return false;
+        first = next != NULL ? end + 1 : end;
+    }
+    return true;
+}
+
+/* Rows that failed may succeed after others: a unique value was still taken, a parent not yet there. Tries them until no
+ * more succeed, and buries the rest. */
+static bool settle_held(struct application *application, const struct item *items, struct tally *tallies,
+                        struct error *error)
+{
+    struct target *target = application->target;
+    struct condemned_list *held = &application->held;
+    for (size_t before = 0; before != held->count;) {
+        before = held->count;
+        size_t left = 0;
+        for (size_t i = 0; i < before; i++) {
+            struct condemned row = held->rows[i];
+            struct tally *tally = &tallies[row.item - items];
+            if (target->ops->apply(target, &row.item->message, row.row, 1, true, tally, error))
+                continue;
+            if (!is_of_rows(error))
+                return false;
+            row.error = *error;
+            held->rows[left++] = row;
+        }
+        held->count = left;
+    }
+    for (size_t i = 0; i < held->count; i++) {
+        const struct condemned *row = &held->rows[i];
+        if (!bury(application, row->item, row->row, &row->error, &tallies[row->item - items], error))
+            return false;
+    }
+    return true;
+}
+
+static bool apply_item(struct application *application, const struct item *item, bool isolating, struct tally *tally,
+                       struct error *error)
+{
+    struct target *target = application->target;
+    switch (item->fate) {
+    case FATE_ECHO:
+        tally->received = tally->echo = item->message.row_count;
+        return true;
+    case FATE_REFUSED:
+        return true;
+    case FATE_POISON:
+        return bury(application, item, 0, &item->error, tally, error);
+    case FATE_APPLY:
+        break;
+    }
+    bool good = isolating ? isolate_item(application, item, tally, error)
+                          : target->ops->apply(target, &item->message, 0, item->message.row_count, false, tally, error);
+    if (!good)
+        error_prefix(error, "source %.*s, entity %.*s", TEXT_PRINTF(item->message.source),
+                     TEXT_PRINTF(item->message.entity));
+    return good;
+}
+
+/* The rows that broke a constraint at the end become condemned, for the next attempt. */
+static void note_offences(struct application *application, const struct item *items, size_t count,
+                          const struct offences *offences, const struct error *error)
+{
+    for (size_t i = 0; i < offences->count; i++)
+        for (size_t j = 0; j < count; j++)
+            if (&items[j].message == offences->rows[i].message &&
+                next_condemned(&application->condemned, &items[j], offences->rows[i].row, offences->rows[i].row + 1) == NULL)
+                condemn(&application->condemned, &items[j], offences->rows[i].row, error);
+}
+
+static bool transact(struct application *application, const struct item *items, size_t count, bool isolating,
+                     struct tally *tallies, struct error *error)
+{
+    struct target *target = application->target;
+    struct receipts receipts = {0};
+    struct offences offences = {0};
+    application->held.count = 0;
+    if (!target->ops->begin(target, error))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        tallies[i] = (struct tally){0};
+        if (!apply_item(application, &items[i], isolating, &tallies[i], error))
+            return false;
+    }
+    if (!settle_held(application, items, tallies, error))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        add_receipt(&receipts, &items[i], &tallies[i]);
+    if (!target->ops->commit(target, receipts.of, receipts.count, &offences, error)) {
+        if (isolating && is_of_rows(error))
+            note_offences(application, items, count, &offences, error);
+        return false;
+    }
+    count_transaction(application, &receipts);
+    for (size_t i = 0; i < count; i++)
+        if (items[i].fate == FATE_APPLY)
+            log_applied(&items[i]);
+    return true;
+}
+
+/* ---- until it is committed ---- */
+
+enum outcome { OUTCOME_COMMITTED, OUTCOME_FAILED, OUTCOME_STOPPED };
+
+static void log_letters(struct application *application, const struct condemned_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        struct error error = list->rows[i].error;
+        error_prefix(&error, "source %.*s, entity %.*s", TEXT_PRINTF(list->rows[i].item->message.source),
+                     TEXT_PRINTF(list->rows[i].item->message.entity));
+        log_error(LOG_LEVEL_ERROR, "buried", &error);
+        application->worker->last_error = error;
+    }
+}
+
+/* What failed is rolled back; tells whether to try again. Connections, privileges and locks are waited for as long as it
+ * takes: messages spend nothing of any budget on them. */
+static bool recover(struct application *application, const struct error *error)
+{
+    struct worker *worker = application->worker;
+    struct error failed = *error;
+    atomic_fetch_add(&worker->counters->apply_retries, 1);
+    if (failed.fault != FAULT_CONNECTION)
+        application->target->ops->rollback(application->target, &failed);
+    if (failed.fault == FAULT_CONNECTION || failed.fault == FAULT_OPERATOR) {
+        /* Away, or forbidden to us: a new session sees when that is mended. */
+        application_failed(application, &failed);
+        return true;
+    }
+    if (failed.fault != FAULT_CONTENTION)
+        return false;
+    /* A plan or statement that does not fit any more: a new session makes new ones. */
+    if (text_equal(text_from(failed.code), TEXT_LITERAL("0A000")) ||
+        text_equal(text_from(failed.code), TEXT_LITERAL("26000"))) {
+        application->target->ops->close(application->target);
+        application->open = false;
+    }
+    worker->clock->ops->sleep_ms(worker->clock, retry_wait_ms(&application->contention));
+    return true;
+}
+
+/* tries: after so many contended attempts it counts as failed; 0: never. */
+static enum outcome commit_items(struct application *application, const struct item *items, size_t count, bool isolating,
+                                 int tries)
+{
+    struct tally *tallies = calloc(count, sizeof *tallies);
+    if (tallies == NULL)
+        abort();
+    enum outcome outcome = OUTCOME_STOPPED;
+    application->condemned.count = 0;
+    for (int contended = 0;;) {
+        struct error error;
+        size_t condemned = application->condemned.count;
+        if (!application_open(application)) {
+            if (worker_stopping(application->worker))
+                break;
+            application->waiting(application->context);
+            continue;
+        }
+        worker_show(application->worker, WORKER_RUNNING);
+        if (transact(application, items, count, isolating, tallies, &error)) {
+            retry_reset(&application->contention);
+            log_letters(application, &application->condemned);
+            log_letters(application, &application->held);
+            outcome = OUTCOME_COMMITTED;
+            break;
+        }
+        if (worker_stopping(application->worker) && !is_of_rows(&error))
+            break;
+        if (recover(application, &error)) {
+            contended += error.fault == FAULT_CONTENTION;
+            if (tries > 0 && contended >= tries) {
+                outcome = OUTCOME_FAILED;
+                break;
+            }
+            application->waiting(application->context);
+            continue;
+        }
+        if (isolating && application->condemned.count == condemned) {
+            /* A check failed and nobody is known to blame: wait for the cause to go, or for a human. */
+            worker_fail(application->worker, "database", &error);
+            application->waiting(application->context);
+            if (worker_stopping(application->worker))
+                break;
+        } else if (!isolating) {
+            outcome = OUTCOME_FAILED;
+            break;
+        }
+    }
+    free(tallies);
+    return outcome;
+}
+
+/* The boundary between two batches that is nearest to the middle; 0 when there is only one batch. */
+static size_t cut_between(const struct item *items, size_t count)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < count; i++) {
+        struct text before = items[i - 1].message.batch, after = items[i].message.batch;
+        size_t distance = i > count / 2 ? i - count / 2 : count / 2 - i;
+        size_t best_distance = best > count / 2 ? best - count / 2 : count / 2 - best;
+        if ((!text_equal(before, after) || text_is_null(after)) && (best == 0 || distance < best_distance))
+            best = i;
+    }
+    return best;
+}
+
+bool application_apply(struct application *application, const struct item *items, size_t count)
+{
+    size_t cut = cut_between(items, count);
+    enum outcome outcome = commit_items(application, items, count, false, CONTENTION_TRIES);
+    if (outcome != OUTCOME_FAILED)
+        return outcome == OUTCOME_COMMITTED;
+    if (cut > 0)
+        return application_apply(application, items, cut) && application_apply(application, items + cut, count - cut);
+    /* A lock that is held for minutes is waited for: nobody is to blame, and nothing may be lost. */
+    return commit_items(application, items, count, true, 0) == OUTCOME_COMMITTED;
+}

@@ -1,0 +1,56 @@
+#pragma once
+/* Applying whole batches: one transaction, as fast as it goes. If that fails, each batch by itself; if one fails by itself,
+ * its rows are isolated inside one transaction, so that only those become dead letters that cannot be applied, and the
+ * rest of the batch still becomes visible at once. Nothing is ever given up for a connection, a lock or a privilege. */
+#include "bridge/flow/worker.h"
+
+enum fate {
+    FATE_APPLY,
+    FATE_ECHO,    /* our own message came back */
+    FATE_REFUSED, /* of a source that is not a peer */
+    FATE_POISON,  /* unreadable */
+};
+
+/* A delivery, read. */
+struct item {
+    struct delivery *delivery;
+    struct message message;
+    enum fate fate;
+    struct error error; /* why it is poison */
+    bool gap;
+};
+
+/* A row that cannot be applied, and why. */
+struct condemned {
+    const struct item *item;
+    size_t row;
+    struct error error;
+};
+
+struct condemned_list {
+    struct condemned *rows;
+    size_t count, capacity;
+};
+
+struct application {
+    struct worker *worker;
+    struct target *target;
+    bool open; /* the target */
+    struct retry contention;
+    struct condemned_list condemned; /* known from earlier attempts at this batch */
+    struct condemned_list held;      /* failed in this attempt, may still succeed after others */
+    void (*waiting)(void *context);  /* called while something is waited for */
+    void *context;
+};
+
+void application_init(struct application *application, struct worker *worker, struct target *target,
+                      void (*waiting)(void *context), void *context);
+void application_free(struct application *application);
+
+/* Opens the target unless it is open; on failure waits, and returns false. */
+bool application_open(struct application *application);
+/* The target failed outside of a transaction. */
+void application_failed(struct application *application, const struct error *error);
+
+/* Applies the items, which are whole batches, and commits; false when the process stops before all is committed. */
+bool application_apply(struct application *application, const struct item *items, size_t count);
