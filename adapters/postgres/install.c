@@ -106,6 +106,7 @@ struct present {
     const char *fingerprint;
     bool role_exists;
     bool whole; /* every trigger that should be there is */
+    const char *node;
 };
 
 static bool look(struct pg_session *session, struct arena *arena, const char *role, struct present *present,
@@ -127,6 +128,7 @@ static bool look(struct pg_session *session, struct arena *arena, const char *ro
     present->version = (int)pg_integer(state, 0, 0);
     present->fingerprint = arena_string(arena, pg_value(state, 0, 1));
     present->whole = pg_boolean(state, 0, 2);
+    present->node = arena_copy(arena, pg_value(state, 0, 3)).data;
     return true;
 }
 
@@ -262,6 +264,12 @@ bool pg_install(const struct config *config, const struct install_options *optio
         fputs("-- the database is not reachable: this is the script for an empty one\n", options->print);
         present = (struct present){.version = -1, .fingerprint = ""};
         good = true;
+    }
+    if (good && present.node != NULL && strcmp(present.node, config->node) != 0) {
+        error_set(error, FAULT_OPERATOR, NULL, "this database is node \"%s\", and the config says \"%s\"", present.node,
+                  config->node);
+        error_hint(error, "other nodes know its rows by that name; to begin anew, run \"pgbridge uninstall\" first");
+        good = false;
     }
     bool needed = strcmp(present.fingerprint, fingerprint) != 0 || !present.whole || !present.role_exists;
     char *script = good && needed ? make_script(config, role, &present, !options->unguarded) : NULL;

@@ -17,7 +17,7 @@ struct mapping {
 
 struct entity_config {
     char *name;
-    char *schema; /* NULL when the config gives none: looked up in search_path */
+    char *schema; /* NULL when the config gives none: public */
     char *table;
     size_t key_count;
     size_t field_count;       /* key included */

@@ -34,6 +34,11 @@ declare
     adapter     name := (select adapter_role from bridge.node);
     related     record;
 begin
+    if exists (select from bridge.entity e where e.active and e.name <> entity_name and to_regclass(e.relation) = table_oid) then
+        raise exception 'table % is mapped by two entities, "%" and "%"', relation,
+            (select e.name from bridge.entity e where e.active and e.name <> entity_name and to_regclass(e.relation) = table_oid limit 1), entity_name
+            using errcode = '42710', hint = 'Map each table once: one row cannot have two versions.';
+    end if;
     select substr(encode(sha256(convert_to(string_agg(f || ':' || format_type(a.atttypid, a.atttypmod), E'\n'
                                                       order by f collate "C"), 'UTF8')), 'hex'), 1, 16)
       into fingerprint

@@ -1,4 +1,4 @@
--- What is installed: the highest migration, the fingerprint, and whether every capture trigger is in place.
+-- What is installed: the highest migration, the fingerprint, whether every capture trigger is in place, the node's name.
 select coalesce((select max(number) from bridge.version), -1),
        coalesce((select value from bridge.fingerprint where name = 'install'), ''),
        not exists (
@@ -12,4 +12,5 @@ select coalesce((select max(number) from bridge.version), -1),
                                 union select to_regclass(e.relation)
                                  where not exists (select from pg_partition_tree(to_regclass(e.relation)))) leaf
             where e.active and not exists (select from pg_trigger t where t.tgrelid = leaf.relid
-                                              and t.tgname = 'bridge_truncate' and t.tgenabled in ('O', 'A')))
+                                              and t.tgname = 'bridge_truncate' and t.tgenabled in ('O', 'A'))),
+       (select name from bridge.node)

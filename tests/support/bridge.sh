@@ -64,6 +64,7 @@ bridge_start() {
 
 bridge_stop() {
     process_stop "node-$1" TERM 30
+    ! grep -E 'ERROR: (Address|Leak)Sanitizer|runtime error:' "$SERVERS_DIR/log/node-$1.log" || fail "a sanitizer reported in $1"
 }
 
 bridge_kill() {
