@@ -104,14 +104,20 @@ struct offences {
     struct offence rows[OFFENCES_MAX];
 };
 
+enum apply_mode {
+    APPLY_TOGETHER, /* with everything else in the transaction */
+    APPLY_GUARDED,  /* a failure undoes only these rows (a savepoint, so for the rare case only) */
+    APPLY_PUT_OFF,  /* guarded; rows that are here are taken out now and put back, changed, at the commit: so that rows can
+                       exchange unique values. For one row at a time */
+};
+
 struct target_ops {
     bool (*open)(struct target *, struct error *);
     bool (*begin)(struct target *, struct error *);
     /* Judges and applies rows [first, first + count) of the message inside the open transaction, and adds what came of
-     * them to *tally, which a failure leaves as it was. After a failure only rollback or close may follow, unless it was
-     * guarded: then only these rows are undone and the transaction goes on (a savepoint, so for the rare case only); faults
-     * connection, contention and operator still end it. */
-    bool (*apply)(struct target *, const struct message *, size_t first, size_t count, bool guarded, struct tally *,
+     * them to *tally, which a failure leaves as it was. After a failure only rollback or close may follow, unless the mode
+     * is another than APPLY_TOGETHER and the fault none of connection, contention and operator. */
+    bool (*apply)(struct target *, const struct message *, size_t first, size_t count, enum apply_mode, struct tally *,
                   struct error *);
     /* Keeps a dead letter, inside the open transaction. */
     bool (*bury)(struct target *, const struct dead_letter *, struct error *);

@@ -43,6 +43,28 @@ static bool load_columns(struct catalog *catalog, struct pg_session *session, st
     return true;
 }
 
+static bool load_writable(struct catalog *catalog, struct pg_session *session, struct error *error)
+{
+    PG_RESULT result = pg_query(session, "catalog_writable", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    int rows = PQntuples(result);
+    for (int row = 0; row < rows;) {
+        int64_t id = pg_integer(result, row, 0);
+        int end = row;
+        while (end < rows && pg_integer(result, end, 0) == id)
+            end++;
+        const char **names = arena_take_array(&catalog->arena, (size_t)(end - row) + 1, sizeof *names);
+        for (int i = row; i < end; i++)
+            names[i - row] = copied(catalog, result, i, 1);
+        for (size_t i = 0; i < catalog->entity_count; i++)
+            if (catalog->entities[i].id == id)
+                catalog->entities[i].writable = names;
+        row = end;
+    }
+    return true;
+}
+
 static bool load_foreign_keys(struct catalog *catalog, struct pg_session *session, struct error *error)
 {
     PG_RESULT result = pg_query(session, "catalog_foreign_keys", 0, NULL, error);
@@ -90,7 +112,8 @@ bool catalog_load(struct catalog *catalog, struct pg_session *session, struct er
 {
     catalog_free(catalog);
     arena_init(&catalog->arena, LIMIT_ARENA_BYTES);
-    return load_columns(catalog, session, error) && load_foreign_keys(catalog, session, error);
+    return load_columns(catalog, session, error) && load_writable(catalog, session, error) &&
+           load_foreign_keys(catalog, session, error);
 }
 
 void catalog_free(struct catalog *catalog)

@@ -28,6 +28,7 @@ struct catalog_entity {
     int id;
     struct text name;
     const char *relation;
+    const char *const *writable; /* all its columns that can be inserted, quoted; mapped or not; ends with NULL */
     size_t key_count;
     size_t column_count;
     struct catalog_column *columns;

@@ -18,7 +18,12 @@ static const char pinned_settings[] =
     "set search_path = pg_catalog, pg_temp;"
     "set lock_timeout = '10s';"
     "set statement_timeout = '5min';"
-    "set idle_in_transaction_session_timeout = '5min'";
+    "set idle_in_transaction_session_timeout = '5min';"
+    /* A session whose client is cut off holds its locks, the leader's too, until the server notices. */
+    "set tcp_keepalives_idle = 20;"
+    "set tcp_keepalives_interval = 5;"
+    "set tcp_keepalives_count = 4;"
+    "set tcp_user_timeout = 30000";
 
 /* Index of an embedded query; asking for one that does not exist is a bug. */
 static unsigned sql_index(const char *name)

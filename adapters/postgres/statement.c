@@ -77,7 +77,7 @@ struct statement *statement_for(struct catalog *catalog, struct catalog_entity *
     size_t number = 0;
     for (const struct statement *known = entity->statements; known != NULL; known = known->next)
         number++;
-    static const char *const kinds[STATEMENT_KINDS] = {"lock", "apply", "fetch", "insert"};
+    static const char *const kinds[STATEMENT_KINDS] = {"lock", "apply", "fetch", "insert", "take", "put_back"};
     for (int kind = 0; kind < STATEMENT_KINDS; kind++)
         snprintf(statement->name[kind], sizeof statement->name[kind], "%s_%d_%zu", kinds[kind], entity->id, number);
     statement->next = entity->statements;
@@ -296,6 +296,34 @@ static void put_insert(FILE *out, const struct statement *statement)
     fputs(" from input i", out);
 }
 
+static void put_take(FILE *out, const struct statement *statement)
+{
+    put_input(out, statement);
+    fprintf(out, " delete from %s t using input i where ", statement->entity->relation);
+    put_key_match(out, statement->entity, "t", "i");
+    fputs(" returning t::text", out);
+}
+
+static void put_put_back(FILE *out, const struct statement *statement)
+{
+    const struct catalog_entity *entity = statement->entity;
+    put_input(out, statement);
+    fprintf(out, " insert into %s (", entity->relation);
+    for (size_t i = 0; entity->writable[i] != NULL; i++)
+        fprintf(out, "%s%s", i ? ", " : "", entity->writable[i]);
+    fputs(") overriding system value select ", out);
+    for (size_t i = 0; entity->writable[i] != NULL; i++) {
+        size_t position = 0;
+        while (position < statement->column_count && strcmp(column_of(statement, position)->column, entity->writable[i]) != 0)
+            position++;
+        if (position < statement->column_count)
+            fprintf(out, "%si.c%zu", i ? ", " : "", position + 1);
+        else
+            fprintf(out, "%s(o.taken).%s", i ? ", " : "", entity->writable[i]);
+    }
+    fprintf(out, " from input i, (select ($%zu::text)::%s as taken) o", statement->column_count + 8, entity->relation);
+}
+
 static FILE *text_open(char **text, size_t *length)
 {
     FILE *out = open_memstream(text, length);
@@ -325,6 +353,12 @@ char *statement_sql(const struct statement *statement, enum statement_kind kind,
         break;
     case STATEMENT_INSERT:
         put_insert(out, statement);
+        break;
+    case STATEMENT_TAKE:
+        put_take(out, statement);
+        break;
+    case STATEMENT_PUT_BACK:
+        put_put_back(out, statement);
         break;
     case STATEMENT_KINDS:
         break;

@@ -21,6 +21,10 @@ enum statement_kind {
     STATEMENT_FETCH,
     /* Inserts without "on conflict", so that a clash is an error which names its constraint. */
     STATEMENT_INSERT,
+    /* -> row: deletes the row and returns all of it as text of its row type. */
+    STATEMENT_TAKE,
+    /* One parameter more, such a row: inserts it again with the message's fields in place of its own. */
+    STATEMENT_PUT_BACK,
     STATEMENT_KINDS
 };
 

@@ -27,6 +27,15 @@ struct pending_check {
     size_t row_count;
 };
 
+/* A row that was taken out of its table until the commit. */
+struct taken_row {
+    struct taken_row *next;
+    struct statement *statement;
+    const struct message *message;
+    size_t row;
+    struct text text; /* all of it, in the form of its row type */
+};
+
 struct pg_target {
     struct target port;
     const struct config *config;
@@ -35,6 +44,7 @@ struct pg_target {
     struct catalog catalog;
     struct arena arena; /* one transaction */
     struct pending_check *checks;
+    struct taken_row *taken;
     bool role_is_origin; /* in this transaction: triggers fire */
 };
 
@@ -50,6 +60,7 @@ static void target_close(struct target *port)
     catalog_free(&target->catalog);
     arena_reset(&target->arena);
     target->checks = NULL;
+    target->taken = NULL;
 }
 
 static bool target_open(struct target *port, struct error *error)
@@ -81,6 +92,7 @@ static bool target_begin(struct target *port, struct error *error)
     struct pg_target *target = target_of(port);
     arena_reset(&target->arena);
     target->checks = NULL;
+    target->taken = NULL;
     target->role_is_origin = target->options.apply_is_captured;
     return pg_execute(&target->session, "begin isolation level read committed", error);
 }
@@ -89,6 +101,7 @@ static bool target_rollback(struct target *port, struct error *error)
 {
     struct pg_target *target = target_of(port);
     target->checks = NULL;
+    target->taken = NULL;
     return pg_execute(&target->session, "rollback", error);
 }
 
@@ -134,7 +147,7 @@ static void put_text(struct writer *writer, struct text text)
     writer->length += text.length;
 }
 
-enum { ARRAY_HEAD_BYTES = 20, MAX_SCALARS = 7 };
+enum { ARRAY_HEAD_BYTES = 20, MAX_SCALARS = 7, SPARE_PARAMETERS = 1 };
 
 struct parameters {
     int count;
@@ -181,10 +194,10 @@ static struct parameters make_parameters(struct arena *arena, const struct state
     size_t columns = statement->column_count, n = selection->count;
     struct parameters parameters = {
         .count = (int)columns + MAX_SCALARS,
-        .types = arena_take_array(arena, columns + MAX_SCALARS, sizeof(Oid)),
-        .values = arena_take_array(arena, columns + MAX_SCALARS, sizeof(char *)),
-        .lengths = arena_take_array(arena, columns + MAX_SCALARS, sizeof(int)),
-        .formats = arena_take_array(arena, columns + MAX_SCALARS, sizeof(int)),
+        .types = arena_take_array(arena, columns + MAX_SCALARS + SPARE_PARAMETERS, sizeof(Oid)),
+        .values = arena_take_array(arena, columns + MAX_SCALARS + SPARE_PARAMETERS, sizeof(char *)),
+        .lengths = arena_take_array(arena, columns + MAX_SCALARS + SPARE_PARAMETERS, sizeof(int)),
+        .formats = arena_take_array(arena, columns + MAX_SCALARS + SPARE_PARAMETERS, sizeof(int)),
     };
     int at = 0;
     for (size_t i = 0; i < columns; i++)
@@ -519,10 +532,60 @@ static bool record_conflict(struct pg_target *target, const struct statement *st
     return result != NULL;
 }
 
+/* Takes the row out, to be put back at the commit. */
+static bool take_row(struct pg_target *target, struct statement *statement, const struct selection *one,
+                     const struct parameters *parameters, struct error *error)
+{
+    PG_RESULT result = run_statement(target, statement, STATEMENT_TAKE, parameters, error);
+    if (result == NULL)
+        return false;
+    if (PQntuples(result) != 1)
+        return error_set(error, FAULT_CONTENTION, "40001", "the row went while it was applied");
+    struct taken_row *taken = arena_take(&target->arena, sizeof *taken);
+    *taken = (struct taken_row){.next = target->taken, .statement = statement, .message = one->message,
+                                .row = one->rows[0], .text = arena_copy(&target->arena, pg_value(result, 0, 0))};
+    target->taken = taken;
+    return true;
+}
+
+/* Puts one row back with the message's fields, and stamps its version. A clash now is with a row that nobody moves. */
+static bool put_back(struct pg_target *target, const struct taken_row *taken, struct error *error)
+{
+    bool locked = true;
+    struct selection one = {.message = taken->message, .count = 1, .rows = &taken->row, .locked = &locked, .force = true};
+    struct parameters parameters = make_parameters(&target->arena, taken->statement, &one);
+    int last = parameters.count++;
+    parameters.types[last] = OID_TEXT;
+    parameters.values[last] = taken->text.data;
+    parameters.lengths[last] = (int)taken->text.length;
+    parameters.formats[last] = 1;
+    {
+        PG_RESULT result = run_statement(target, taken->statement, STATEMENT_PUT_BACK, &parameters, error);
+        if (result == NULL)
+            return false;
+    }
+    note_written(target, taken->statement->entity, &one, &parameters);
+    struct tally stamped = {0};
+    size_t rest, rest_count;
+    return apply_set(target, taken->statement, &one, &stamped, &rest, &rest_count, error);
+}
+
+static bool put_all_back(struct pg_target *target, struct offences *offences, struct error *error)
+{
+    for (const struct taken_row *taken = target->taken; taken != NULL; taken = taken->next) {
+        if (put_back(target, taken, error))
+            continue;
+        if (offences != NULL && offences->count < OFFENCES_MAX)
+            offences->rows[offences->count++] = (struct offence){taken->message, taken->row};
+        return false;
+    }
+    return true;
+}
+
 /* One row by itself: lock, look, ask the judge and the policy, write. Tried again when the row came or went between
  * looking and writing. */
 static bool settle_row(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
-                       struct tally *tally, struct error *error)
+                       bool put_off, struct tally *tally, struct error *error)
 {
     struct arena *arena = &target->arena;
     for (int try = 0; try < SETTLE_TRIES; try++) {
@@ -580,6 +643,14 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
             break;
         }
         }
+        if (put_off && verdict != VERDICT_SAME && local.present) {
+            if (one.force &&
+                !record_conflict(target, statement, message, row, &local, policy_default()->name, RULING_REMOTE, error))
+                return false;
+            tally->conflicts += one.force;
+            tally->applied++;
+            return take_row(target, statement, &one, &parameters, error);
+        }
         /* Fresh and same are known to the set-based statement as well. */
         struct tally written = {0};
         size_t rest, rest_count;
@@ -607,7 +678,7 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
 }
 
 static bool apply_rows(struct pg_target *target, const struct message *message, size_t first, size_t count,
-                       struct tally *tally, struct error *error)
+                       enum apply_mode mode, struct tally *tally, struct error *error)
 {
     struct arena *arena = &target->arena;
     struct catalog_entity *entity = catalog_find(&target->catalog, message->entity);
@@ -626,6 +697,11 @@ static bool apply_rows(struct pg_target *target, const struct message *message, 
             return false;
     }
     tally->received += count;
+    /* Triggers that fire would see the row go and come: for those the clash stands. */
+    if (mode == APPLY_PUT_OFF && entity->triggers == TRIGGERS_SUPPRESS && message->op != CHANGE_DELETED) {
+        assert(count == 1);
+        return settle_row(target, statement, message, first, true, tally, error);
+    }
 
     size_t *rows = arena_take_array(arena, count, sizeof *rows);
     size_t *rest = arena_take_array(arena, count, sizeof *rest);
@@ -650,27 +726,31 @@ static bool apply_rows(struct pg_target *target, const struct message *message, 
             return false;
     }
     for (size_t i = 0; i < left; i++)
-        if (!settle_row(target, statement, message, rest[i], tally, error))
+        if (!settle_row(target, statement, message, rest[i], false, tally, error))
             return false;
     return true;
 }
 
-static bool target_apply(struct target *port, const struct message *message, size_t first, size_t count, bool guarded,
-                         struct tally *tally, struct error *error)
+static bool target_apply(struct target *port, const struct message *message, size_t first, size_t count,
+                         enum apply_mode mode, struct tally *tally, struct error *error)
 {
     struct pg_target *target = target_of(port);
     struct tally applied = {0};
     struct pending_check *checks = target->checks;
-    bool role_is_origin = target->role_is_origin;
+    struct taken_row *taken = target->taken;
+    bool role_is_origin = target->role_is_origin, guarded = mode != APPLY_TOGETHER;
     if (guarded && !pg_execute(&target->session, "savepoint rows", error))
         return false;
-    bool good = apply_rows(target, message, first, count, &applied, error);
+    /* A deferred constraint would fail at the commit, where nobody knows whose fault it is. */
+    bool good = apply_rows(target, message, first, count, mode, &applied, error) &&
+                (!guarded || pg_execute(&target->session, "set constraints all immediate", error));
     if (good) {
         tally_add(tally, &applied);
         return !guarded || pg_execute(&target->session, "release savepoint rows", error);
     }
     if (guarded && error->fault != FAULT_CONNECTION) {
         target->checks = checks;
+        target->taken = taken;
         target->role_is_origin = role_is_origin;
         struct error failed;
         if (!pg_execute(&target->session, "rollback to savepoint rows; release savepoint rows", &failed))
@@ -748,7 +828,7 @@ static bool target_commit(struct target *port, const struct receipt *receipts, s
                           struct offences *offences, struct error *error)
 {
     struct pg_target *target = target_of(port);
-    if (!run_checks(target, offences, error))
+    if (!put_all_back(target, offences, error) || !run_checks(target, offences, error))
         return false;
     for (size_t i = 0; i < receipt_count; i++)
         if (!write_receipt(target, &receipts[i], error))

@@ -170,7 +170,7 @@ static bool isolate(struct application *application, const struct item *item, si
                     struct tally *tally, struct error *error)
 {
     struct target *target = application->target;
-    if (target->ops->apply(target, &item->message, first, end - first, true, tally, error))
+    if (target->ops->apply(target, &item->message, first, end - first, APPLY_GUARDED, tally, error))
         return true;
     if (!is_of_rows(error))
         return false;
@@ -199,28 +199,44 @@ static bool isolate_item(struct application *application, const struct item *ite
     return true;
 }
 
-/* Rows that failed may succeed after others: a unique value was still taken, a parent not yet there. Tries them until no
- * more succeed, and buries the rest. */
-static bool settle_held(struct application *application, const struct item *items, struct tally *tallies,
-                        struct error *error)
+/* Tries the held rows once more; those that fail again stay. */
+static bool retry_held(struct application *application, const struct item *items, struct tally *tallies,
+                       enum apply_mode mode, struct error *error)
 {
     struct target *target = application->target;
     struct condemned_list *held = &application->held;
-    for (size_t before = 0; before != held->count;) {
-        before = held->count;
-        size_t left = 0;
-        for (size_t i = 0; i < before; i++) {
-            struct condemned row = held->rows[i];
-            struct tally *tally = &tallies[row.item - items];
-            if (target->ops->apply(target, &row.item->message, row.row, 1, true, tally, error))
+    size_t left = 0;
+    for (size_t i = 0; i < held->count; i++) {
+        struct condemned row = held->rows[i];
+        struct tally *tally = &tallies[row.item - items];
+        bool exchanged = text_equal(text_from(row.error.code), TEXT_LITERAL("23505")) ||
+                         text_equal(text_from(row.error.code), TEXT_LITERAL("23P01"));
+        if (mode == APPLY_GUARDED || exchanged) {
+            if (target->ops->apply(target, &row.item->message, row.row, 1, mode, tally, error))
                 continue;
             if (!is_of_rows(error))
                 return false;
             row.error = *error;
-            held->rows[left++] = row;
         }
-        held->count = left;
+        held->rows[left++] = row;
     }
+    held->count = left;
+    return true;
+}
+
+/* Rows that failed may succeed after others: a unique value was still taken, a parent not yet there. Tries them until no
+ * more succeed; then those that may want each other's unique values, all at once; and buries the rest. */
+static bool settle_held(struct application *application, const struct item *items, struct tally *tallies,
+                        struct error *error)
+{
+    struct condemned_list *held = &application->held;
+    for (size_t before = 0; before != held->count;) {
+        before = held->count;
+        if (!retry_held(application, items, tallies, APPLY_GUARDED, error))
+            return false;
+    }
+    if (!retry_held(application, items, tallies, APPLY_PUT_OFF, error))
+        return false;
     for (size_t i = 0; i < held->count; i++) {
         const struct condemned *row = &held->rows[i];
         if (!bury(application, row->item, row->row, &row->error, &tallies[row->item - items], error))
@@ -245,7 +261,7 @@ static bool apply_item(struct application *application, const struct item *item,
         break;
     }
     bool good = isolating ? isolate_item(application, item, tally, error)
-                          : target->ops->apply(target, &item->message, 0, item->message.row_count, false, tally, error);
+                          : target->ops->apply(target, &item->message, 0, item->message.row_count, APPLY_TOGETHER, tally, error);
     if (!good)
         error_prefix(error, "source %.*s, entity %.*s", TEXT_PRINTF(item->message.source),
                      TEXT_PRINTF(item->message.entity));
