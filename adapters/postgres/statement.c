@@ -113,6 +113,15 @@ static void put_key_match(FILE *out, const struct catalog_entity *entity, const 
         fprintf(out, "%s%s.%s = %s.c%zu", i ? " and " : "", table, entity->columns[i].column, input, i + 1);
 }
 
+/* The row of the key, if it is still the version that was judged: after a wait for another's lock the server looks again,
+ * and a row that was changed meanwhile stands elsewhere. So nothing is ever overwritten unseen, and no lock is taken
+ * beforehand. */
+static void put_unchanged_match(FILE *out, const struct catalog_entity *entity)
+{
+    put_key_match(out, entity, "t", "j");
+    fputs(" and t.ctid = j.row_place and t.tableoid = j.row_table", out);
+}
+
 /* The same against untyped input. */
 static void put_raw_key_match(FILE *out, const struct catalog_entity *entity, const char *table)
 {
@@ -182,7 +191,8 @@ static void put_judged(FILE *out, const struct statement *statement, const struc
             "    when y.row_ts = y.base_ts and y.row_node = y.base_node then 'f'\n"
             "    when y.equal then 's'\n"
             "    else '?' end as verdict\n  from (\n"
-            "  select k.*, t.tableoid is not null as present, v.ts as row_ts, v.node as row_node, ",
+            "  select k.*, t.tableoid is not null as present, t.tableoid as row_table, t.ctid as row_place,\n"
+            "         v.ts as row_ts, v.node as row_node, ",
             force, source, source, source);
     if (statement->deletion)
         fputs("t.tableoid is null and coalesce(v.deleted, false)", out);
@@ -232,8 +242,8 @@ static void put_apply_upsert(FILE *out, const struct statement *statement, const
         fprintf(out, ", updated as (\n  update %s t set ", entity->relation);
         for (size_t i = keys; i < n; i++)
             fprintf(out, "%s%s = j.c%zu", i > keys ? ", " : "", column_of(statement, i)->column, i + 1);
-        fputs(" from judged j where j.verdict = 'f' and j.present and j.locked and not j.equal and ", out);
-        put_key_match(out, entity, "t", "j");
+        fputs(" from judged j where j.verdict = 'f' and j.present and not j.equal and ", out);
+        put_unchanged_match(out, entity);
         fputs(" returning j.n)", out);
     }
     fprintf(out, ", inserted as (\n  insert into %s as t (", entity->relation);
@@ -244,7 +254,10 @@ static void put_apply_upsert(FILE *out, const struct statement *statement, const
     fputs(" from judged j where j.verdict = 'f' and not j.present order by j.n\n  on conflict do nothing returning ", out);
     put_key_text(out, entity, true);
     fputs(" as key)", out);
-    put_stamped(out, statement, "(j.present and j.locked) or (not j.present and j.key in (select i.key from inserted i))");
+    put_stamped(out, statement,
+                n > keys ? "(j.present and not j.equal and j.n in (select u.n from updated u))\n"
+                           "      or (j.present and j.equal and j.locked) or (not j.present and j.key in (select i.key from inserted i))"
+                         : "(j.present and j.locked) or (not j.present and j.key in (select i.key from inserted i))");
     put_verdicts(out);
 }
 
@@ -252,11 +265,11 @@ static void put_apply_delete(FILE *out, const struct statement *statement, const
 {
     put_input(out, statement);
     put_judged(out, statement, options);
-    fprintf(out, ", removed as (\n  delete from %s t using judged j where j.verdict = 'f' and j.present and j.locked and ",
+    fprintf(out, ", removed as (\n  delete from %s t using judged j where j.verdict = 'f' and j.present and ",
             statement->entity->relation);
-    put_key_match(out, statement->entity, "t", "j");
+    put_unchanged_match(out, statement->entity);
     fputs(" returning j.n)", out);
-    put_stamped(out, statement, "not j.present or j.locked");
+    put_stamped(out, statement, "not j.present or j.n in (select r.n from removed r)");
     put_verdicts(out);
 }
 

@@ -10,12 +10,12 @@
 #include "bridge/message/message.h"
 
 enum statement_kind {
-    /* -> n: locks the rows that exist. Must be a statement of its own: only the next one's snapshot shows what was
-     * committed while it waited. */
+    /* -> n: locks the rows that exist: for those that STATEMENT_APPLY left. Must be a statement of its own: only the next
+     * one's snapshot shows what was committed while it waited. */
     STATEMENT_LOCK,
     /* -> applied, unchanged, same, duplicate, stale, rest bigint[]: judges and writes set-based, as
-     * bridge/flow/judge.c does. rest: rows that were concurrent, or exist and were not locked, or met another row on
-     * insert. force: the judge has ruled already. */
+     * bridge/flow/judge.c does. rest: rows that were concurrent, or changed while it looked, or hold this content already and
+     * were not locked, or met another row on insert. force: the judge has ruled already. */
     STATEMENT_APPLY,
     /* -> key, present, deleted, timestamp, node, correlation, equal, fields text[]: what the judge must know of a row. */
     STATEMENT_FETCH,

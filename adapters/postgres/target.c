@@ -433,6 +433,8 @@ static bool apply_set(struct pg_target *target, struct statement *statement, con
                       struct tally *tally, size_t *rest, size_t *rest_count, struct error *error)
 {
     struct parameters parameters = make_parameters(&target->arena, statement, selection);
+    if (!note_referenced(target, statement->entity, statement->deletion, selection, &parameters, error))
+        return false;
     PG_RESULT result = run_statement(target, statement, STATEMENT_APPLY, &parameters, error);
     if (result == NULL)
         return false;
@@ -461,7 +463,7 @@ static bool lock_rows(struct pg_target *target, struct statement *statement, con
         locked[strtoull(at, &end, 10) - 1] = true;
         at = *end == ',' ? end + 1 : end;
     }
-    return note_referenced(target, statement->entity, statement->deletion, selection, &parameters, error);
+    return true;
 }
 
 /* A text[] literal for a record, NULL for none. */
@@ -710,19 +712,17 @@ static bool apply_rows(struct pg_target *target, const struct message *message, 
         rows[i] = first + i;
     size_t left = count;
 
-    /* Created rows are usually not here yet: nothing to lock. */
-    if (message->op == CHANGE_CREATED) {
-        struct selection all = {.message = message, .count = left, .rows = rows};
-        if (!apply_set(target, statement, &all, tally, rest, &left, error))
-            return false;
-        memcpy(rows, rest, left * sizeof *rows);
-    }
+    struct selection selection = {.message = message, .count = left, .rows = rows};
+    if (!apply_set(target, statement, &selection, tally, rest, &left, error))
+        return false;
+    /* What is left was being changed by somebody: look again under locks. */
     if (left > 0) {
-        struct selection some = {.message = message, .count = left, .rows = rows};
-        if (!lock_rows(target, statement, &some, locked, error))
+        memcpy(rows, rest, left * sizeof *rows);
+        selection.count = left;
+        if (!lock_rows(target, statement, &selection, locked, error))
             return false;
-        some.locked = locked;
-        if (!apply_set(target, statement, &some, tally, rest, &left, error))
+        selection.locked = locked;
+        if (!apply_set(target, statement, &selection, tally, rest, &left, error))
             return false;
     }
     for (size_t i = 0; i < left; i++)

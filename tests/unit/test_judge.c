@@ -18,7 +18,8 @@ static struct version at(int64_t timestamp_us, const char *node)
 
 static const struct version none = {0};
 
-/* ---- the table of the design -------------------------------------------------------------------------------------- */
+/* ---- the table of the design --------------------------------------------------------------------------------------
+ */
 
 static void expect(enum verdict verdict, struct version change, struct version base, struct version row, bool equal)
 {
@@ -111,7 +112,8 @@ static void test_concurrent_change_is_the_same_only_with_equal_content(void **st
     expect(VERDICT_SAME, at(2, "a"), none, at(5, "here"), true);
 }
 
-/* ---- properties ------------------------------------------------------------------------------------------------------ */
+/* ---- properties
+ * ------------------------------------------------------------------------------------------------------ */
 
 static const char *const node_names[] = {"a", "b", "c", "d"};
 enum { NODES_MAX = 4 };
@@ -165,7 +167,8 @@ static void test_two_changes_that_did_not_see_each_other_are_never_both_fresh(vo
     }
 }
 
-/* ---- convergence: the model of a row on several nodes ----------------------------------------------------------------- */
+/* ---- convergence: the model of a row on several nodes
+ * ----------------------------------------------------------------- */
 
 struct state {
     struct version version;
@@ -223,10 +226,10 @@ static void write_locally(struct history *history, size_t node)
     struct state *row = &history->rows[node];
     history->clocks[node] += (int64_t)random_below(history->random, 4);
     int64_t now = history->clocks[node];
-    struct write write = {.version = {now > row->version.timestamp_us ? now : row->version.timestamp_us + 1,
-                                      text_from(node_names[node])},
-                          .base = row->version,
-                          .content = (int)random_below(history->random, 4)};
+    struct write write = {
+        .version = {now > row->version.timestamp_us ? now : row->version.timestamp_us + 1, text_from(node_names[node])},
+        .base = row->version,
+        .content = (int)random_below(history->random, 4)};
     *row = (struct state){write.version, write.content};
     history->writers[history->count] = node;
     history->writes[history->count++] = write;
@@ -332,13 +335,14 @@ static void test_coalesced_changes_end_with_the_same_version(void **state)
     converge("test_coalesced_changes_end_with_the_same_version", true);
 }
 
-/* ---- tallies ------------------------------------------------------------------------------------------------------------ */
+/* ---- tallies
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static void test_tally_conserves_when_every_change_has_one_verdict(void **state)
 {
     (void)state;
-    struct tally tally = {.received = 28, .applied = 1, .same = 2, .duplicate = 3, .stale = 4, .echo = 5, .kept = 6,
-                          .dead_letters = 7};
+    struct tally tally = {
+        .received = 28, .applied = 1, .same = 2, .duplicate = 3, .stale = 4, .echo = 5, .kept = 6, .dead_letters = 7};
     assert_true(tally_conserves(&tally));
     tally.conflicts = 100;
     tally.unchanged = 100;

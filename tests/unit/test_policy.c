@@ -57,7 +57,7 @@ static void test_both_sides_choose_the_same_winner(void **state)
         struct version other = {1 + (int64_t)random_below(&random, 4), text_from(names[random_below(&random, 4)])};
         if (version_equal(one, other))
             continue;
-        bool here = policy_default()->rule(one, other) == RULING_REMOTE;  /* other wins */
+        bool here = policy_default()->rule(one, other) == RULING_REMOTE; /* other wins */
         bool there = policy_default()->rule(other, one) == RULING_LOCAL; /* other wins */
         assert_int_equal(here, there);
     }
