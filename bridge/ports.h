@@ -11,9 +11,11 @@
 
 struct source;
 
+#define SOURCE_IN_USE "55006" /* PostgreSQL's object_in_use */
+
 struct source_ops {
     /* Connects and becomes the one reader of this node's changes. Everything not yet released is read again.
-     * FAULT_TRANSIENT: another adapter of this node leads; try again later. */
+     * Code SOURCE_IN_USE: another adapter of this node leads; try again later. */
     bool (*open)(struct source *, struct error *);
     /* Fills an empty batch (its arena is ready) with whole transactions that nobody can undo any more: committed and
      * durable. Waits at most wait_ms for one to appear; *found tells whether there is any. */

@@ -137,7 +137,7 @@ static bool outbox_open(struct source *source, struct error *error)
             return false;
         if (!pg_boolean(result, 0, 0)) {
             outbox_close(source);
-            return error_set(error, FAULT_TRANSIENT, NULL, "another adapter of this node is running: standing by");
+            return error_set(error, FAULT_TRANSIENT, SOURCE_IN_USE, "another adapter of this node is running: standing by");
         }
     }
     outbox->row_limit = ROW_LIMIT_START;
@@ -272,15 +272,16 @@ static bool ask_rows(struct pg_outbox *outbox, struct batch *batch, size_t *tran
     const char *name = "outbox_part";
     int parameter_count = 3;
     *transactions = 0;
-    if (outbox->part_after > 0 || first->changes > outbox->row_limit) {
+    if (outbox->part_after > 0 || first->changes > LIMIT_BATCH_ROWS) {
         snprintf(txid, sizeof txid, "%" PRIu64, first->txid);
         snprintf(after, sizeof after, "%" PRId64, outbox->part_after);
         snprintf(limit, sizeof limit, "%" PRId64, outbox->row_limit);
     } else {
         int64_t rows = 0;
         size_t end = outbox->window_at;
-        while (end < outbox->window_count && rows + outbox->window[end].changes <= outbox->row_limit)
+        do
             rows += outbox->window[end++].changes;
+        while (end < outbox->window_count && rows + outbox->window[end].changes <= outbox->row_limit);
         *transactions = end - outbox->window_at;
         char *list = arena_take(&batch->arena, *transactions * 21 + 3);
         char *at = list;

@@ -11,7 +11,7 @@ struct catalog_column {
     const char *bare_type;   /* to cast input for writing: without modifier, domains resolved */
     const char *exact_type;  /* to cast input for comparing: with modifier */
     const char *row_text;    /* text of the column of alias t */
-    const char *input_text;  /* text of the input column c<position> */
+    const char *input_text;  /* text of the input k.t<position>, cast to the exact type */
     bool generated;
 };
 

@@ -58,6 +58,7 @@ static void ignore_notice(void *unused, const PGresult *result)
 static void trimmed_message(const char *message, char *out, size_t size)
 {
     snprintf(out, size, "%s", message ? message : "");
+    text_trim_cut(out);
     size_t length = strlen(out);
     while (length > 0 && (out[length - 1] == '\n' || out[length - 1] == ' '))
         out[--length] = '\0';
@@ -126,7 +127,13 @@ PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error 
     const char *constraint = result ? PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME) : NULL;
     const char *column = result ? PQresultErrorField(result, PG_DIAG_COLUMN_NAME) : NULL;
     enum fault fault = pg_fault(code);
-    char message[640];
+    /* "cached plan must not change result type" has no code of its own: a new session plans again. */
+    const char *function = result ? PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION) : NULL;
+    if (function != NULL && strcmp(function, "RevalidateCachedQuery") == 0) {
+        fault = FAULT_CONTENTION;
+        code = "26000";
+    }
+    char message[768];
     trimmed_message(primary ? primary : PQerrorMessage(session->connection), message, sizeof message);
     /* A data exception quotes the value it dislikes ("invalid input syntax for type integer: ..."): keep what stands
      * before the quotation only. */

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { STATEMENTS_MAX = 256 }; /* per entity */
+
 /* ---- which columns -------------------------------------------------------------------------------------------------- */
 
 static bool made_for(const struct statement *statement, const struct message *message)
@@ -35,6 +37,14 @@ struct statement *statement_for(struct catalog *catalog, struct catalog_entity *
         if (made_for(known, message))
             return known;
 
+    size_t number = 0;
+    for (const struct statement *known = entity->statements; known != NULL; known = known->next)
+        number++;
+    if (number == STATEMENTS_MAX) {
+        /* A sender that never sends the same columns twice must not fill our memory. */
+        error_set(error, FAULT_CONTENTION, "26000", "too many column sets of one entity: the session begins anew");
+        return NULL;
+    }
     struct arena *arena = &catalog->arena;
     struct statement *statement = arena_take(arena, sizeof *statement);
     statement->entity = entity;
@@ -74,9 +84,6 @@ struct statement *statement_for(struct catalog *catalog, struct catalog_entity *
             statement->column_index[statement->column_count++] = index;
         }
     }
-    size_t number = 0;
-    for (const struct statement *known = entity->statements; known != NULL; known = known->next)
-        number++;
     static const char *const kinds[STATEMENT_KINDS] = {"lock", "apply", "fetch", "insert", "take", "put_back"};
     for (int kind = 0; kind < STATEMENT_KINDS; kind++)
         snprintf(statement->name[kind], sizeof statement->name[kind], "%s_%d_%zu", kinds[kind], entity->id, number);
@@ -163,25 +170,24 @@ static void put_equal(FILE *out, const struct statement *statement)
 static void put_input(FILE *out, const struct statement *statement)
 {
     size_t n = statement->column_count;
-    fputs("with input as materialized (\n  select x.*, ", out);
-    put_key_text(out, statement->entity, false);
-    fputs(" as key from (\n    select i.*", out);
+    fputs("with input as materialized (\n  select i.*", out);
     for (size_t i = 0; i < n; i++)
         fprintf(out, ", (i.t%zu)::%s as c%zu", i + 1, column_of(statement, i)->bare_type, i + 1);
-    fputs("\n      from unnest(", out);
+    fputs("\n    from unnest(", out);
     put_arrays(out, n);
     fprintf(out,
             ", $%zu::bigint[], $%zu::bigint[], $%zu::text[], $%zu::text[], $%zu::boolean[]) with ordinality as i (",
             n + 1, n + 2, n + 3, n + 4, n + 5);
     put_names(out, "t", n);
-    fputs(", ts, base_ts, base_node, correlation, locked, n)) x)", out);
+    fputs(", ts, base_ts, base_node, correlation, locked, n))", out);
 }
 
-/* judged: what the row is now, and the verdict: f(resh), s(ame), d(uplicate), x stale, ? for the judge. */
+/* judged: what the row is now, and the verdict: f(resh), s(ame), d(uplicate), x stale, ? for the judge. The key's text, by
+ * which versions are kept, is that of the row here: 1.5 finds numeric 1.50. */
 static void put_judged(FILE *out, const struct statement *statement, const struct statement_options *options)
 {
-    size_t n = statement->column_count;
-    size_t source = n + 6, force = n + 7;
+    const struct catalog_entity *entity = statement->entity;
+    size_t source = statement->column_count + 6, force = statement->column_count + 7;
     fprintf(out,
             ", judged as materialized (\n  select y.*, case when $%zu::boolean then 'f'\n"
             "    when y.row_ts is null then 'f'\n"
@@ -190,19 +196,23 @@ static void put_judged(FILE *out, const struct statement *statement, const struc
             "    when y.row_node = $%zu then 'f'\n"
             "    when y.row_ts = y.base_ts and y.row_node = y.base_node then 'f'\n"
             "    when y.equal then 's'\n"
-            "    else '?' end as verdict\n  from (\n"
+            "    else '?' end as verdict,\n"
+            "    y.ts > y.row_ts or (y.ts = y.row_ts and $%zu > y.row_node collate \"C\") as newer\n  from (\n"
+            "  select z.*, v.ts as row_ts, v.node as row_node, %s as equal\n  from (\n"
             "  select k.*, t.tableoid is not null as present, t.tableoid as row_table, t.ctid as row_place,\n"
-            "         v.ts as row_ts, v.node as row_node, ",
-            force, source, source, source);
-    if (statement->deletion)
-        fputs("t.tableoid is null and coalesce(v.deleted, false)", out);
-    else if (options->write_equal)
+            "         case when t.tableoid is null then ",
+            force, source, source, source, source, statement->deletion ? "not z.present and coalesce(v.deleted, false)" : "z.holds");
+    put_key_text(out, entity, false);
+    fputs(" else ", out);
+    put_key_text(out, entity, true);
+    fputs(" end as key, ", out);
+    if (statement->deletion || options->write_equal)
         fputs("false", out);
     else
         put_equal(out, statement);
-    fprintf(out, " as equal\n    from input k left join %s t on ", statement->entity->relation);
-    put_key_match(out, statement->entity, "t", "k");
-    fprintf(out, "\n    left join bridge.row_version v on v.entity = %d and v.key = k.key) y)", statement->entity->id);
+    fprintf(out, " as holds\n    from input k left join %s t on ", entity->relation);
+    put_key_match(out, entity, "t", "k");
+    fprintf(out, ") z\n    left join bridge.row_version v on v.entity = %d and v.key = z.key) y)", entity->id);
 }
 
 /* stamped: the versions of what was written; only where the version is still the one that was judged. */
@@ -214,21 +224,22 @@ static void put_stamped(FILE *out, const struct statement *statement, const char
             "correlation)\n"
             "  select %d, j.key, j.ts, $%zu, %s, j.row_ts, j.row_node, j.correlation from judged j\n"
             "   where (j.verdict = 'f' and (%s))\n"
-            "      or (j.verdict = 's' and (j.ts > j.row_ts or (j.ts = j.row_ts and $%zu > j.row_node collate \"C\")))\n"
+            "      or (j.verdict = 's' and j.newer and (j.locked or not j.present))\n"
             "  on conflict (entity, key) do update set ts = excluded.ts, node = excluded.node, deleted = excluded.deleted,\n"
             "      base_ts = excluded.base_ts, base_node = excluded.base_node, correlation = excluded.correlation\n"
             "   where v.ts = excluded.base_ts and v.node = excluded.base_node\n"
             "  returning v.key)\n",
-            statement->entity->id, source, statement->deletion ? "true" : "false", written, source);
+            statement->entity->id, source, statement->deletion ? "true" : "false", written);
 }
 
 static void put_verdicts(FILE *out)
 {
     fputs("select count(*) filter (where verdict = 'f' and done), count(*) filter (where verdict = 'f' and done and equal),\n"
-          "       count(*) filter (where verdict = 's'), count(*) filter (where verdict = 'd'),\n"
+          "       count(*) filter (where verdict = 's' and (done or not newer)), count(*) filter (where verdict = 'd'),\n"
           "       count(*) filter (where verdict = 'x'),\n"
-          "       array_agg(n) filter (where verdict = '?' or (verdict = 'f' and not done))\n"
-          "  from (select j.n, j.verdict, j.equal and j.present as equal, j.key in (select s.key from stamped s) as done from judged j) r",
+          "       array_agg(n) filter (where verdict = '?' or (verdict = 'f' and not done) or (verdict = 's' and newer and not done))\n"
+          "  from (select j.n, j.verdict, j.newer, j.equal and j.present as equal, j.key in (select s.key from stamped s) as done\n"
+          "          from judged j) r",
           out);
 }
 
@@ -251,7 +262,10 @@ static void put_apply_upsert(FILE *out, const struct statement *statement, const
         fprintf(out, "%s%s", i ? ", " : "", column_of(statement, i)->column);
     fputs(") overriding system value\n  select ", out);
     put_names(out, "j.c", n);
-    fputs(" from judged j where j.verdict = 'f' and not j.present order by j.n\n  on conflict do nothing returning ", out);
+    fputs(" from judged j where j.verdict = 'f' and not j.present order by j.n\n  on conflict (", out);
+    for (size_t i = 0; i < keys; i++)
+        fprintf(out, "%s%s", i ? ", " : "", entity->columns[i].column);
+    fputs(") do nothing returning ", out);
     put_key_text(out, entity, true);
     fputs(" as key)", out);
     put_stamped(out, statement,

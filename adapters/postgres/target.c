@@ -9,6 +9,7 @@
 #include "adapters/postgres/report.h"
 #include "adapters/postgres/statement.h"
 #include "bridge/flow/policy.h"
+#include "bridge/message/codec.h"
 
 enum { OID_BOOL = 16, OID_INT8 = 20, OID_TEXT = 25, OID_BOOL_ARRAY = 1000, OID_TEXT_ARRAY = 1009, OID_INT8_ARRAY = 1016 };
 enum { SETTLE_TRIES = 5 };
@@ -71,10 +72,11 @@ static bool target_open(struct target *port, struct error *error)
                          "pgbridge inbound", error))
         return false;
     /* Plans are made once, for arrays of any length and tables of any size: only by index, row by row, are they right for
-     * all of them. */
+     * all of them. Never by ctid: older servers do not look at it again after a lock wait when the scan is by it. */
     static const char planning[] = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off;"
                                    "set enable_bitmapscan = off; set enable_hashjoin = off; set enable_mergejoin = off;"
-                                   "set enable_material = off; set enable_memoize = off; set synchronous_commit = on";
+                                   "set enable_material = off; set enable_memoize = off; set enable_tidscan = off;"
+                                   "set synchronous_commit = on";
     if (!pg_execute(&target->session, planning, error))
         return false;
     const char *settings = target->options.apply_is_captured ? "set session_replication_role = origin"
@@ -673,6 +675,11 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
             PG_RESULT result = run_statement(target, statement, STATEMENT_INSERT, &parameters, error);
             if (result == NULL)
                 return false;
+            if (strcmp(PQcmdTuples(result), "0") == 0) {
+                error_set(error, FAULT_PERMANENT, "23000", "a trigger of table %s refused the row without a word",
+                          statement->entity->relation);
+                return error_hint(error, "a BEFORE trigger returns NULL; with \"triggers: suppress\" it would not run");
+            }
             return error_set(error, FAULT_CONTENTION, "40001", "the row came and went while it was applied");
         }
     }
@@ -761,6 +768,18 @@ static bool target_apply(struct target *port, const struct message *message, siz
 
 /* ---- records ---- */
 
+/* A message of this row alone: what a replay needs, and no neighbour's values. */
+static struct text one_row_body(struct arena *arena, const struct message *message, size_t row)
+{
+    struct message one = *message;
+    one.row_count = 1;
+    one.values = message_row(message, row);
+    one.versions = message->versions ? message->versions + row : NULL;
+    one.bases = message->bases ? message->bases + row : NULL;
+    one.correlations = message->correlations ? message->correlations + row : NULL;
+    return codec_encode(&one, arena);
+}
+
 static bool target_bury(struct target *port, const struct dead_letter *letter, struct error *error)
 {
     struct pg_target *target = target_of(port);
@@ -769,20 +788,19 @@ static bool target_bury(struct target *port, const struct dead_letter *letter, s
     enum fault fault = letter->error->fault;
     const char *class = fault == FAULT_POISON ? "poison" : fault == FAULT_TRANSIENT || fault == FAULT_CONTENTION ? "transient" : "permanent";
     const char *state = fault == FAULT_POISON ? "quarantined" : "parked";
-    const char *key = NULL, *version = NULL, *correlation = NULL, *row = NULL;
+    const char *key = NULL, *version = NULL, *correlation = NULL;
     if (message != NULL) {
         const struct text *values = message_row(message, letter->row);
         key = message->key_count == 1 ? arena_copy(arena, values[0]).data
                                       : array_literal(arena, values, message->key_count);
         version = arena_printf(arena, "%" PRId64, message_version(message, letter->row)).data;
         correlation = message->correlations ? arena_copy(arena, message->correlations[letter->row]).data : NULL;
-        row = arena_printf(arena, "%zu", letter->row).data;
     }
     const struct header *source = envelope_header(letter->envelope, "x-source");
+    struct text body = message != NULL ? one_row_body(arena, message, letter->row) : letter->envelope->body;
     size_t length;
-    unsigned char *payload = PQescapeByteaConn(target->session.connection,
-                                               (const unsigned char *)letter->envelope->body.data,
-                                               letter->envelope->body.length, &length);
+    unsigned char *payload =
+        PQescapeByteaConn(target->session.connection, (const unsigned char *)body.data, body.length, &length);
     if (payload == NULL)
         return error_set(error, FAULT_CONNECTION, NULL, "out of memory");
     const char *parameters[] = {
@@ -799,9 +817,8 @@ static bool target_bury(struct target *port, const struct dead_letter *letter, s
         text_is_utf8(letter->envelope->message_id) ? arena_copy(arena, letter->envelope->message_id).data : NULL,
         NULL,
         (const char *)payload,
-        row,
     };
-    PG_RESULT result = pg_query(&target->session, "bury", 14, parameters, error);
+    PG_RESULT result = pg_query(&target->session, "bury", 13, parameters, error);
     PQfreemem(payload);
     return result != NULL;
 }

@@ -1,5 +1,7 @@
 #include "bridge/base/error.h"
 
+#include "bridge/base/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,6 +40,7 @@ bool error_set(struct error *error, enum fault fault, const char *code, const ch
     char kept_code[sizeof error->code] = "";
     if (code != NULL)
         snprintf(kept_code, sizeof kept_code, "%s", code);
+    text_trim_cut(text);
     error->fault = fault;
     memcpy(error->code, kept_code, sizeof kept_code);
     memcpy(error->text, text, sizeof text);
@@ -57,6 +60,7 @@ bool error_prefix(struct error *error, const char *format, ...)
     memcpy(error->text, words, added);
     memcpy(error->text + added, ": ", 2);
     error->text[added + 2 + kept] = '\0';
+    text_trim_cut(error->text);
     return false;
 }
 
@@ -72,5 +76,6 @@ bool error_hint(struct error *error, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(error->text + length, sizeof error->text - length, format, arguments);
     va_end(arguments);
+    text_trim_cut(error->text);
     return false;
 }

@@ -39,3 +39,16 @@ bool text_is_utf8(struct text t)
     }
     return true;
 }
+
+void text_trim_cut(char *string)
+{
+    size_t length = strlen(string), end = length;
+    while (end > 0 && length - end < 4 && ((unsigned char)string[end - 1] & 0xC0) == 0x80)
+        end--;
+    if (end == 0 || (unsigned char)string[end - 1] < 0xC0)
+        return;
+    unsigned char lead = (unsigned char)string[end - 1];
+    size_t wanted = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+    if (length - (end - 1) < wanted)
+        string[end - 1] = '\0';
+}

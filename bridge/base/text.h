@@ -38,3 +38,6 @@ int text_compare(struct text a, struct text b);
 
 /* True when all of it is valid UTF-8 without NUL bytes. */
 bool text_is_utf8(struct text t);
+
+/* Takes away what is left of a character that was cut at the end of a NUL-terminated string. */
+void text_trim_cut(char *string);

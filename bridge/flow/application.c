@@ -34,6 +34,7 @@ bool application_open(struct application *application)
     struct error error;
     if (application->open)
         return true;
+    application->waiting(application->context);
     if (!application->target->ops->open(application->target, &error)) {
         application_failed(application, &error);
         return false;
@@ -72,7 +73,7 @@ static const struct condemned *next_condemned(const struct condemned_list *list,
 
 struct receipts {
     size_t count;
-    struct receipt of[LIMIT_PEERS + 1];
+    struct receipt of[LIMIT_PEERS + 2]; /* peers, ourselves, others */
 };
 
 /* Sources that are no peers share one line, so that nobody can fill the table with names. */
@@ -88,7 +89,7 @@ static struct receipt *receipt_of(struct receipts *receipts, struct text source)
     for (size_t i = 0; i < receipts->count; i++)
         if (text_equal(receipts->of[i].source, source))
             return &receipts->of[i];
-    assert(receipts->count <= LIMIT_PEERS);
+    assert(receipts->count < sizeof receipts->of / sizeof receipts->of[0]);
     receipts->of[receipts->count] = (struct receipt){.source = source};
     return &receipts->of[receipts->count++];
 }
@@ -132,6 +133,7 @@ static void count_transaction(struct application *application, const struct rece
         atomic_fetch_add(&counters->kept, tally->kept);
         atomic_fetch_add(&counters->conflicts, tally->conflicts);
         atomic_fetch_add(&counters->dead_letters, tally->dead_letters);
+        atomic_fetch_add(&counters->gaps, receipt->gaps);
         if (receipt->newest_us > atomic_load(&counters->newest_us))
             atomic_store(&counters->newest_us, receipt->newest_us);
     }
@@ -170,6 +172,8 @@ static bool isolate(struct application *application, const struct item *item, si
                     struct tally *tally, struct error *error)
 {
     struct target *target = application->target;
+    worker_show(application->worker, WORKER_RUNNING);
+    application->waiting(application->context);
     if (target->ops->apply(target, &item->message, first, end - first, APPLY_GUARDED, tally, error))
         return true;
     if (!is_of_rows(error))
@@ -208,6 +212,8 @@ static bool retry_held(struct application *application, const struct item *items
     size_t left = 0;
     for (size_t i = 0; i < held->count; i++) {
         struct condemned row = held->rows[i];
+        worker_show(application->worker, WORKER_RUNNING);
+        application->waiting(application->context);
         struct tally *tally = &tallies[row.item - items];
         bool exchanged = text_equal(text_from(row.error.code), TEXT_LITERAL("23505")) ||
                          text_equal(text_from(row.error.code), TEXT_LITERAL("23P01"));
@@ -239,6 +245,7 @@ static bool settle_held(struct application *application, const struct item *item
         return false;
     for (size_t i = 0; i < held->count; i++) {
         const struct condemned *row = &held->rows[i];
+        application->waiting(application->context);
         if (!bury(application, row->item, row->row, &row->error, &tallies[row->item - items], error))
             return false;
     }
@@ -331,8 +338,8 @@ static bool recover(struct application *application, const struct error *error)
     struct worker *worker = application->worker;
     struct error failed = *error;
     atomic_fetch_add(&worker->counters->apply_retries, 1);
-    if (failed.fault != FAULT_CONNECTION)
-        application->target->ops->rollback(application->target, &failed);
+    if (failed.fault != FAULT_CONNECTION && !application->target->ops->rollback(application->target, &failed))
+        failed.fault = FAULT_CONNECTION;
     if (failed.fault == FAULT_CONNECTION || failed.fault == FAULT_OPERATOR) {
         /* Away, or forbidden to us: a new session sees when that is mended. */
         application_failed(application, &failed);
@@ -341,8 +348,7 @@ static bool recover(struct application *application, const struct error *error)
     if (failed.fault != FAULT_CONTENTION)
         return false;
     /* A plan or statement that does not fit any more: a new session makes new ones. */
-    if (text_equal(text_from(failed.code), TEXT_LITERAL("0A000")) ||
-        text_equal(text_from(failed.code), TEXT_LITERAL("26000"))) {
+    if (text_equal(text_from(failed.code), TEXT_LITERAL("26000"))) {
         application->target->ops->close(application->target);
         application->open = false;
     }
@@ -376,8 +382,12 @@ static enum outcome commit_items(struct application *application, const struct i
             outcome = OUTCOME_COMMITTED;
             break;
         }
-        if (worker_stopping(application->worker) && !is_of_rows(&error))
+        if (worker_stopping(application->worker) && !is_of_rows(&error)) {
+            /* Nothing may follow in a transaction that failed. */
+            application->target->ops->close(application->target);
+            application->open = false;
             break;
+        }
         if (recover(application, &error)) {
             contended += error.fault == FAULT_CONTENTION;
             if (tries > 0 && contended >= tries) {

@@ -15,6 +15,8 @@ struct source_progress {
     char name[LIMIT_NAME_BYTES + 1];
     char epoch[64];
     int64_t sequence;
+    char committed_epoch[64];
+    int64_t committed_sequence;
     char batch[64];
     int64_t parts_missing;
 };
@@ -35,8 +37,12 @@ static void forget_items(struct group *group)
     for (size_t i = 0; i < group->count; i++)
         delivery_free(group->items[i].delivery);
     group->count = group->whole = group->rows = group->bytes = 0;
-    for (size_t i = 0; i < group->source_count; i++)
-        group->sources[i].parts_missing = 0;
+    for (size_t i = 0; i < group->source_count; i++) {
+        struct source_progress *progress = &group->sources[i];
+        progress->parts_missing = 0;
+        progress->sequence = progress->committed_sequence;
+        memcpy(progress->epoch, progress->committed_epoch, sizeof progress->epoch);
+    }
 }
 
 /* The broker will deliver again what is not settled. */
@@ -60,6 +66,8 @@ static bool open_ports(struct inbound *in, struct group *group)
             return false;
         }
         group->inlet_open = true;
+        /* What an earlier connection delivered comes again; its tags mean other messages now. */
+        forget_items(group);
     }
     worker_show(&in->worker, WORKER_RUNNING);
     return true;
@@ -102,7 +110,7 @@ static void keep_text(char *known, size_t size, struct text text)
 }
 
 /* A number that is skipped means a message was lost; a batch is whole when its last part has come. */
-static void note_progress(struct inbound *in, struct group *group, struct item *item)
+static void note_progress(struct group *group, struct item *item)
 {
     const struct message *message = &item->message;
     struct source_progress *progress = progress_of(group, message->source);
@@ -112,7 +120,6 @@ static void note_progress(struct inbound *in, struct group *group, struct item *
         bool same_epoch = same_text(progress->epoch, message->epoch);
         item->gap = same_epoch && message->sequence > progress->sequence + 1;
         if (item->gap) {
-            atomic_fetch_add(&in->worker.counters->gaps, 1);
             log_event(LOG_LEVEL_ERROR, "missed", "source=%s x-seq=%lld..%lld", progress->name,
                       (long long)progress->sequence + 1, (long long)message->sequence - 1);
         }
@@ -135,6 +142,32 @@ static bool group_complete(const struct group *group)
     return true;
 }
 
+static struct text header_text(const struct envelope *envelope, const char *name)
+{
+    const struct header *header = envelope_header(envelope, name);
+    return header != NULL && !header->is_number ? header->text : TEXT_NULL;
+}
+
+static int64_t header_number(const struct envelope *envelope, const char *name, int64_t otherwise)
+{
+    const struct header *header = envelope_header(envelope, name);
+    return header != NULL && header->is_number ? header->number : otherwise;
+}
+
+/* One that cannot be read has come all the same. */
+static void note_unreadable(struct inbound *in, struct group *group, struct item *item)
+{
+    const struct envelope *envelope = &item->delivery->envelope;
+    struct item headers = {.message = {.source = header_text(envelope, "x-source"),
+                                       .epoch = header_text(envelope, "x-epoch"),
+                                       .sequence = header_number(envelope, "x-seq", 0),
+                                       .batch = header_text(envelope, "x-batch"),
+                                       .part = header_number(envelope, "x-part", 1),
+                                       .parts = header_number(envelope, "x-parts", 1)}};
+    if (is_peer(in, headers.message.source))
+        note_progress(group, &headers);
+}
+
 static void unseal_item(struct inbound *in, struct group *group, struct delivery *delivery)
 {
     struct item *item = &group->items[group->count++];
@@ -143,6 +176,7 @@ static void unseal_item(struct inbound *in, struct group *group, struct delivery
     if (!envelope_unseal(&delivery->envelope, &delivery->arena, &item->message, &item->error)) {
         item->fate = FATE_POISON;
         item->message = (struct message){0};
+        note_unreadable(in, group, item);
         atomic_fetch_add(&in->worker.counters->poison, 1);
         log_error(LOG_LEVEL_ERROR, "quarantined", &item->error);
         return;
@@ -157,7 +191,7 @@ static void unseal_item(struct inbound *in, struct group *group, struct delivery
         log_event(LOG_LEVEL_WARNING, "refused", "source=%.*s entity=%.*s reason=\"not among peers\"",
                   TEXT_PRINTF(item->message.source), TEXT_PRINTF(item->message.entity));
     } else {
-        note_progress(in, group, item);
+        note_progress(group, item);
     }
 }
 
@@ -210,7 +244,8 @@ static void keep_inlet_alive(void *context)
     struct group *group = in->group;
     struct error error;
     struct delivery *delivery = NULL;
-    while (group->inlet_open && group->count < LIMIT_PREFETCH_MESSAGES && group->bytes < 2 * LIMIT_GROUP_BYTES) {
+    /* The prefetch bounds how many there can be. Beyond so many bytes the link may rather be lost: once per outage. */
+    while (group->inlet_open && group->bytes < 4 * LIMIT_GROUP_BYTES) {
         if (!in->inlet->ops->receive(in->inlet, 0, &delivery, &error)) {
             in->inlet->ops->close(in->inlet);
             group->inlet_open = false;
@@ -236,6 +271,12 @@ static void settle_items(struct inbound *in, struct group *group, size_t count)
         return;
     }
     for (size_t i = 0; i < count; i++) {
+        const struct message *message = &group->items[i].message;
+        struct source_progress *progress = group->items[i].fate == FATE_APPLY ? progress_of(group, message->source) : NULL;
+        if (progress != NULL && message->sequence > 0) {
+            keep_text(progress->committed_epoch, sizeof progress->committed_epoch, message->epoch);
+            progress->committed_sequence = message->sequence;
+        }
         group->rows -= group->items[i].message.row_count;
         group->bytes -= group->items[i].delivery->envelope.body.length;
         delivery_free(group->items[i].delivery);

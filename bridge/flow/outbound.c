@@ -46,6 +46,10 @@ static void source_failed(struct outbound *out, struct pipeline *pipeline, const
 {
     out->source->ops->close(out->source);
     pipeline->source_open = false;
+    /* The outlet borrows the envelopes until they are confirmed, and wants to be called while it is open. */
+    out->outlet->ops->close(out->outlet);
+    pipeline->outlet_open = false;
+    pipeline->published = 0;
     drop_flights(pipeline);
     worker_show(&out->worker, WORKER_DATABASE_AWAY);
     worker_fail(&out->worker, "database", error);
@@ -69,7 +73,7 @@ static bool open_ports(struct outbound *out, struct pipeline *pipeline)
     struct error error;
     if (!pipeline->source_open) {
         if (!out->source->ops->open(out->source, &error)) {
-            if (error.fault == FAULT_TRANSIENT) {
+            if (text_equal(text_from(error.code), TEXT_LITERAL(SOURCE_IN_USE))) {
                 worker_show(&out->worker, WORKER_STANDBY);
                 out->worker.clock->ops->sleep_ms(out->worker.clock, STANDBY_WAIT_MS);
                 return false;

@@ -35,8 +35,6 @@ void worker_show(struct worker *worker, enum worker_state state)
     worker->state = state;
     worker->reported_ms = -REPORT_EVERY_MS;
     atomic_store(out ? &counters->out_state : &counters->in_state, (int)state);
-    if (state == WORKER_RUNNING)
-        retry_reset(&worker->retry);
     log_event(state == WORKER_RUNNING || state == WORKER_STOPPED ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "changed",
               "direction=%s state=\"%s\"", worker->direction, worker_state_name(state));
 }
@@ -51,7 +49,11 @@ void worker_fail(struct worker *worker, const char *side, const struct error *er
     struct error shown = *error;
     error_prefix(&shown, "%s, direction %s", side, worker->direction);
     log_error(LOG_LEVEL_ERROR, "failed", &shown);
+    /* Connecting alone is no success: what fails at its first use is to be tried ever more seldom, too. */
+    if (worker->clock->ops->monotonic_ms(worker->clock) - worker->failed_ms > 2 * RETRY_CAP_MS)
+        retry_reset(&worker->retry);
     worker->clock->ops->sleep_ms(worker->clock, retry_wait_ms(&worker->retry));
+    worker->failed_ms = worker->clock->ops->monotonic_ms(worker->clock);
 }
 
 bool worker_report_due(struct worker *worker, struct report *report)

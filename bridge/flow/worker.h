@@ -16,6 +16,7 @@ struct worker {
     /* private */
     enum worker_state state;
     struct retry retry;
+    int64_t failed_ms; /* the latest failure: of two that are far apart the second begins at the base again */
     struct error last_error; /* not yet reported */
     int64_t reported_ms;
 };

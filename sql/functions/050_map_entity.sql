@@ -39,6 +39,11 @@ begin
             (select e.name from bridge.entity e where e.active and e.name <> entity_name and to_regclass(e.relation) = table_oid limit 1), entity_name
             using errcode = '42710', hint = 'Map each table once: one row cannot have two versions.';
     end if;
+    if exists (select from pg_constraint where conrelid = table_oid and contype in ('p', 'u', 'x') and condeferrable) then
+        raise exception 'table % has a deferrable unique or exclusion constraint', relation
+            using errcode = '0A000',
+                  hint = 'Make it not deferrable: what is applied would not be checked against it.';
+    end if;
     select substr(encode(sha256(convert_to(string_agg(f || ':' || format_type(a.atttypid, a.atttypmod), E'\n'
                                                       order by f collate "C"), 'UTF8')), 'hex'), 1, 16)
       into fingerprint

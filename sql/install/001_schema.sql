@@ -156,8 +156,7 @@ create table bridge.dead_letter (
     first_seen  timestamptz not null default now(),
     last_seen   timestamptz not null default now(),
     headers     jsonb,
-    payload     bytea not null          -- the message's body as it came; rows: the one that failed is number row_number
-    , row_number int
+    payload     bytea not null          -- a message body with this row alone; of poison the bytes as they came
 );
 -- The same letter, delivered again, is the same letter.
 create unique index dead_letter_once on bridge.dead_letter

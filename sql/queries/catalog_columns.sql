@@ -3,7 +3,7 @@
 select e.id, e.name, e.relation, e.key_count, e.triggers, cardinality(e.columns), f.field, quote_ident(f.col),
        format_type(b.base, -1), format_type(a.atttypid, a.atttypmod),
        bridge.text_expression('t.' || quote_ident(f.col), a.atttypid),
-       bridge.text_expression('c' || f.position, b.base),
+       bridge.text_expression(format('(k.t%s)::%s', f.position, format_type(a.atttypid, a.atttypmod)), a.atttypid),
        a.attgenerated <> '' as generated, a.attname is not null as present
   from bridge.entity e
  cross join lateral unnest(e.fields, e.columns) with ordinality as f (field, col, position)

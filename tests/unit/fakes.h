@@ -1,11 +1,11 @@
 #pragma once
-/* The ports in memory, for tests of the flow: a clock with virtual time, a source, an outlet, a broker's queue, an inlet
- * and a target that judges a model table. Every call of every port may be made to fail, by script or at random.
+/* The ports in memory, for tests of the flow: a clock with virtual time, a source, an outlet, a broker's queue, an
+ * inlet and a target that judges a model table. Every call of every port may be made to fail, by script or at random.
  *
- * The fakes check what the ports promise each other while they run: nothing is released before its confirmation, nothing
- * settled before its commit, no call comes to a port that is closed, envelopes stay valid until they are confirmed.
- * Nothing here waits: sleeping moves the clock. A run that makes too many calls or lasts too long is stopped and called
- * exhausted. */
+ * The fakes check what the ports promise each other while they run: nothing is released before its confirmation,
+ * nothing settled before its commit, no call comes to a port that is closed, envelopes stay valid until they are
+ * confirmed. Nothing here waits: sleeping moves the clock. A run that makes too many calls or lasts too long is stopped
+ * and called exhausted. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -44,7 +44,7 @@ enum call {
     CALL_KINDS,
 };
 
-enum { CALL_COST_US = 20, RULES_MAX = 16, MINUTE_MS = 60 * 1000 };
+enum { RULES_MAX = 16, MINUTE_MS = 60 * 1000 };
 
 /* Calls number [from, from + count) of this kind fail, and those before until_ms. The first call is number 1. */
 struct rule {
@@ -60,6 +60,7 @@ struct world {
     struct clock clock; /* first */
     atomic_bool stop;
     int64_t now_us;
+    int64_t call_us; /* what a call takes */
     uint64_t sleeps;
     uint64_t calls[CALL_KINDS], call_count;
     /* failures */
@@ -126,6 +127,7 @@ static inline struct world *world_new(struct random random)
     assert_non_null(world);
     world->clock.ops = &world_clock_ops;
     world->random = random;
+    world->call_us = 20;
     world->limit_ms = 60 * MINUTE_MS;
     world->call_limit = 1000000;
     /* Thousands of failures are wanted here; their log lines are not. */
@@ -175,7 +177,7 @@ static inline enum failing world_call(struct world *world, enum call call, struc
 {
     uint64_t number = ++world->calls[call];
     world->call_count++;
-    world->now_us += CALL_COST_US;
+    world->now_us += world->call_us;
     world_check_end(world);
     for (size_t i = 0; i < world->rule_count; i++) {
         const struct rule *rule = &world->rules[i];
@@ -215,7 +217,7 @@ struct book {
     size_t count, mask;
     struct entry {
         uint64_t key, value;
-    } *entries;
+    } * entries;
 };
 
 static inline uint64_t book_mix(uint64_t a, uint64_t b)
@@ -279,8 +281,12 @@ static inline void book_free(struct book *book)
 enum { ITEM_KEYS = 8192 };
 
 static const struct text item_fields[] = {{"id", 2}, {"value", 5}};
-static const struct layout item_layout = {
-    .entity = {"item", 4}, .key_count = 1, .field_count = 2, .fields = item_fields, .schema = {"s1", 2}, .coalesce = true};
+static const struct layout item_layout = {.entity = {"item", 4},
+                                          .key_count = 1,
+                                          .field_count = 2,
+                                          .fields = item_fields,
+                                          .schema = {"s1", 2},
+                                          .coalesce = true};
 
 static inline size_t item_key(struct text key)
 {
@@ -294,7 +300,8 @@ static inline size_t item_key(struct text key)
 /* One name for one row's state, wherever it is met. */
 static inline uint64_t change_number(struct text entity, struct text key, int64_t timestamp_us, struct text node)
 {
-    return book_mix(book_mix(text_number(entity), text_number(key)), book_mix((uint64_t)timestamp_us, text_number(node)));
+    return book_mix(book_mix(text_number(entity), text_number(key)),
+                    book_mix((uint64_t)timestamp_us, text_number(node)));
 }
 
 static inline uint64_t row_number(const struct message *message, size_t row)
@@ -375,15 +382,15 @@ struct fake_source {
     struct source port; /* first */
     struct world *world;
     struct text node;
-    const struct book *confirmed;         /* by the outlet, as change_number */
+    const struct book *confirmed; /* by the outlet, as change_number */
     size_t transaction_count;
-    size_t starts[TRANSACTIONS_MAX + 1];  /* each one's first key */
-    int64_t interval_ms;                  /* from one commit to the next */
-    size_t transactions_max;              /* in one batch */
+    size_t starts[TRANSACTIONS_MAX + 1]; /* each one's first key */
+    int64_t interval_ms;                 /* from one commit to the next */
+    size_t transactions_max;             /* in one batch */
     bool is_open;
-    uint64_t generation;                  /* of opening */
-    size_t given, released;               /* transactions */
-    size_t outstanding, outstanding_max;  /* batches */
+    uint64_t generation;                 /* of opening */
+    size_t given, released;              /* transactions */
+    size_t outstanding, outstanding_max; /* batches */
     size_t reports;
     char reported_state[32];
 };
@@ -498,7 +505,8 @@ static inline bool source_report(struct source *port, const struct report *repor
     return true;
 }
 
-static const struct source_ops fake_source_ops = {source_open, source_next, source_release, source_report, source_close};
+static const struct source_ops fake_source_ops = {source_open, source_next, source_release, source_report,
+                                                  source_close};
 
 /* Transactions of rows_each changes, all there from the beginning. */
 static inline struct fake_source fake_source(struct world *world, struct text node, const struct book *confirmed,
@@ -516,7 +524,8 @@ static inline struct fake_source fake_source(struct world *world, struct text no
     return source;
 }
 
-/* ---- outlet: confirms what it puts into the queue --------------------------------------------------------------------
+/* ---- outlet: confirms what it puts into the queue
+ * --------------------------------------------------------------------
  */
 
 enum { ACCEPTED_MAX = 4096 };
@@ -635,8 +644,8 @@ static inline bool outlet_confirm(struct outlet *port, int wait_ms, uint64_t *co
         uint64_t upto = outlet->sent;
         if (outlet->confirms_piecemeal && upto > outlet->confirmed)
             upto = outlet->confirmed + random_below(&outlet->world->random, (size_t)(upto - outlet->confirmed + 1));
-        while (outlet->confirmed < upto && outlet_message(outlet, outlet->confirmed + 1)->sent_ms + outlet->latency_ms <=
-                                               world_ms(outlet->world))
+        while (outlet->confirmed < upto &&
+               outlet_message(outlet, outlet->confirmed + 1)->sent_ms + outlet->latency_ms <= world_ms(outlet->world))
             outlet_confirm_one(outlet);
         if (outlet->confirmed > before || outlet->confirmed == outlet->accepted ||
             world_ms(outlet->world) >= deadline_ms)
@@ -661,7 +670,8 @@ static inline void fake_outlet_free(struct fake_outlet *outlet)
     book_free(&outlet->rows);
 }
 
-/* ---- target: a table that is judged -----------------------------------------------------------------------------------
+/* ---- target: a table that is judged
+ * -----------------------------------------------------------------------------------
  */
 
 struct item_row {
@@ -676,6 +686,7 @@ struct trouble {
     enum fault fault;
     const char *code;
     int64_t until_ms; /* 0: for ever */
+    bool exchange;    /* only until it is put off */
 };
 
 struct fake_target {
@@ -698,12 +709,14 @@ struct fake_target {
     struct undo {
         size_t key;
         struct item_row row;
-    } *undo; /* ITEM_KEYS * 4 */
+    } * undo; /* ITEM_KEYS * 4 */
     size_t done_count;
     struct done {
         uint64_t number;
         bool buried;
-    } *done;
+        const struct message *message; /* of a row that was applied */
+        size_t row;
+    } * done;
     struct tally tally; /* of this transaction */
     size_t reports;
     char reported_state[32];
@@ -711,13 +724,19 @@ struct fake_target {
 
 enum { UNDO_MAX = 4 * ITEM_KEYS };
 
-static inline void target_undo(struct fake_target *target)
+/* Back to where only so much was written and done. */
+static inline void target_undo_to(struct fake_target *target, size_t undo_count, size_t done_count)
 {
-    while (target->undo_count > 0) {
+    while (target->undo_count > undo_count) {
         const struct undo *undo = &target->undo[--target->undo_count];
         target->rows[undo->key] = undo->row;
     }
-    target->done_count = 0;
+    target->done_count = done_count;
+}
+
+static inline void target_undo(struct fake_target *target)
+{
+    target_undo_to(target, 0, 0);
     target->in_transaction = target->broken = false;
 }
 
@@ -757,10 +776,10 @@ static inline bool target_begin(struct target *port, struct error *error)
     return true;
 }
 
-static inline void target_done(struct fake_target *target, uint64_t number, bool buried)
+static inline void target_done(struct fake_target *target, struct done done)
 {
     assert_true(target->done_count < UNDO_MAX);
-    target->done[target->done_count++] = (struct done){number, buried};
+    target->done[target->done_count++] = done;
 }
 
 static inline void target_write(struct fake_target *target, size_t key, struct item_row row)
@@ -816,22 +835,32 @@ static inline void target_judge(struct fake_target *target, const struct message
 }
 
 static inline bool target_apply(struct target *port, const struct message *message, size_t first, size_t count,
-                                struct tally *tally, struct error *error)
+                                enum apply_mode mode, struct tally *tally, struct error *error)
 {
     struct fake_target *target = (struct fake_target *)port;
+    struct tally applied = {0};
+    size_t undo_count = target->undo_count, done_count = target->done_count;
     assert_true(target->is_open && target->in_transaction && !target->broken);
-    assert_true(first + count <= message->row_count);
+    assert_true(count > 0 && first + count <= message->row_count);
+    assert_true(count == 1 || mode != APPLY_PUT_OFF);
     if (world_call(target->world, CALL_APPLY, error) != FAILS_NOT)
         return target_lost(target, error);
     for (size_t row = first; row < first + count; row++) {
         const struct trouble *trouble = &target->troubles[item_key(message_row(message, row)[0])];
-        if (trouble->fault != FAULT_NONE && (trouble->until_ms == 0 || world_ms(target->world) < trouble->until_ms)) {
+        bool lasts = trouble->until_ms == 0 || world_ms(target->world) < trouble->until_ms;
+        if (trouble->fault != FAULT_NONE && lasts && !(trouble->exchange && mode == APPLY_PUT_OFF)) {
             error_set(error, trouble->fault, trouble->code, "trouble with a row");
-            return target_lost(target, error);
+            bool ends = trouble->fault == FAULT_CONNECTION || trouble->fault == FAULT_CONTENTION ||
+                        trouble->fault == FAULT_OPERATOR;
+            if (mode == APPLY_TOGETHER || ends)
+                return target_lost(target, error);
+            target_undo_to(target, undo_count, done_count);
+            return false;
         }
-        target_judge(target, message, row, tally);
-        target_done(target, row_number(message, row), false);
+        target_judge(target, message, row, &applied);
+        target_done(target, (struct done){row_number(message, row), false, message, row});
     }
+    tally_add(tally, &applied);
     return true;
 }
 
@@ -844,23 +873,32 @@ static inline bool target_bury(struct target *port, const struct dead_letter *le
     assert_true(letter->error->fault != FAULT_NONE && letter->envelope != NULL);
     /* A letter has a row of a message that could be read, or no message at all. */
     assert_true(letter->message == NULL || letter->row < letter->message->row_count);
-    target_done(target, letter->message ? row_number(letter->message, letter->row) : text_number(letter->envelope->message_id),
-                true);
+    uint64_t number =
+        letter->message ? row_number(letter->message, letter->row) : text_number(letter->envelope->message_id);
+    target_done(target, (struct done){.number = number, .buried = true});
     return true;
 }
 
-static inline bool target_parents_present(const struct fake_target *target)
+/* Whether every row that was written has the row it needs; else those to blame. */
+static inline bool target_parents_present(const struct fake_target *target, struct offences *offences)
 {
-    for (size_t i = 0; i < target->undo_count; i++) {
-        size_t key = target->undo[i].key, parent = target->parents[key];
-        if (parent != 0 && target->rows[key].present && !target->rows[parent - 1].present)
-            return false;
+    bool present = true;
+    for (size_t i = 0; i < target->done_count; i++) {
+        const struct done *done = &target->done[i];
+        if (done->message == NULL)
+            continue;
+        size_t key = item_key(message_row(done->message, done->row)[0]), parent = target->parents[key];
+        if (parent == 0 || !target->rows[key].present || target->rows[parent - 1].present)
+            continue;
+        present = false;
+        if (offences != NULL && offences->count < OFFENCES_MAX)
+            offences->rows[offences->count++] = (struct offence){done->message, done->row};
     }
-    return true;
+    return present;
 }
 
 static inline bool target_commit(struct target *port, const struct receipt *receipts, size_t receipt_count,
-                                 struct error *error)
+                                 struct offences *offences, struct error *error)
 {
     struct fake_target *target = (struct fake_target *)port;
     assert_true(target->is_open && target->in_transaction && !target->broken);
@@ -870,7 +908,7 @@ static inline bool target_commit(struct target *port, const struct receipt *rece
     enum failing failing = world_call(target->world, CALL_COMMIT, error);
     if (failing == FAILS_BEFORE)
         return target_lost(target, error);
-    if (!target_parents_present(target)) {
+    if (!target_parents_present(target, offences)) {
         error_set(error, FAULT_TRANSIENT, "23503", "a parent is missing");
         return target_lost(target, error);
     }
@@ -944,7 +982,8 @@ static inline void fake_target_free(struct fake_target *target)
     free(target);
 }
 
-/* ---- inlet: delivers the queue, and again what was not settled ---------------------------------------------------------
+/* ---- inlet: delivers the queue, and again what was not settled
+ * ---------------------------------------------------------
  */
 
 struct fake_inlet {

@@ -69,7 +69,8 @@ static void assert_nothing_lost(const struct bench *bench)
     book_free(&arrived);
 }
 
-/* ---- all is well ------------------------------------------------------------------------------------------------------ */
+/* ---- all is well
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void test_every_change_is_published_once_and_released(void **state)
 {
@@ -128,7 +129,8 @@ static void test_blocked_broker_is_waited_for_without_failure(void **state)
     bench_free(bench);
 }
 
-/* ---- what fails is done again ------------------------------------------------------------------------------------------ */
+/* ---- what fails is done again
+ * ------------------------------------------------------------------------------------------ */
 
 static void fail_once(enum call call, enum fault fault, uint64_t number, bool after)
 {
@@ -147,7 +149,7 @@ static void test_failure_of_any_call_loses_nothing(void **state)
     static const enum call calls[] = {CALL_SOURCE_OPEN, CALL_NEXT,    CALL_RELEASE, CALL_SOURCE_REPORT,
                                       CALL_OUTLET_OPEN, CALL_PUBLISH, CALL_CONFIRM};
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
-        for (uint64_t number = 1; number < 40; number++) {
+        for (uint64_t number = 1; number < 25; number++) {
             fail_once(calls[i], FAULT_CONNECTION, number, false);
             fail_once(calls[i], FAULT_CONNECTION, number, true);
         }
@@ -167,7 +169,7 @@ static void test_random_failures_of_every_call_lose_nothing(void **state)
 {
     (void)state;
     struct random random = random_start("test_random_failures_of_every_call_lose_nothing");
-    for (int round = 0; round < 200; round++) {
+    for (int round = 0; round < 80; round++) {
         struct bench *bench = bench_new((struct random){random_next(&random)}, 1 + random_below(&random, 120),
                                         1 + random_below(&random, 20));
         bench->source.transactions_max = 1 + random_below(&random, 10);
@@ -187,7 +189,7 @@ static void test_random_failures_while_the_broker_is_blocked_lose_nothing(void *
 {
     (void)state;
     struct random random = random_start("test_random_failures_while_the_broker_is_blocked_lose_nothing");
-    for (int round = 0; round < 100; round++) {
+    for (int round = 0; round < 60; round++) {
         struct bench *bench = bench_new((struct random){random_next(&random)}, 50, 1 + random_below(&random, 20));
         bench->source.transactions_max = 1 + random_below(&random, 5);
         bench->outlet.blocked_until_ms = MINUTE_MS;
@@ -214,7 +216,8 @@ static void test_envelopes_stay_valid_while_the_outlet_has_put_them_by(void **st
     bench_free(bench);
 }
 
-/* ---- numbers ---------------------------------------------------------------------------------------------------------- */
+/* ---- numbers
+ * ---------------------------------------------------------------------------------------------------------- */
 
 /* The receiver takes a number that is skipped for a lost message. */
 static void assert_numbers_have_no_gaps(const struct bench *bench)
@@ -239,7 +242,8 @@ static void test_numbers_have_no_gaps_when_the_broker_goes_and_comes(void **stat
     for (uint64_t number = 1; number < 60; number++) {
         struct bench *bench = bench_new((struct random){number}, 60, 5);
         bench->outlet.latency_ms = 20;
-        world_rule(bench->world, (struct rule){.call = CALL_PUBLISH, .from = number, .count = 2, .fault = FAULT_CONNECTION});
+        world_rule(bench->world,
+                   (struct rule){.call = CALL_PUBLISH, .from = number, .count = 2, .fault = FAULT_CONNECTION});
         bench_run(bench);
         assert_numbers_have_no_gaps(bench);
         bench_free(bench);
@@ -260,7 +264,8 @@ static void test_numbers_have_no_gaps_when_sealed_batches_are_given_up(void **st
     bench_free(bench);
 }
 
-/* ---- nobody there ------------------------------------------------------------------------------------------------------ */
+/* ---- nobody there
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void stay_away(enum call call, enum fault fault, uint64_t tries_max)
 {
@@ -332,14 +337,16 @@ static void test_broker_hears_of_us_while_the_database_is_away(void **state)
     struct bench *bench = bench_new((struct random){9}, 2, 3);
     bench->source.interval_ms = 10 * MINUTE_MS;
     world_rule(bench->world, (struct rule){.call = CALL_NEXT, .from = 50, .count = 1, .fault = FAULT_CONNECTION});
-    world_rule(bench->world, (struct rule){.call = CALL_SOURCE_OPEN, .from = 2, .count = 60, .fault = FAULT_CONNECTION});
+    world_rule(bench->world,
+               (struct rule){.call = CALL_SOURCE_OPEN, .from = 2, .count = 60, .fault = FAULT_CONNECTION});
     bench_run(bench);
     assert_nothing_lost(bench);
     assert_true(bench->outlet.attention.longest_ms < 15000);
     bench_free(bench);
 }
 
-/* ---- stopping ----------------------------------------------------------------------------------------------------------- */
+/* ---- stopping
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static bool some_in_the_air(void *context)
 {
