@@ -21,8 +21,16 @@ struct window_transaction {
     int64_t changes;
 };
 
+/* A row that is too large to travel. */
+struct oversize {
+    struct oversize *next;
+    uint64_t txid;
+    int64_t seq;
+};
+
 /* What is to be deleted when a batch is confirmed. */
 struct ticket {
+    struct oversize *oversize;
     struct text txids; /* '{1,2}' */
     uint64_t part_txid; /* 0: no part */
     int64_t part_after;
@@ -313,11 +321,24 @@ struct reading {
     size_t transaction_start; /* its first change */
     int64_t last_seq;
     bool cut; /* the byte bound was met: the rest is read again later */
+    const struct window_transaction *transactions; /* the first of those being read */
+    struct oversize *oversize;
+    int64_t skipped;
 };
 
 static bool read_row(struct pg_outbox *outbox, struct reading *reading, const PGresult *row, struct error *error)
 {
     struct batch *batch = reading->batch;
+    struct text all = pg_value(row, 0, 10);
+    if (all.length > LIMIT_ROW_BYTES) {
+        struct oversize *oversize = arena_take(&batch->arena, sizeof *oversize);
+        *oversize = (struct oversize){.next = reading->oversize, .seq = binary_int8(row, 0, 1),
+                                      .txid = reading->transactions[binary_int8(row, 0, 0) - 1].txid};
+        reading->oversize = oversize;
+        reading->last_seq = oversize->seq;
+        reading->skipped++;
+        return true;
+    }
     int32_t layout_id = binary_int4(PQgetvalue(row, 0, 2));
     const struct layout *layout = find_layout(outbox, layout_id, error);
     if (layout == NULL)
@@ -388,7 +409,7 @@ static bool read_batch(struct pg_outbox *outbox, struct batch *batch, struct err
     size_t transactions;
     if (!ask_rows(outbox, batch, &transactions, error))
         return false;
-    struct reading reading = {.batch = batch};
+    struct reading reading = {.batch = batch, .transactions = &outbox->window[outbox->window_at]};
     if (!read_rows(outbox, &reading, error))
         return false;
     struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
@@ -419,12 +440,13 @@ static bool read_batch(struct pg_outbox *outbox, struct batch *batch, struct err
         *ticket = (struct ticket){.part_txid = first->txid, .part_after = outbox->part_after,
                                   .part_to = reading.last_seq};
         outbox->part_after = reading.last_seq;
-        outbox->part_read += (int64_t)batch->change_count;
-        if (batch->change_count == 0 || outbox->part_read >= first->changes) {
+        outbox->part_read += (int64_t)batch->change_count + reading.skipped;
+        if (batch->change_count + (size_t)reading.skipped == 0 || outbox->part_read >= first->changes) {
             outbox->window_at++;
             outbox->part_after = outbox->part_read = 0;
         }
     }
+    ticket->oversize = reading.oversize;
     batch->ticket = ticket;
     batch->captured_count = batch->change_count;
     return true;
@@ -457,10 +479,26 @@ static bool outbox_next(struct source *source, int wait_ms, struct batch *batch,
     }
     if (outbox->window_at == outbox->window_count)
         finish_window(outbox);
-    if (batch->change_count == 0)
+    const struct ticket *ticket = batch->ticket;
+    if (batch->change_count == 0 && ticket->oversize == NULL)
         return true;
     outbox->unreleased++;
     *found = true;
+    return true;
+}
+
+/* A row that cannot travel stops nobody, and is not forgotten. */
+static bool bury_oversize(struct pg_outbox *outbox, const struct oversize *oversize, struct error *error)
+{
+    for (; oversize != NULL; oversize = oversize->next) {
+        char seq[24], txid[24];
+        snprintf(seq, sizeof seq, "%" PRId64, oversize->seq);
+        snprintf(txid, sizeof txid, "%" PRIu64, oversize->txid);
+        const char *parameters[] = {seq, txid};
+        PG_RESULT result = pg_query(&outbox->session, "outbox_oversize", 2, parameters, error);
+        if (result == NULL)
+            return false;
+    }
     return true;
 }
 
@@ -479,8 +517,11 @@ static bool outbox_release(struct source *source, const struct batch *batch, con
     snprintf(epoch, sizeof epoch, "%.*s", TEXT_PRINTF(receipt->epoch));
     const char *parameters[] = {ticket->txids.data, ticket->part_txid ? numbers[0] : NULL, numbers[1], numbers[2], epoch,
                                 numbers[4], numbers[5], numbers[6], numbers[7], numbers[8]};
+    if (ticket->oversize != NULL && !(pg_execute(&outbox->session, "begin; set local synchronous_commit = on", error) &&
+                                      bury_oversize(outbox, ticket->oversize, error)))
+        return false;
     PG_RESULT result = pg_query(&outbox->session, "outbox_release", 10, parameters, error);
-    if (result == NULL)
+    if (result == NULL || (ticket->oversize != NULL && !pg_commit(&outbox->session, error)))
         return false;
     assert(outbox->unreleased > 0);
     outbox->unreleased--;

@@ -10,6 +10,7 @@ enum {
     LIMIT_BATCH_BYTES = 4 << 20,     /* values of one captured batch; one larger row makes a batch of its own */
     LIMIT_MESSAGE_BYTES = 256 << 10, /* body of a message with more than one row */
     LIMIT_RECEIVED_BYTES = 16 << 20, /* body of any message: beyond it is poison */
+    LIMIT_ROW_BYTES = 12 << 20, /* values of one captured row: what fits into a body when a third of it is escaped */
     LIMIT_MESSAGE_ROWS = 5000,
     LIMIT_MESSAGE_VALUES = 1 << 20,  /* rows times columns on receipt: what the parser may hold at once */
     LIMIT_UNCONFIRMED_BATCHES = 4,   /* published and not yet confirmed */

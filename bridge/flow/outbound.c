@@ -11,7 +11,8 @@ struct flight {
     struct batch batch;
     struct envelope *envelopes;
     size_t envelope_count;
-    uint64_t last_number; /* the outlet's number of its last message; 0: to be published (again) */
+    bool published;       /* on this connection */
+    uint64_t last_number; /* then: the outlet's number of its last message */
     int64_t published_us;
 };
 
@@ -62,7 +63,7 @@ static void outlet_failed(struct outbound *out, struct pipeline *pipeline, const
     pipeline->outlet_open = false;
     pipeline->published = 0;
     for (size_t i = 0; i < pipeline->count; i++)
-        flight_at(pipeline, i)->last_number = 0;
+        flight_at(pipeline, i)->published = false;
     atomic_fetch_add(&out->worker.counters->publish_failures, 1);
     worker_show(&out->worker, WORKER_BROKER_AWAY);
     worker_fail(&out->worker, "broker", error);
@@ -101,7 +102,7 @@ static bool take_batch(struct outbound *out, struct pipeline *pipeline, int wait
     struct flight *flight = flight_at(pipeline, pipeline->count);
     arena_reset(&flight->batch.arena);
     flight->batch = (struct batch){.arena = flight->batch.arena};
-    flight->last_number = 0;
+    flight->published = false;
     bool found = false;
     if (!out->source->ops->next(out->source, wait_ms, &flight->batch, &found, &error)) {
         source_failed(out, pipeline, &error);
@@ -123,7 +124,7 @@ static bool publish_flights(struct outbound *out, struct pipeline *pipeline)
     struct error error;
     for (size_t i = 0; i < pipeline->count; i++) {
         struct flight *flight = flight_at(pipeline, i);
-        if (flight->last_number != 0)
+        if (flight->published)
             continue;
         flight->published_us = out->worker.clock->ops->now_us(out->worker.clock);
         for (size_t j = 0; j < flight->envelope_count; j++) {
@@ -134,6 +135,7 @@ static bool publish_flights(struct outbound *out, struct pipeline *pipeline)
             pipeline->published++;
         }
         flight->last_number = pipeline->published;
+        flight->published = true;
     }
     return true;
 }
@@ -178,8 +180,7 @@ static bool confirm_flights(struct outbound *out, struct pipeline *pipeline, int
         outlet_failed(out, pipeline, &error);
         return false;
     }
-    while (pipeline->count > 0 && flight_at(pipeline, 0)->last_number != 0 &&
-           flight_at(pipeline, 0)->last_number <= confirmed) {
+    while (pipeline->count > 0 && flight_at(pipeline, 0)->published && flight_at(pipeline, 0)->last_number <= confirmed) {
         if (!release_flight(out, pipeline))
             return false;
     }

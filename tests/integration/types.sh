@@ -188,3 +188,10 @@ sql beta types "update every_type set c_int2 = 1 where id = 7"
 bridge_quiet commerce operations
 assert_equal $((before + 1)) "$(sql beta types "select published from bridge.outbound")" "published changes after an update without a change"
 printf 'ok - an update that changes nothing is not published\n'
+
+# A row that no message can carry stops nobody, and is not forgotten.
+sql alpha types "insert into \"Every Type\" (\"the id\", \"C c_text\") values (8, repeat('x', 20000000)); insert into \"Every Type\" (\"the id\", \"C c_text\") values (9, 'after it')"
+bridge_quiet commerce operations
+assert_equal "after it" "$(sql beta types "select c_text from every_type where id >= 8")" "rows after one of 20 MB"
+assert_equal "every|8|permanent|54000" "$(sql alpha types "select entity, key, class, error_code from bridge.dead_letters")" "its letter at the sender"
+printf 'ok - a row that is too large is a dead letter of its sender\n'
