@@ -11,8 +11,6 @@ static const struct {
     {"40P01", FAULT_CONTENTION}, /* deadlock_detected */
     {"55P03", FAULT_CONTENTION}, /* lock_not_available: lock_timeout */
     {"0A000", FAULT_PERMANENT},  /* feature_not_supported; of a stale plan see session.c */
-    {"42P01", FAULT_OPERATOR},   /* undefined_table: our own SQL names what install found; the schema changed under us */
-    {"42703", FAULT_OPERATOR},   /* undefined_column */
     {"26000", FAULT_CONTENTION}, /* invalid_sql_statement_name: the statement was deallocated */
     {"57014", FAULT_CONTENTION}, /* query_canceled: statement_timeout or an operator */
     {"25P02", FAULT_CONTENTION}, /* in_failed_sql_transaction */

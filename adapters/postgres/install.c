@@ -282,8 +282,13 @@ bool pg_install(const struct config *config, const struct install_options *optio
         const char *mark[] = {fingerprint};
         good = check_tables(&session, config, error) && pg_execute(&session, "begin; set local client_min_messages = warning", error);
         if (good && config->database_password != NULL) {
-            const char *secret[] = {config->database_password};
-            PG_RESULT result = pg_query(&session, "install_password", 1, secret, error);
+            /* Encrypted here: a server that logs statements logs their parameters. */
+            char *secret = PQencryptPasswordConn(session.connection, config->database_password, role, NULL);
+            const char *parameters[] = {secret};
+            PG_RESULT result = secret ? pg_query(&session, "install_password", 1, parameters, error) : NULL;
+            if (secret == NULL)
+                error_set(error, FAULT_CONNECTION, NULL, "cannot encrypt the password: %s", PQerrorMessage(session.connection));
+            PQfreemem(secret);
             good = result != NULL;
         }
         good = good && pg_execute(&session, script, error);

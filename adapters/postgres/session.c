@@ -133,11 +133,20 @@ PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error 
         fault = FAULT_CONTENTION;
         code = "26000";
     }
+    /* Our own SQL names what install found: when that is gone, the schema changed under us, and no row is to blame. */
+    static const char *const parsers[] = {"parserOpenTable", "errorMissingColumn", "checkInsertTargets",
+                                          "transformUpdateTargetList"};
+    for (size_t i = 0; function != NULL && i < sizeof parsers / sizeof parsers[0]; i++)
+        if (strcmp(function, parsers[i]) == 0)
+            fault = FAULT_OPERATOR;
     char message[768];
     trimmed_message(primary ? primary : PQerrorMessage(session->connection), message, sizeof message);
     /* A data exception quotes the value it dislikes ("invalid input syntax for type integer: ..."): keep what stands
      * before the quotation only. */
-    if (code != NULL && strncmp(code, "22", 2) == 0) {
+    if (function != NULL && strcmp(function, "exec_stmt_raise") == 0) {
+        /* Words of somebody's trigger, which often name the value they refuse. */
+        snprintf(message, sizeof message, "a trigger raised an exception; the server's log has its words");
+    } else if (code != NULL && (strncmp(code, "22", 2) == 0 || strcmp(code, "42601") == 0)) {
         char *quoted = strstr(message, ": \"");
         if (quoted == NULL)
             quoted = strstr(message, " \"");

@@ -21,6 +21,7 @@ static bool closed(struct mq_inlet *inlet)
 {
     forget_partial(inlet);
     mq_session_close(&inlet->session);
+    mq_session_close(&inlet->probe);
     return false;
 }
 
@@ -284,18 +285,34 @@ static bool inlet_settle(struct inlet *port, uint64_t tag, struct error *error)
     return mq_session_fail(&inlet->session, "cannot acknowledge", status, error);
 }
 
+/* On a connection of its own: in the consumer's, everything that the broker has on its way, up to the whole prefetch, would
+ * come before the answer, and the library would keep it in memory. */
+static bool ask_depth(struct mq_inlet *inlet, uint64_t *messages, struct error *error)
+{
+    if (!mq_session_is_open(&inlet->probe) &&
+        !mq_session_open(&inlet->probe, &inlet->config->broker, inlet->name, error))
+        return false;
+    const amqp_queue_declare_ok_t *answer = amqp_queue_declare(
+        inlet->probe.connection, MQ_CHANNEL, amqp_cstring_bytes(inlet->queue), 1, 0, 0, 0, amqp_empty_table);
+    if (!mq_session_reply(&inlet->probe, "cannot ask for the queue's length", error)) {
+        mq_session_close(&inlet->probe);
+        return false;
+    }
+    *messages = answer->message_count;
+    amqp_maybe_release_buffers_on_channel(inlet->probe.connection, MQ_CHANNEL);
+    return true;
+}
+
 static bool inlet_depth(struct inlet *port, uint64_t *messages, struct error *error)
 {
     struct mq_inlet *inlet = inlet_of(port);
     if (!mq_session_is_open(&inlet->session))
         return mq_session_not_open(&inlet->session, error);
-    /* Deliveries that arrive before the answer are queued by the library and received afterwards. */
-    const amqp_queue_declare_ok_t *answer = amqp_queue_declare(
-        inlet->session.connection, MQ_CHANNEL, amqp_cstring_bytes(inlet->queue), 1, 0, 0, 0, amqp_empty_table);
-    if (!mq_session_reply(&inlet->session, "cannot ask for the queue's length", error))
-        return closed(inlet);
-    *messages = answer->message_count;
-    return true;
+    /* One that was silent for long, because nobody asked, has been closed by the broker: that is no failure yet. */
+    bool silent = mq_session_is_open(&inlet->probe);
+    if (ask_depth(inlet, messages, error) || (silent && ask_depth(inlet, messages, error)))
+        return true;
+    return closed(inlet);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
@@ -318,6 +335,7 @@ static void init(struct mq_inlet *inlet, const struct config *config, const char
         .prefetch_messages = prefetch_messages,
     };
     mq_session_init(&inlet->session);
+    mq_session_init(&inlet->probe);
     snprintf(inlet->name, sizeof inlet->name, "pgbridge %s %s", config->node, role);
 }
 
@@ -335,9 +353,11 @@ void mq_inlet_free(struct mq_inlet *inlet)
 {
     forget_partial(inlet);
     mq_session_free(&inlet->session);
+    mq_session_free(&inlet->probe);
 }
 
 void mq_inlet_abort(struct mq_inlet *inlet)
 {
     mq_session_abort(&inlet->session);
+    mq_session_abort(&inlet->probe);
 }

@@ -16,6 +16,7 @@
 struct mq_inlet {
     struct inlet port; /* first */
     struct mq_session session;
+    struct mq_session probe; /* asks for the queue's length */
     const struct config *config;
     const char *queue;
     uint16_t prefetch_messages;

@@ -338,6 +338,26 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
     errno = saved;
 }
 
+const char *log_value(struct text value, char *out, size_t size)
+{
+    bool word = value.length > 0;
+    for (size_t i = 0; i < value.length; i++)
+        word = word && (unsigned char)value.data[i] > ' ' && value.data[i] != '"';
+    size_t at = 0;
+    if (!word)
+        out[at++] = '"';
+    for (size_t i = 0; i < value.length && at + 4 < size; i++) {
+        if (!word && (value.data[i] == '"' || value.data[i] == '\\'))
+            out[at++] = '\\';
+        out[at++] = value.data[i];
+    }
+    out[at] = '\0';
+    text_trim_cut(out);
+    if (!word)
+        strcat(out, "\"");
+    return out;
+}
+
 struct pairs {
     char text[PAIRS_BYTES];
     size_t length;

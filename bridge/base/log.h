@@ -16,6 +16,10 @@ void log_configure(bool json, enum log_level level, const char *node);
  * A value with blanks is to be written in double quotes by the caller. */
 void log_event(enum log_level level, const char *event, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* A value from outside, as a pair's value: as it is when it is one word, else in double quotes, so that it forges no pair.
+ * Cut at size. Returns out. */
+const char *log_value(struct text value, char *out, size_t size);
+
 /* An error with where it happened: fault and code become pairs. */
 void log_error(enum log_level level, const char *event, const struct error *error);
 

@@ -143,10 +143,12 @@ static void log_applied(const struct item *item)
 {
     const struct message *message = &item->message;
     struct text correlation = item->delivery->envelope.correlation_id;
+    char id[520];
     log_event(text_is_null(correlation) ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "applied",
-              "source=%.*s entity=%.*s op=%s rows=%zu x-seq=%lld%s%.*s", TEXT_PRINTF(message->source),
+              "source=%.*s entity=%.*s op=%s rows=%zu x-seq=%lld%s%s", TEXT_PRINTF(message->source),
               TEXT_PRINTF(message->entity), change_op_name(message->op), message->row_count,
-              (long long)message->sequence, text_is_null(correlation) ? "" : " correlation_id=", TEXT_PRINTF(correlation));
+              (long long)message->sequence, text_is_null(correlation) ? "" : " correlation_id=",
+              text_is_null(correlation) ? "" : log_value(correlation, id, sizeof id));
 }
 
 /* ---- one transaction ---- */

@@ -188,8 +188,9 @@ static void unseal_item(struct inbound *in, struct group *group, struct delivery
         item->fate = in->apply_echoes ? FATE_APPLY : FATE_ECHO;
     } else if (!is_peer(in, item->message.source)) {
         item->fate = FATE_REFUSED;
-        log_event(LOG_LEVEL_WARNING, "refused", "source=%.*s entity=%.*s reason=\"not among peers\"",
-                  TEXT_PRINTF(item->message.source), TEXT_PRINTF(item->message.entity));
+        char source[160], entity[160];
+        log_event(LOG_LEVEL_WARNING, "refused", "source=%s entity=%s reason=\"not among peers\"",
+                  log_value(item->message.source, source, sizeof source), log_value(item->message.entity, entity, sizeof entity));
     } else {
         note_progress(group, item);
     }

@@ -35,6 +35,8 @@ void worker_show(struct worker *worker, enum worker_state state)
     worker->state = state;
     worker->reported_ms = -REPORT_EVERY_MS;
     atomic_store(out ? &counters->out_state : &counters->in_state, (int)state);
+    /* The last line about a state is the state: never counted as a repeat of an earlier one. */
+    log_flush();
     log_event(state == WORKER_RUNNING || state == WORKER_STOPPED ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "changed",
               "direction=%s state=\"%s\"", worker->direction, worker_state_name(state));
 }

@@ -22,7 +22,7 @@ begin;
 select format('create role pgbridge_owner nologin')
  where not exists (select from pg_roles where rolname = 'pgbridge_owner') \gexec
 
--- May read the views, which show no row values except bridge.conflicts. For monitoring: grant pgbridge_monitor to grafana;
+-- May read the views that show no row values. For monitoring: grant pgbridge_monitor to grafana;
 select format('create role pgbridge_monitor nologin')
  where not exists (select from pg_roles where rolname = 'pgbridge_monitor') \gexec
 

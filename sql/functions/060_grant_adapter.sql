@@ -21,6 +21,8 @@ begin
         bridge.map_entity(text, text, int, text[], text[], text, text, boolean, boolean),
         bridge.refresh_entity_state(), bridge.grant_adapter() from public;
     grant select on bridge.status, bridge.lag, bridge.entities, bridge.outbox_pending, bridge.health,
-        bridge.dead_letters, bridge.conflicts, bridge.version to pgbridge_monitor;
+        bridge.dead_letters, bridge.version to pgbridge_monitor;
+    -- Conflicts show whole rows: for the adapter's role and the owner.
+    execute format('grant select on bridge.conflicts to %I', adapter);
 end
 $$;

@@ -324,37 +324,6 @@ static void test_settling_again_says_nothing_and_settling_the_future_is_a_bug(vo
 /* ---- things out of turn -------------------------------------------------------------------------------------------
  */
 
-static void delivers_before_the_answer(struct broker *b)
-{
-    broker_consume(b);
-    expect_method(b, QUEUE_DECLARE);
-    send_deliver(b, 1);
-    send_plain_header(b, 4);
-    send_body(b, "ab");
-    begin_method(b, QUEUE_DECLARE_OK);
-    put_short_text(b, "bridge.sync.alpha");
-    put(b, 5, 4);
-    put(b, 1, 4);
-    send_frame(b, METHOD, 1);
-    send_body(b, "cd");
-    broker_until_close(b);
-}
-
-static void test_a_delivery_that_crosses_a_question_is_received(void **state)
-{
-    (void)state;
-    struct scene scene;
-    open_inlet(&scene, delivers_before_the_answer);
-    uint64_t messages = 0;
-    assert_true(scene.inlet.port.ops->depth(&scene.inlet.port, &messages, &scene.error));
-    assert_int_equal(messages, 5);
-    struct delivery *delivery = receive(&scene, 10000);
-    assert_non_null(delivery);
-    assert_true(text_equal(delivery->envelope.body, TEXT_LITERAL("abcd")));
-    delivery_free(delivery);
-    close_inlet(&scene);
-}
-
 static void cancels(struct broker *b)
 {
     broker_consume(b);
@@ -427,7 +396,6 @@ int main(void)
         cmocka_unit_test(test_headers_of_the_contract_are_found_among_all_others),
         cmocka_unit_test(test_an_oversize_body_is_thrown_away_as_it_arrives),
         cmocka_unit_test(test_settling_again_says_nothing_and_settling_the_future_is_a_bug),
-        cmocka_unit_test(test_a_delivery_that_crosses_a_question_is_received),
         cmocka_unit_test(test_a_deleted_queue_is_a_connection_fault_with_a_hint),
         cmocka_unit_test(test_a_stream_out_of_step_is_a_connection_fault),
     };
