@@ -199,9 +199,11 @@ static void put_judged(FILE *out, const struct statement *statement, const struc
             "    else '?' end as verdict,\n"
             "    y.ts > y.row_ts or (y.ts = y.row_ts and $%zu > y.row_node collate \"C\") as newer\n  from (\n"
             "  select z.*, v.ts as row_ts, v.node as row_node, %s as equal\n  from (\n"
-            "  select k.*, t.tableoid is not null as present, t.tableoid as row_table, t.ctid as row_place,\n"
-            "         case when t.tableoid is null then ",
+            "  select k.n, k.ts, k.base_ts, k.base_node, k.correlation, k.locked, ",
             force, source, source, source, source, statement->deletion ? "not z.present and coalesce(v.deleted, false)" : "z.holds");
+    put_names(out, "k.c", statement->column_count);
+    fputs(", t.tableoid is not null as present, t.tableoid as row_table, t.ctid as row_place,\n"
+          "         case when t.tableoid is null then ", out);
     put_key_text(out, entity, false);
     fputs(" else ", out);
     put_key_text(out, entity, true);

@@ -76,7 +76,7 @@ static bool target_open(struct target *port, struct error *error)
     static const char planning[] = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off;"
                                    "set enable_bitmapscan = off; set enable_hashjoin = off; set enable_mergejoin = off;"
                                    "set enable_material = off; set enable_memoize = off; set enable_tidscan = off;"
-                                   "set synchronous_commit = on";
+                                   "set synchronous_commit = on; set work_mem = '32MB'";
     if (!pg_execute(&target->session, planning, error))
         return false;
     const char *settings = target->options.apply_is_captured ? "set session_replication_role = origin"
