@@ -92,11 +92,16 @@ static bool admin_conninfo(const struct config *config, const char *admin, struc
 static bool open_admin(struct pg_session *session, const struct config *config, const struct install_options *options,
                        struct arena *arena, struct error *error)
 {
-    if (options->admin == NULL)
-        return pg_session_open(session, config->database, config->database_password, "pgbridge install", error);
-    const char *conninfo;
-    return admin_conninfo(config, options->admin, arena, &conninfo, error) &&
-           pg_session_open(session, conninfo, NULL, "pgbridge install", error);
+    const char *conninfo = config->database, *password = config->database_password;
+    if (options->admin != NULL) {
+        password = NULL;
+        if (!admin_conninfo(config, options->admin, arena, &conninfo, error))
+            return false;
+    }
+    if (!pg_session_open(session, conninfo, password, "pgbridge install", error))
+        return false;
+    session->shows_words = true;
+    return true;
 }
 
 /* ---- the script ---- */

@@ -143,7 +143,7 @@ PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error 
     trimmed_message(primary ? primary : PQerrorMessage(session->connection), message, sizeof message);
     /* A data exception quotes the value it dislikes ("invalid input syntax for type integer: ..."): keep what stands
      * before the quotation only. */
-    if (function != NULL && strcmp(function, "exec_stmt_raise") == 0) {
+    if (function != NULL && strcmp(function, "exec_stmt_raise") == 0 && !session->shows_words) {
         /* Words of somebody's trigger, which often name the value they refuse. */
         snprintf(message, sizeof message, "a trigger raised an exception; the server's log has its words");
     } else if (code != NULL && (strncmp(code, "22", 2) == 0 || strcmp(code, "42601") == 0)) {
@@ -158,6 +158,9 @@ PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error 
     error_set(error, fault, code ? code : "08006", "%s%s%s%s%s%s%s", message, table ? ", table " : "", table ? table : "",
               column ? ", column " : "", column ? column : "", constraint ? ", constraint " : "",
               constraint ? constraint : "");
+    const char *hint = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_HINT) : NULL;
+    if (hint != NULL && session->shows_words)
+        error_hint(error, "%s", hint);
     PQclear(result);
     if (fault == FAULT_CONNECTION)
         pg_session_close(session);

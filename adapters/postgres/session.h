@@ -14,6 +14,7 @@
 struct pg_session {
     PGconn *connection;   /* NULL: closed */
     bool *prepared;       /* per embedded query: already prepared in this connection */
+    bool shows_words;     /* what functions raise may be shown, with its hint: at install, where no row is at hand */
 };
 
 /* password may be NULL: libpq then looks for one by itself. */
