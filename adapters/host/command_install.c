@@ -50,51 +50,60 @@ static bool adapter_can_log_in(const struct config *config, struct error *error)
     return good;
 }
 
-int command_install(const struct options *options)
+static bool install(const struct options *options, const struct config *config, struct error *error)
+{
+    struct install_options install = install_options(options);
+    struct broker_config login;
+    bool changed = false;
+    if (!pg_install(config, &install, &changed, error))
+        return false;
+    if (options->print) {
+        if (!changed)
+            puts("-- nothing to do: the database is up to date");
+        return true;
+    }
+    printf("database: %s\n", changed ? "installed" : "up to date, nothing changed");
+    if (!adapter_can_log_in(config, error) || !broker_login(options, config, &login, error) ||
+        !mq_topology_declare(config, &login, error))
+        return false;
+    printf("broker: exchange %s, queue %s, dead letters %s are in place\n", config->broker.exchange,
+           config->broker.queue, config->broker.dead_queue);
+    return true;
+}
+
+static bool uninstall(const struct options *options, const struct config *config, struct error *error)
+{
+    struct install_options install = install_options(options);
+    struct broker_config login;
+    if (!pg_uninstall(config, &install, error))
+        return false;
+    if (options->print)
+        return true;
+    puts("database: the bridge's schema, triggers and roles are removed");
+    if (!broker_login(options, config, &login, error) || !mq_topology_delete(config, &login, error))
+        return false;
+    printf("broker: queue %s and dead letters %s are removed\n", config->broker.queue, config->broker.dead_queue);
+    return true;
+}
+
+static int with_config(const struct options *options,
+                       bool (*work)(const struct options *, const struct config *, struct error *))
 {
     struct config config;
     struct error error;
     if (!command_config(options, &config))
         return EXIT_BAD_CONFIG;
-    struct install_options install = install_options(options);
-    struct broker_config login;
-    bool changed = false;
-    int code = EXIT_GOOD;
-    if (!pg_install(&config, &install, &changed, &error)) {
-        code = command_fail(&error);
-    } else if (options->print) {
-        if (!changed)
-            puts("-- nothing to do: the database is up to date");
-    } else {
-        printf("database: %s\n", changed ? "installed" : "up to date, nothing changed");
-        if (!adapter_can_log_in(&config, &error) || !broker_login(options, &config, &login, &error) || !mq_topology_declare(&config, &login, &error))
-            code = command_fail(&error);
-        else
-            printf("broker: exchange %s, queue %s, dead letters %s are in place\n", config.broker.exchange,
-                   config.broker.queue, config.broker.dead_queue);
-    }
+    int code = work(options, &config, &error) ? EXIT_GOOD : command_fail(&error);
     config_free(&config);
     return code;
 }
 
+int command_install(const struct options *options)
+{
+    return with_config(options, install);
+}
+
 int command_uninstall(const struct options *options)
 {
-    struct config config;
-    struct error error;
-    if (!command_config(options, &config))
-        return EXIT_BAD_CONFIG;
-    struct install_options install = install_options(options);
-    struct broker_config login;
-    int code = EXIT_GOOD;
-    if (!pg_uninstall(&config, &install, &error)) {
-        code = command_fail(&error);
-    } else if (!options->print) {
-        puts("database: the bridge's schema, triggers and roles are removed");
-        if (!broker_login(options, &config, &login, &error) || !mq_topology_delete(&config, &login, &error))
-            code = command_fail(&error);
-        else
-            printf("broker: queue %s and dead letters %s are removed\n", config.broker.queue, config.broker.dead_queue);
-    }
-    config_free(&config);
-    return code;
+    return with_config(options, uninstall);
 }

@@ -150,7 +150,8 @@ static bool is_in(const char *name, const char *directory)
 
 static void put_schema(FILE *out, const char *role, const struct present *present)
 {
-    fputs("set local bridge.role = ", out);
+    /* Names must come out with their schema, in psql as here. */
+    fputs("set local search_path = pg_catalog, pg_temp;\nset local bridge.role = ", out);
     put_literal(out, role);
     fputs(";\n", out);
     for (unsigned i = 0; i < sql_file_count; i++) {

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# install and uninstall: what they print, change, refuse and take away; exit codes of the command line.
+set -euo pipefail
+# shellcheck source=tests/support/servers.sh
+source "$SOURCE_DIR/tests/support/servers.sh"
+# shellcheck source=tests/support/bridge.sh
+source "$SOURCE_DIR/tests/support/bridge.sh"
+
+servers_init
+servers_start alpha fsync=off
+sql alpha postgres "create database shop"
+sql alpha shop "create table customers (id int primary key, mail text, note text); create table orders (id int primary key, total numeric)"
+node_as() {
+    bridge_node "$1" alpha shop "operations" <<<"$2"
+}
+both='  - {name: customer, table: customers, key: [id], fields: [mail]}
+  - {name: order, table: orders, key: [id], fields: [total]}'
+node_as commerce "$both"
+schema_is() { assert_equal "$1" "$(sql alpha shop "select count(*) from pg_namespace where nspname = 'bridge'")" "schema bridge"; }
+triggers() { sql alpha shop "select count(*) from pg_trigger where tgname like 'bridge%' and not tgisinternal"; }
+# exits CODE TEXT COMMAND...: ends with the code, and says the text on stderr.
+exits() {
+    local code=$1 text=$2 status=0
+    shift 2
+    "$@" >"$SERVERS_DIR/out" 2>"$SERVERS_DIR/err" || status=$?
+    [[ $status == "$code" ]] || fail "$*: exit $status instead of $code: $(cat "$SERVERS_DIR/err")"
+    grep -qF -- "$text" "$SERVERS_DIR/err" || fail "$*: no \"$text\" in: $(cat "$SERVERS_DIR/err")"
+}
+
+# ---- the command line ----
+exits 64 'no command given' "$PGBRIDGE"
+exits 64 'unknown command "instal"' "$PGBRIDGE" -c x instal
+exits 64 'unknown or incomplete option' "$PGBRIDGE" run --frobnicate
+exits 78 'no config given' env -u PGBRIDGE_CONFIG "$PGBRIDGE" run
+exits 78 'nosuch.yaml' "$PGBRIDGE" -c "$SERVERS_DIR/nosuch.yaml" check
+"$PGBRIDGE" version | grep -Eq '^pgbridge [0-9]+\.[0-9]+\.[0-9]+$' || fail version
+"$PGBRIDGE" version --json | jq -e '.protocol == 1' >"$SERVERS_DIR/out"
+"$PGBRIDGE" help | grep -q '^  install ' || fail help
+printf 'ok - the command line\n'
+
+# ---- print, install, install again ----
+bridge_install commerce --print >"$SERVERS_DIR/printed.sql"
+schema_is 0
+grep -q 'create table bridge.outbox' "$SERVERS_DIR/printed.sql" || fail "no schema in what --print shows"
+grep -q 'secret-alpha' "$SERVERS_DIR/printed.sql" && fail "--print shows the password"
+bridge_install commerce >"$SERVERS_DIR/out"
+schema_is 1
+assert_equal 8 "$(triggers)" "capture triggers"
+before=$(sql alpha shop "select md5(string_agg(oid::text || xmin::text, ',' order by oid)) from pg_proc where pronamespace = 'bridge'::regnamespace")
+bridge_install commerce | grep -q 'nothing changed' || fail "a second install"
+assert_equal "$before" "$(sql alpha shop "select md5(string_agg(oid::text || xmin::text, ',' order by oid)) from pg_proc where pronamespace = 'bridge'::regnamespace")" "functions after a second install"
+sql alpha shop "drop trigger bridge_update on customers"
+bridge_install commerce | grep -q 'database: installed' || fail "a lost trigger was not noticed"
+assert_equal 8 "$(triggers)" "capture triggers"
+assert_equal "f|f|f|f" "$(sql alpha shop "select rolsuper, rolcreaterole, rolcreatedb, rolreplication from pg_roles where rolname = 'pgbridge'")" "the role's rights"
+printf 'ok - install\n'
+
+# What --print shows does the same by psql.
+sql alpha postgres "create database printed"
+sql alpha printed "create table customers (id int primary key, mail text, note text); create table orders (id int primary key, total numeric)"
+sql alpha printed - <"$SERVERS_DIR/printed.sql" >"$SERVERS_DIR/out" 2>&1 || fail "$(tail -n 3 "$SERVERS_DIR/out")"
+sed 's/dbname=shop/dbname=printed/' "$SERVERS_DIR/commerce.yaml" >"$SERVERS_DIR/printed.yaml"
+"$PGBRIDGE" -c "$SERVERS_DIR/printed.yaml" install --admin "$PG_ADMIN_ALPHA" | grep -q 'nothing changed' || fail "printed SQL is not what install does"
+printf 'ok - what --print shows is what install does\n'
+
+# ---- a mapping that changes ----
+sql alpha shop "insert into customers values (1, 'a', 'own')"
+node_as commerce '  - {name: customer, table: customers, key: [id], fields: [mail, note]}'
+bridge_install commerce >"$SERVERS_DIR/out"
+sql alpha shop "update customers set note = 'travels now'; insert into orders values (1, 5)"
+assert_equal '{1,a}|{1,a,"travels now"}' "$(sql alpha shop "select string_agg(fields::text, '|' order by seq) from bridge.outbox")" "rows captured before and after"
+assert_equal "customer|t
+order|f" "$(sql alpha shop "select entity, active from bridge.entities order by 1")" "entities"
+printf 'ok - a mapping that changes\n'
+
+# ---- what is refused ----
+node_as commerce '  - {name: customer, table: customers, key: [id], fields: [mail]}
+  - {name: client, table: public.customers, key: [id], fields: [note]}'
+exits 78 'mapped by two entities' bridge_install commerce
+node_as commerce '  - {name: customer, table: nowhere, key: [id]}'
+exits 78 'commerce.yaml:9' bridge_install commerce
+node_as commerce '  - {name: customer, table: customers, key: [id], fields: [nothing]}'
+exits 78 'has no column "nothing"' bridge_install commerce
+node_as renamed "$both"
+exits 78 'this database is node "commerce"' bridge_install renamed
+node_as commerce "$both"
+exits 77 'use --admin' bridge commerce install
+sed "s/port=$PG_PORT_ALPHA/port=1/" "$SERVERS_DIR/commerce.yaml" >"$SERVERS_DIR/away.yaml"
+exits 69 'could not connect' "$PGBRIDGE" -c "$SERVERS_DIR/away.yaml" install
+exits 69 'could not connect' "$PGBRIDGE" -c "$SERVERS_DIR/away.yaml" status
+bridge_install commerce >"$SERVERS_DIR/out"
+printf 'ok - what is refused\n'
+
+# ---- and away again ----
+bridge commerce uninstall --print | grep -q 'drop schema if exists bridge cascade' || fail "uninstall --print"
+schema_is 1
+bridge commerce uninstall --admin "$PG_ADMIN_ALPHA" >"$SERVERS_DIR/out"
+schema_is 0
+assert_equal 0 "$(triggers)" "triggers after uninstall"
+assert_equal "" "$(rabbit_ctl list_queues -p bridge name)" "queues after uninstall"
+sql alpha shop "update customers set mail = 'still writable'; truncate orders"
+bridge_install commerce >"$SERVERS_DIR/out"
+assert_equal 8 "$(triggers)" "capture triggers after a new install"
+printf 'ok - uninstall, and install again\n'
