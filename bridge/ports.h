@@ -110,7 +110,7 @@ enum apply_mode {
     APPLY_TOGETHER, /* with everything else in the transaction */
     APPLY_GUARDED,  /* a failure undoes only these rows (a savepoint, so for the rare case only) */
     APPLY_PUT_OFF,  /* guarded; rows that are here are taken out now and put back, changed, at the commit: so that rows can
-                       exchange unique values. For one row at a time */
+                       exchange unique values. For one row at a time; like APPLY_GUARDED where triggers fire */
 };
 
 struct target_ops {

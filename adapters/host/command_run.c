@@ -128,10 +128,10 @@ static void reload(struct assembly *assembly, const struct options *options)
         bool differs;
     } fixed[] = {
         {"node", strcmp(fresh.node, config->node) != 0},
-        {"database", strcmp(fresh.database, config->database) != 0},
-        {"broker", strcmp(fresh.broker.url, config->broker.url) != 0 ||
-                       strcmp(fresh.broker.exchange, config->broker.exchange) != 0 ||
-                       strcmp(fresh.broker.queue, config->broker.queue) != 0},
+        {"database", strcmp(fresh.database, config->database) != 0 ||
+                         (fresh.database_password == NULL) != (config->database_password == NULL) ||
+                         (fresh.database_password && strcmp(fresh.database_password, config->database_password) != 0)},
+        {"broker", !config_same_broker(&fresh.broker, &config->broker)},
         {"peers", !config_same_peers(&fresh, config)},
         {"entities (and pgbridge install)", !config_same_entities(&fresh, config)},
         {"http", (fresh.http_host == NULL) != (config->http_host == NULL) ||

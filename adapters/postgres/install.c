@@ -315,7 +315,12 @@ bool pg_install(const struct config *config, const struct install_options *optio
 bool pg_uninstall(const struct config *config, const struct install_options *options, struct error *error)
 {
     if (options->print != NULL) {
-        fputs(sql_text("queries/uninstall"), options->print);
+        struct arena names;
+        arena_init(&names, LIMIT_ARENA_BYTES);
+        fputs("begin;\nset local bridge.role = ", options->print);
+        put_literal(options->print, pg_config_role(config, &names));
+        fprintf(options->print, ";\n%scommit;\n", sql_text("queries/uninstall"));
+        arena_free(&names);
         return true;
     }
     struct arena arena;

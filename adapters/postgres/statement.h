@@ -2,7 +2,7 @@
 /* SQL for one entity, operation and column set: the only place that composes SQL at run time, from names and types that
  * the server quoted (catalog.h). Nothing of a message ever becomes SQL: values travel as parameters.
  *
- * Parameters of lock, apply, fetch and insert, in this order:
+ * Parameters of all but lock, which has the key's arrays alone, in this order:
  *   one text[] per used column, the key's first; bigint[] version timestamps; bigint[] base timestamps; text[] base nodes;
  *   text[] correlations; boolean[] locked; text source; boolean force.
  * Row numbers count from 1 and follow the arrays. */

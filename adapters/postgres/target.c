@@ -815,10 +815,9 @@ static bool target_bury(struct target *port, const struct dead_letter *letter, s
         letter->error->text,
         correlation,
         text_is_utf8(letter->envelope->message_id) ? arena_copy(arena, letter->envelope->message_id).data : NULL,
-        NULL,
         (const char *)payload,
     };
-    PG_RESULT result = pg_query(&target->session, "bury", 13, parameters, error);
+    PG_RESULT result = pg_query(&target->session, "bury", 12, parameters, error);
     PQfreemem(payload);
     return result != NULL;
 }

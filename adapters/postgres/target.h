@@ -1,5 +1,5 @@
 #pragma once
-/* PostgreSQL as the target of peers' changes: one transaction per batch, set-based, judged by versions.
+/* PostgreSQL as the target of peers' changes: whole batches in one transaction, set-based, judged by versions.
  *
  * The session runs with session_replication_role = replica: no user trigger and no capture fires, so one save never
  * becomes a storm and nothing applied here is captured. Foreign keys, which that switches off too, are checked at the end

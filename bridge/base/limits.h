@@ -1,5 +1,5 @@
 #pragma once
-/* Everything that can grow has its bound here. */
+/* What can grow has its bound here; what only one file knows of has it there. */
 
 enum {
     LIMIT_NAME_BYTES = 63,      /* node, entity and field names, as PostgreSQL's identifiers */
@@ -8,7 +8,7 @@ enum {
     LIMIT_PEERS = 64,           /* per node */
     LIMIT_BATCH_ROWS = 5000,    /* changes in one captured batch */
     LIMIT_BATCH_BYTES = 4 << 20,     /* values of one captured batch; one larger row makes a batch of its own */
-    LIMIT_MESSAGE_BYTES = 256 << 10, /* body of a message with more than one row */
+    LIMIT_MESSAGE_BYTES = 256 << 10, /* body of a message with more than one row, unless the config says otherwise */
     LIMIT_RECEIVED_BYTES = 16 << 20, /* body of any message: beyond it is poison */
     LIMIT_ROW_BYTES = 12 << 20, /* values of one captured row: what fits into a body when a third of it is escaped */
     LIMIT_MESSAGE_ROWS = 5000,

@@ -17,6 +17,14 @@ bool config_same_peers(const struct config *a, const struct config *b)
     return true;
 }
 
+bool config_same_broker(const struct broker_config *a, const struct broker_config *b)
+{
+    return same(a->url, b->url) && same(a->password, b->password) && same(a->exchange, b->exchange) &&
+           same(a->queue, b->queue) && same(a->dead_exchange, b->dead_exchange) && same(a->dead_queue, b->dead_queue) &&
+           same(a->ca_file, b->ca_file) && same(a->cert_file, b->cert_file) && same(a->key_file, b->key_file) &&
+           a->heartbeat_s == b->heartbeat_s;
+}
+
 static bool same_entity(const struct entity_config *a, const struct entity_config *b)
 {
     if (!same(a->name, b->name) || !same(a->schema, b->schema) || !same(a->table, b->table) ||

@@ -56,7 +56,7 @@ struct receipt {
 /* What a worker says of itself, for the views. */
 struct report {
     const char *direction; /* in, out */
-    const char *state;     /* connecting, running, standby, stopped */
+    const char *state;     /* as worker_state_name: running, database away, broker away, ... */
     uint64_t queue_depth;
     bool queue_depth_known;
     const char *error; /* NULL: none to report */

@@ -108,7 +108,7 @@ $trigger$ $f$,
 create or replace function bridge.%1$I() returns trigger language plpgsql set search_path = pg_catalog, pg_temp
 as $trigger$
 begin
-    raise exception 'TRUNCATE of % is refused: entity "%2$s" is mirrored by pgbridge', tg_relid::regclass
+    raise exception 'TRUNCATE of %% is refused: entity "%2$s" is mirrored by pgbridge', tg_relid::regclass
         using errcode = '55000', hint = 'Use DELETE, or set "truncate: capture" for the entity and run pgbridge install.';
 end
 $trigger$ $f$, 'truncate_' || e.id, e.name);

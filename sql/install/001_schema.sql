@@ -155,7 +155,6 @@ create table bridge.dead_letter (
     attempts    int not null default 1,
     first_seen  timestamptz not null default now(),
     last_seen   timestamptz not null default now(),
-    headers     jsonb,
     payload     bytea not null          -- a message body with this row alone; of poison the bytes as they came
 );
 -- The same letter, delivered again, is the same letter.

@@ -63,6 +63,38 @@ sed 's/dbname=shop/dbname=printed/' "$SERVERS_DIR/commerce.yaml" >"$SERVERS_DIR/
 "$PGBRIDGE" -c "$SERVERS_DIR/printed.yaml" install --admin "$PG_ADMIN_ALPHA" | grep -q 'nothing changed' || fail "printed SQL is not what install does"
 printf 'ok - what --print shows is what install does\n'
 
+# ---- thresholds of the health view ----
+health_is() {
+    sql alpha shop "$3"
+    assert_equal "$2" "$(sql alpha shop "select status from bridge.health where \"check\" = '$1'")" "health of $1 after: $3"
+}
+for step in 'healthy 99' 'warning 100' 'warning 999' 'critical 1000' 'healthy 0'; do
+    health_is 'queue depth' "${step% *}" "update bridge.worker set queue_depth = ${step#* } where direction = 'in'"
+done
+for step in 'healthy 3' 'warning 6' 'warning 25' 'critical 31'; do
+    health_is 'oldest pending change' "${step% *}" "delete from bridge.outbox; insert into bridge.outbox (layout, op, fields, ts) select min(id), 'd', '{1}', ((date_part('epoch', now()) - ${step#* }) * 1000000)::bigint from bridge.layout"
+done
+assert_equal "1|out|t" "$(sql alpha shop "select rows, direction, seconds between 31 and 60 from bridge.lag where direction = 'out'")" "lag"
+assert_equal 1 "$(sql alpha shop "select changes from bridge.outbox_pending")" "outbox_pending"
+health_is 'oldest pending change' healthy "delete from bridge.outbox"
+for step in 'healthy 9' 'warning 10' 'warning 49' 'critical 50'; do
+    health_is 'failure rate' "${step% *}" "delete from bridge.inbound; insert into bridge.inbound (source, window_received, window_failed) values ('x', 1000, ${step#* })"
+done
+for step in 'warning 1' 'warning 9' 'critical 10'; do
+    health_is 'dead letters' "${step% *}" "delete from bridge.dead_letter; insert into bridge.dead_letter (class, state, error, payload) select 'permanent', 'parked', g::text, g::text::bytea from generate_series(1, ${step#* }) g"
+done
+sql alpha shop "delete from bridge.dead_letter; delete from bridge.inbound"
+printf 'ok - thresholds of health\n'
+
+# ---- TRUNCATE, refused ----
+node_as commerce '  - {name: customer, table: customers, key: [id], fields: [mail], truncate: refuse}
+  - {name: order, table: orders, key: [id], fields: [total], coalesce: false}'
+bridge_install commerce >"$SERVERS_DIR/out"
+exits 1 'TRUNCATE of public.customers is refused' sql alpha shop 'truncate customers'
+node_as commerce "$both"
+bridge_install commerce >"$SERVERS_DIR/out"
+printf 'ok - TRUNCATE is refused where the config says so\n'
+
 # ---- a mapping that changes ----
 sql alpha shop "insert into customers values (1, 'a', 'own')"
 node_as commerce '  - {name: customer, table: customers, key: [id], fields: [mail, note]}'
