@@ -76,6 +76,18 @@ c_comp|pair
 c_compa|pair[]
 c_json_path|jsonpath
 c_odd|"Odd ""type"""
+c_i8r|int8range
+c_tr|tsrange
+c_dr|daterange
+c_i4mr|int4multirange
+c_i8mr|int8multirange
+c_nmr|nummultirange
+c_tsmr|tsmultirange
+c_tzmr|tstzmultirange
+c_xid8|xid8
+c_txs|txid_snapshot
+c_ref|refcursor
+c_tid|tid
 '
 columns=$(awk -F'|' 'NF { printf "%s\"C %s\" %s", sep, $1, $2; sep = ", " }' <<<"$types")
 reversed=$(awk -F'|' 'NF { line = "\"" $1 "\" " $2; all = line (NR > 2 ? ", " : "") all } END { print all }' <<<"$types")
@@ -130,7 +142,9 @@ ordinary="true, -32768, 2147483647, -9223372036854775808, $hundred, 123456789.12
     '((0,0),(0,1),(1,1))', '<(1,2),3>', 'a:1A fat:2B', 'fat & (rat | !cat)', '16/B374D848', '10:20:10,14,15', 4294967295, 'integer',
     '[1,5)', '(,1.5]', '[2026-01-01 00:00+00,)', '{[2026-01-01,2026-02-01), [2027-01-01,)}', '{1,NULL,3}', array['a','',null,'NULL','a,\"b\\','{'],
     '{t,f,NULL}', array['2026-01-01 00:00:00+01'::timestamptz, 'infinity'], '{{1,2},{3,4}}', 'ok', array['sad','it''s \"fine\", ünï']::mood[], 5, true,
-    row(1, 'b,\"c\"', '2026-01-01 00:00+03', false)::pair, array[row(null, '', null, true)::pair, null], '\$.a[*] ? (@ > 1)', 'x'"
+    row(1, 'b,\"c\"', '2026-01-01 00:00+03', false)::pair, array[row(null, '', null, true)::pair, null], '\$.a[*] ? (@ > 1)', 'x',
+    '[1,9)', '[2026-01-01 00:00,2026-02-01 00:00)', '[2026-01-01,2026-01-05)', '{[1,3),[5,9)}', '{[1,3)}', '{[1.5,2.5]}', '{[2026-01-01 00:00,2026-02-01 00:00)}',
+    '{[2026-01-01 00:00+00,2026-02-01 00:00+00)}', '123456789012', '10:20:10,14,15', 'cursor 1', '(1,2)'"
 row 1 "set timezone = 'UTC'" "$ordinary"
 row 2 "set timezone = 'Asia/Kolkata'; set datestyle = 'SQL, DMY'; set intervalstyle = sql_standard; set extra_float_digits = -5; set bytea_output = escape; set lc_monetary = 'C'; set search_path = public, pg_catalog" "$ordinary"
 sql alpha types "insert into \"Every Type\" (\"the id\") values (3)"
