@@ -110,12 +110,8 @@ static bool take_batch(struct outbound *out, struct pipeline *pipeline, int wait
     }
     if (!found)
         return true;
-    /* No more parts than a receiver takes into one transaction. */
-    size_t message_bytes = out->message_bytes;
-    if (message_bytes < 2 * LIMIT_BATCH_BYTES / LIMIT_PREFETCH_MESSAGES)
-        message_bytes = 2 * LIMIT_BATCH_BYTES / LIMIT_PREFETCH_MESSAGES;
     batch_coalesce(&flight->batch);
-    batch_seal(&flight->batch, &pipeline->sender, out->worker.clock->ops->now_us(out->worker.clock), message_bytes,
+    batch_seal(&flight->batch, &pipeline->sender, out->worker.clock->ops->now_us(out->worker.clock), out->message_bytes,
                &flight->envelopes, &flight->envelope_count);
     atomic_fetch_add(&out->worker.counters->captured, flight->batch.captured_count);
     pipeline->count++;
