@@ -255,7 +255,7 @@ static bool socket_ready(struct mq_outlet *outlet, int wait_ms, bool *readable, 
 /* Takes what the broker says, and tells whether it takes the next message. */
 static bool may_send(struct mq_outlet *outlet, bool *may, struct error *error)
 {
-    bool readable, writable;
+    bool readable = false, writable = false;
     *may = false;
     if (atomic_load(&outlet->session.blocked) != NULL)
         return true;
