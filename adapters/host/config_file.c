@@ -73,6 +73,8 @@ static const cyaml_schema_field_t entity_keys[] = {
     KEY_WORD(struct config_raw_entity, triggers, triggers_words),
     KEY_WORD(struct config_raw_entity, truncate, truncate_words),
     KEY_WORD(struct config_raw_entity, coalesce, coalesce_words),
+    KEY_TEXT(OPTIONAL, struct config_raw_entity, policy),
+    KEY_LIST(OPTIONAL, struct config_raw_entity, priority, &text_schema, 1, LIMIT_PEERS),
     CYAML_FIELD_END,
 };
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "adapters/postgres/report.h"
+#include "bridge/message/codec.h"
 
 enum {
     WINDOW_TRANSACTIONS = 100000, /* 16 bytes each */
@@ -329,7 +330,7 @@ struct reading {
 static bool read_row(struct pg_outbox *outbox, struct reading *reading, const PGresult *row, struct error *error)
 {
     struct batch *batch = reading->batch;
-    struct text all = pg_value(row, 0, 10);
+    struct text all = pg_value(row, 0, 11);
     if (all.length > LIMIT_ROW_BYTES) {
         struct oversize *oversize = arena_take(&batch->arena, sizeof *oversize);
         *oversize = (struct oversize){.next = reading->oversize, .seq = binary_int8(row, 0, 1),
@@ -344,7 +345,7 @@ static bool read_row(struct pg_outbox *outbox, struct reading *reading, const PG
     if (layout == NULL)
         return false;
     char op = PQgetvalue(row, 0, 3)[0];
-    struct text fields = pg_value(row, 0, 10);
+    struct text fields = pg_value(row, 0, 11);
     if (reading->bytes > 0 && reading->bytes + fields.length > LIMIT_BATCH_BYTES) {
         reading->cut = true;
         return true;
@@ -371,6 +372,8 @@ static bool read_row(struct pg_outbox *outbox, struct reading *reading, const PG
         .correlation = arena_copy(&batch->arena, pg_value(row, 0, 8)),
         .traceparent = arena_copy(&batch->arena, pg_value(row, 0, 9)),
     };
+    if (!codec_decode_seen(pg_value(row, 0, 10), &batch->arena, &change->seen, error))
+        return false;
     if (text_is_null(change->version.node))
         change->version.node = text_from(outbox->config->node);
     change->values = binary_texts(&batch->arena, fields, change_value_count(change));

@@ -4,6 +4,7 @@
 #include "adapters/postgres/session.h"
 #include "bridge/base/limits.h"
 #include "bridge/control/config.h"
+#include "bridge/flow/policy.h"
 
 struct catalog_column {
     struct text field;       /* canonical name */
@@ -35,6 +36,7 @@ struct catalog_entity {
     size_t foreign_key_count;
     struct catalog_foreign_key *foreign_keys;
     enum trigger_mode triggers;
+    struct rules rules; /* how its conflicts are settled: the target's, from the config */
     void *statements; /* the target's prepared statements for this entity */
 };
 

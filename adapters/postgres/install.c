@@ -4,6 +4,7 @@
 
 #include "adapters/postgres/sql.h"
 #include "bridge/base/limits.h"
+#include "bridge/flow/policy.h"
 #include "bridge/message/digest.h"
 
 /* ---- quoting, for names and texts of the config ---- */
@@ -36,6 +37,16 @@ static void put_relation(FILE *out, const struct entity_config *entity)
     put_literal(out, name);
     fputs("::regclass::text", out);
     free(name);
+}
+
+static void put_array(FILE *out, char *const *texts, size_t count)
+{
+    fputs("array[", out);
+    for (size_t i = 0; i < count; i++) {
+        fputs(i ? ", " : "", out);
+        put_literal(out, texts[i]);
+    }
+    fputs("]::text[]", out);
 }
 
 static void put_names(FILE *out, const struct entity_config *entity, bool columns)
@@ -206,9 +217,12 @@ static void put_mapping(FILE *out, const struct config *config, const char *role
         put_names(out, entity, false);
         fputs(", ", out);
         put_names(out, entity, true);
-        fprintf(out, ", '%s', '%s', %s%s);\n", entity->triggers == TRIGGERS_FIRE ? "fire" : "suppress",
-                entity->truncate == TRUNCATE_REFUSE ? "refuse" : "capture", entity->coalesce ? "true" : "false",
-                guarded ? "" : ", guarded => false");
+        fprintf(out, ", '%s', '%s', %s, ", entity->triggers == TRIGGERS_FIRE ? "fire" : "suppress",
+                entity->truncate == TRUNCATE_REFUSE ? "refuse" : "capture", entity->coalesce ? "true" : "false");
+        put_literal(out, entity->policy->name);
+        fputs(", ", out);
+        put_array(out, entity->priority, entity->priority_count);
+        fprintf(out, "%s);\n", guarded ? "" : ", guarded => false");
     }
     fputs("select bridge.refresh_entity_state();\nselect bridge.grant_adapter();\nselect bridge.own();\n", out);
 }

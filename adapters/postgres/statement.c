@@ -176,10 +176,10 @@ static void put_input(FILE *out, const struct statement *statement)
     fputs("\n    from unnest(", out);
     put_arrays(out, n);
     fprintf(out,
-            ", $%zu::bigint[], $%zu::bigint[], $%zu::text[], $%zu::text[], $%zu::boolean[]) with ordinality as i (",
-            n + 1, n + 2, n + 3, n + 4, n + 5);
+            ", $%zu::bigint[], $%zu::bigint[], $%zu::text[], $%zu::text[], $%zu::text[], $%zu::boolean[]) with ordinality as i (",
+            n + 1, n + 2, n + 3, n + 4, n + 5, n + 6);
     put_names(out, "t", n);
-    fputs(", ts, base_ts, base_node, correlation, locked, n))", out);
+    fputs(", ts, base_ts, base_node, seen, correlation, locked, n))", out);
 }
 
 /* judged: what the row is now, and the verdict: f(resh), s(ame), d(uplicate), x stale, ? for the judge. The key's text, by
@@ -187,20 +187,22 @@ static void put_input(FILE *out, const struct statement *statement)
 static void put_judged(FILE *out, const struct statement *statement, const struct statement_options *options)
 {
     const struct catalog_entity *entity = statement->entity;
-    size_t source = statement->column_count + 6, force = statement->column_count + 7;
+    size_t source = statement->column_count + 7, force = statement->column_count + 8;
     fprintf(out,
             ", judged as materialized (\n  select y.*, case when $%zu::boolean then 'f'\n"
             "    when y.row_ts is null then 'f'\n"
             "    when y.row_ts = y.ts and y.row_node = $%zu::text then 'd'\n"
             "    when y.row_node = $%zu and y.row_ts > y.ts then 'x'\n"
             "    when y.row_node = $%zu then 'f'\n"
-            "    when y.row_ts = y.base_ts and y.row_node = y.base_node then 'f'\n"
+            "    when (y.row_seen ->> $%zu)::bigint >= y.ts then 'x'\n"
+            "    when y.row_ts <= y.base_ts and y.row_node = y.base_node then 'f'\n"
+            "    when (y.seen::jsonb ->> y.row_node)::bigint >= y.row_ts then 'f'\n"
             "    when y.equal then 's'\n"
             "    else '?' end as verdict,\n"
             "    y.ts > y.row_ts or (y.ts = y.row_ts and $%zu > y.row_node collate \"C\") as newer\n  from (\n"
-            "  select z.*, v.ts as row_ts, v.node as row_node, %s as equal\n  from (\n"
-            "  select k.n, k.ts, k.base_ts, k.base_node, k.correlation, k.locked, ",
-            force, source, source, source, source, statement->deletion ? "not z.present and coalesce(v.deleted, false)" : "z.holds");
+            "  select z.*, v.ts as row_ts, v.node as row_node, v.seen as row_seen, %s as equal\n  from (\n"
+            "  select k.n, k.ts, k.base_ts, k.base_node, k.seen, k.correlation, k.locked, ",
+            force, source, source, source, source, source, statement->deletion ? "not z.present and coalesce(v.deleted, false)" : "z.holds");
     put_names(out, "k.c", statement->column_count);
     fputs(", t.tableoid is not null as present, t.tableoid as row_table, t.ctid as row_place,\n"
           "         case when t.tableoid is null then ", out);
@@ -220,27 +222,33 @@ static void put_judged(FILE *out, const struct statement *statement, const struc
 /* stamped: the versions of what was written; only where the version is still the one that was judged. */
 static void put_stamped(FILE *out, const struct statement *statement, const char *written)
 {
-    size_t source = statement->column_count + 6;
+    size_t source = statement->column_count + 7;
     fprintf(out,
             ", stamped as (\n  insert into bridge.row_version as v (entity, key, ts, node, deleted, base_ts, base_node, "
-            "correlation)\n"
-            "  select %d, j.key, j.ts, $%zu, %s, j.row_ts, j.row_node, j.correlation from judged j\n"
+            "correlation, seen)\n"
+            "  select %d, j.key, case when j.stands then j.ts else j.row_ts end,\n"
+            "         case when j.stands then $%zu::text else j.row_node end, %s, j.row_ts, j.row_node, j.correlation,\n"
+            "         case when j.row_node is null or (j.row_node = $%zu and j.row_seen is null and j.seen is null) then j.seen::jsonb\n"
+            "              else bridge.join_seen(j.row_seen,\n"
+            "                       case when j.stands then j.seen::jsonb else bridge.join_seen(j.seen::jsonb, null, j.ts, $%zu, '') end,\n"
+            "                       j.row_ts, j.row_node, case when j.stands then $%zu else j.row_node end) end\n"
+            "    from (select *, verdict <> 's' or newer as stands from judged) j\n"
             "   where (j.verdict = 'f' and (%s))\n"
-            "      or (j.verdict = 's' and j.newer and (j.locked or not j.present))\n"
+            "      or (j.verdict = 's' and (j.locked or not j.present))\n"
             "  on conflict (entity, key) do update set ts = excluded.ts, node = excluded.node, deleted = excluded.deleted,\n"
-            "      base_ts = excluded.base_ts, base_node = excluded.base_node, correlation = excluded.correlation\n"
+            "      base_ts = excluded.base_ts, base_node = excluded.base_node, correlation = excluded.correlation, seen = excluded.seen\n"
             "   where v.ts = excluded.base_ts and v.node = excluded.base_node\n"
             "  returning v.key)\n",
-            statement->entity->id, source, statement->deletion ? "true" : "false", written);
+            statement->entity->id, source, statement->deletion ? "true" : "false", source, source, source, written);
 }
 
 static void put_verdicts(FILE *out)
 {
     fputs("select count(*) filter (where verdict = 'f' and done), count(*) filter (where verdict = 'f' and done and equal),\n"
-          "       count(*) filter (where verdict = 's' and (done or not newer)), count(*) filter (where verdict = 'd'),\n"
+          "       count(*) filter (where verdict = 's' and done), count(*) filter (where verdict = 'd'),\n"
           "       count(*) filter (where verdict = 'x'),\n"
-          "       array_agg(n) filter (where verdict = '?' or (verdict = 'f' and not done) or (verdict = 's' and newer and not done))\n"
-          "  from (select j.n, j.verdict, j.newer, j.equal and j.present as equal, j.key in (select s.key from stamped s) as done\n"
+          "       array_agg(n) filter (where verdict = '?' or (verdict in ('f', 's') and not done))\n"
+          "  from (select j.n, j.verdict, j.equal and j.present as equal, j.key in (select s.key from stamped s) as done\n"
           "          from judged j) r",
           out);
 }
@@ -306,7 +314,7 @@ static void put_fetch(FILE *out, const struct statement *statement)
     static const struct statement_options plain = {0};
     put_input(out, statement);
     put_judged(out, statement, &plain);
-    fputs("\nselect j.key, j.present, v.deleted, v.ts, v.node, v.correlation, j.equal, case when j.present then array[", out);
+    fputs("\nselect j.key, j.present, v.deleted, v.ts, v.node, v.seen, v.correlation, j.equal, case when j.present then array[", out);
     for (size_t i = 0; i < statement->entity->column_count; i++)
         fprintf(out, "%s%s", i ? ", " : "", statement->entity->columns[i].row_text);
     fprintf(out, "]::text[] end from judged j left join %s t on ", statement->entity->relation);
@@ -350,7 +358,7 @@ static void put_put_back(FILE *out, const struct statement *statement)
         else
             fprintf(out, "%s(o.taken).%s", i ? ", " : "", entity->writable[i]);
     }
-    fprintf(out, " from input i, (select ($%zu::text)::%s as taken) o", statement->column_count + 8, entity->relation);
+    fprintf(out, " from input i, (select ($%zu::text)::%s as taken) o", statement->column_count + 9, entity->relation);
 }
 
 static FILE *text_open(char **text, size_t *length)

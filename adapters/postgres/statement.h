@@ -4,7 +4,7 @@
  *
  * Parameters of all but lock, which has the key's arrays alone, in this order:
  *   one text[] per used column, the key's first; bigint[] version timestamps; bigint[] base timestamps; text[] base nodes;
- *   text[] correlations; boolean[] locked; text source; boolean force.
+ *   text[] seen, as jsonb; text[] correlations; boolean[] locked; text source; boolean force.
  * Row numbers count from 1 and follow the arrays. */
 #include "adapters/postgres/catalog.h"
 #include "bridge/message/message.h"

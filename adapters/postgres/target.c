@@ -64,6 +64,24 @@ static void target_close(struct target *port)
     target->taken = NULL;
 }
 
+/* The rules are the config's: install only shows them. */
+static void load_rules(struct pg_target *target)
+{
+    struct catalog *catalog = &target->catalog;
+    for (size_t i = 0; i < catalog->entity_count; i++) {
+        struct catalog_entity *entity = &catalog->entities[i];
+        const struct entity_config *config =
+            config_entity(target->config, arena_string(&catalog->arena, entity->name));
+        entity->rules.policy = config != NULL ? config->policy : policy_default();
+        size_t count = config != NULL ? config->priority_count : 0;
+        struct text *priority = arena_take_array(&catalog->arena, count, sizeof *priority);
+        for (size_t j = 0; j < count; j++)
+            priority[j] = text_from(config->priority[j]);
+        entity->rules.priority = priority;
+        entity->rules.priority_count = count;
+    }
+}
+
 static bool target_open(struct target *port, struct error *error)
 {
     struct pg_target *target = target_of(port);
@@ -86,7 +104,10 @@ static bool target_open(struct target *port, struct error *error)
             error_hint(error, "run \"pgbridge install\": it grants SET ON PARAMETER session_replication_role");
         return false;
     }
-    return catalog_load(&target->catalog, &target->session, error);
+    if (!catalog_load(&target->catalog, &target->session, error))
+        return false;
+    load_rules(target);
+    return true;
 }
 
 static bool target_begin(struct target *port, struct error *error)
@@ -149,7 +170,7 @@ static void put_text(struct writer *writer, struct text text)
     writer->length += text.length;
 }
 
-enum { ARRAY_HEAD_BYTES = 20, MAX_SCALARS = 7, SPARE_PARAMETERS = 1 };
+enum { ARRAY_HEAD_BYTES = 20, MAX_SCALARS = 8, SPARE_PARAMETERS = 1 };
 
 struct parameters {
     int count;
@@ -208,9 +229,22 @@ static struct parameters make_parameters(struct arena *arena, const struct state
     struct writer versions = {arena_take(arena, ARRAY_HEAD_BYTES + 12 * n), 0};
     struct writer base_times = {arena_take(arena, ARRAY_HEAD_BYTES + 12 * n), 0};
     struct writer base_nodes = {arena_take(arena, ARRAY_HEAD_BYTES + (4 + LIMIT_NAME_BYTES) * n), 0};
-    size_t correlation_bytes = ARRAY_HEAD_BYTES;
-    for (size_t i = 0; i < n; i++)
+    /* What the writers had seen, the version they replaced included. */
+    struct text *seen = arena_take_array(arena, n, sizeof *seen);
+    static const struct write nothing = {0};
+    size_t correlation_bytes = ARRAY_HEAD_BYTES, seen_bytes = ARRAY_HEAD_BYTES;
+    for (size_t i = 0; i < n; i++) {
+        struct write known = message_write(message, selection->rows[i]);
+        known.version = nothing.version;
+        seen[i] = codec_encode_seen(write_join(&known, &nothing, message->source, arena), arena);
+        seen_bytes += 4 + seen[i].length;
+    }
+    struct writer seens = {arena_take(arena, seen_bytes), 0};
+    put_array_head(&seens, OID_TEXT, n);
+    for (size_t i = 0; i < n; i++) {
+        put_text(&seens, seen[i]);
         correlation_bytes += 4 + (message->correlations ? message->correlations[selection->rows[i]].length : 0);
+    }
     struct writer correlations = {arena_take(arena, correlation_bytes), 0};
     struct writer locked = {arena_take(arena, ARRAY_HEAD_BYTES + 5 * n), 0};
     put_array_head(&versions, OID_INT8, n);
@@ -238,6 +272,7 @@ static struct parameters make_parameters(struct arena *arena, const struct state
     set_parameter(&parameters, at++, OID_INT8_ARRAY, versions);
     set_parameter(&parameters, at++, OID_INT8_ARRAY, base_times);
     set_parameter(&parameters, at++, OID_TEXT_ARRAY, base_nodes);
+    set_parameter(&parameters, at++, OID_TEXT_ARRAY, seens);
     set_parameter(&parameters, at++, OID_TEXT_ARRAY, correlations);
     set_parameter(&parameters, at++, OID_BOOL_ARRAY, locked);
     struct text source = arena_copy(arena, message->source);
@@ -499,40 +534,43 @@ static const char *array_literal(struct arena *arena, const struct text *values,
 struct local_row {
     struct text key;
     bool present, deleted, equal;
-    struct version version;
+    struct write write;
     struct text correlation;
     struct text fields; /* text[] literal of the entity's fields, null when not present */
 };
 
 static bool record_conflict(struct pg_target *target, const struct statement *statement, const struct message *message,
-                            size_t row, const struct local_row *local, const char *policy, enum ruling ruling,
-                            struct error *error)
+                            size_t row, const struct local_row *local, enum ruling ruling, struct error *error)
 {
     struct arena *arena = &target->arena;
     const struct catalog_entity *entity = statement->entity;
     struct text *names = arena_take_array(arena, entity->column_count, sizeof *names);
     struct text *remote = arena_take_array(arena, entity->column_count, sizeof *remote);
+    struct text known = TEXT_LITERAL("{");
     for (size_t i = 0; i < entity->column_count; i++)
         names[i] = entity->columns[i].field;
-    for (size_t i = 0; i < statement->column_count; i++)
+    for (size_t i = 0; i < statement->column_count; i++) {
         remote[statement->column_index[i]] = message_row(message, row)[statement->message_index[i]];
+        known = arena_printf(arena, "%s%s%zu", known.data, i > 0 ? "," : "", statement->column_index[i] + 1);
+    }
     const char *parameters[] = {
         arena_string(arena, entity->name),
         arena_string(arena, local->key),
         conflict_kind(message->op, local->present, local->deleted),
-        policy,
+        entity->rules.policy->name,
         ruling_name(ruling),
         array_literal(arena, names, entity->column_count),
         local->fields.data,
-        arena_printf(arena, "%" PRId64, local->version.timestamp_us).data,
-        arena_string(arena, local->version.node),
+        arena_printf(arena, "%" PRId64, local->write.version.timestamp_us).data,
+        arena_string(arena, local->write.version.node),
         local->correlation.data,
         message->op == CHANGE_DELETED ? NULL : array_literal(arena, remote, entity->column_count),
+        arena_printf(arena, "%s}", known.data).data,
         arena_printf(arena, "%" PRId64, message_version(message, row)).data,
         arena_string(arena, message->source),
         message->correlations ? arena_copy(arena, message->correlations[row]).data : NULL,
     };
-    PG_RESULT result = pg_query(&target->session, "conflict_record", 14, parameters, error);
+    PG_RESULT result = pg_query(&target->session, "conflict_record", 15, parameters, error);
     return result != NULL;
 }
 
@@ -586,12 +624,73 @@ static bool put_all_back(struct pg_target *target, struct offences *offences, st
     return true;
 }
 
+/* Fetches what the judge must know of the one row. */
+static bool fetch_row(struct pg_target *target, struct statement *statement, const struct parameters *parameters,
+                      struct local_row *local, struct error *error)
+{
+    struct arena *arena = &target->arena;
+    PG_RESULT result = run_statement(target, statement, STATEMENT_FETCH, parameters, error);
+    if (result == NULL)
+        return false;
+    if (PQntuples(result) != 1)
+        return error_set(error, FAULT_BUG, NULL, "fetch returned %d rows", PQntuples(result));
+    *local = (struct local_row){
+        .key = arena_copy(arena, pg_value(result, 0, 0)),
+        .present = pg_boolean(result, 0, 1),
+        .deleted = pg_boolean(result, 0, 2),
+        .write.version = {pg_integer(result, 0, 3), arena_copy(arena, pg_value(result, 0, 4))},
+        .correlation = arena_copy(arena, pg_value(result, 0, 6)),
+        .equal = pg_boolean(result, 0, 7),
+        .fields = arena_copy(arena, pg_value(result, 0, 8)),
+    };
+    return codec_decode_seen(pg_value(result, 0, 5), arena, &local->write.seen, error);
+}
+
+/* The row stays, its version becomes another; and when this node has to say so to everybody, it does. */
+static bool stamp_row(struct pg_target *target, const struct catalog_entity *entity, struct text key,
+                      const struct settlement *settlement, struct error *error)
+{
+    struct arena *arena = &target->arena;
+    const char *parameters[] = {
+        arena_printf(arena, "%d", entity->id).data,
+        arena_string(arena, key),
+        arena_printf(arena, "%" PRId64, settlement->write.version.timestamp_us).data,
+        arena_string(arena, settlement->write.version.node),
+        codec_encode_seen(settlement->write.seen, arena).data,
+    };
+    {
+        PG_RESULT result = pg_query(&target->session, "stamp", 5, parameters, error);
+        if (result == NULL)
+            return false;
+    }
+    if (!settlement->assertion)
+        return true;
+    struct text sql = arena_printf(arena, "select bridge.assert_%d($1)", entity->id);
+    PG_RESULT result = pg_query_text(&target->session, sql.data, 1, &parameters[1], error);
+    return result != NULL;
+}
+
+static bool insert_explained(struct pg_target *target, struct statement *statement, const struct parameters *parameters,
+                             struct error *error)
+{
+    PG_RESULT result = run_statement(target, statement, STATEMENT_INSERT, parameters, error);
+    if (result == NULL)
+        return false;
+    if (strcmp(PQcmdTuples(result), "0") == 0) {
+        error_set(error, FAULT_PERMANENT, "23000", "a trigger of table %s refused the row without a word",
+                  statement->entity->relation);
+        return error_hint(error, "a BEFORE trigger returns NULL; with \"triggers: suppress\" it would not run");
+    }
+    return error_set(error, FAULT_CONTENTION, "40001", "the row came and went while it was applied");
+}
+
 /* One row by itself: lock, look, ask the judge and the policy, write. Tried again when the row came or went between
  * looking and writing. */
 static bool settle_row(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
                        bool put_off, struct tally *tally, struct error *error)
 {
     struct arena *arena = &target->arena;
+    const struct catalog_entity *entity = statement->entity;
     for (int try = 0; try < SETTLE_TRIES; try++) {
         bool locked = false;
         struct selection one = {.message = message, .count = 1, .rows = &row};
@@ -600,29 +699,15 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
         one.locked = &locked;
         struct parameters parameters = make_parameters(arena, statement, &one);
         struct local_row local;
-        {
-            PG_RESULT result = run_statement(target, statement, STATEMENT_FETCH, &parameters, error);
-            if (result == NULL)
-                return false;
-            if (PQntuples(result) != 1)
-                return error_set(error, FAULT_BUG, NULL, "fetch returned %d rows", PQntuples(result));
-            local = (struct local_row){
-                .key = arena_copy(arena, pg_value(result, 0, 0)),
-                .present = pg_boolean(result, 0, 1),
-                .deleted = pg_boolean(result, 0, 2),
-                .version = {pg_integer(result, 0, 3), arena_copy(arena, pg_value(result, 0, 4))},
-                .correlation = arena_copy(arena, pg_value(result, 0, 5)),
-                .equal = pg_boolean(result, 0, 6),
-                .fields = arena_copy(arena, pg_value(result, 0, 7)),
-            };
-        }
+        if (!fetch_row(target, statement, &parameters, &local, error))
+            return false;
         if (local.present != locked)
             continue;
-        struct version change = {message_version(message, row), message->source};
-        struct version base = message->bases ? message->bases[row] : (struct version){0};
-        enum verdict verdict =
-            judge_change(text_from(target->config->node), change, base, local.version, local.equal);
-        switch (verdict) {
+        struct write change = message_write(message, row);
+        struct settlement settlement =
+            policy_settle(&entity->rules, text_from(target->config->node), &change, &local.write, local.equal, arena);
+        bool conflict = settlement.verdict == VERDICT_CONCURRENT;
+        switch (settlement.verdict) {
         case VERDICT_ECHO:
             tally->echo++;
             return true;
@@ -635,23 +720,20 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
         case VERDICT_FRESH:
         case VERDICT_SAME:
             break;
-        case VERDICT_CONCURRENT: {
-            const struct policy *policy = policy_default();
-            enum ruling ruling = policy->rule(local.version, change);
-            if (ruling == RULING_LOCAL) {
-                tally->kept++;
-                tally->conflicts++;
-                return record_conflict(target, statement, message, row, &local, policy->name, ruling, error);
+        case VERDICT_CONCURRENT:
+            if (settlement.action == ACTION_WRITE) {
+                one.force = true;
+                break;
             }
-            one.force = true;
-            break;
+            tally->kept++;
+            tally->conflicts++;
+            return record_conflict(target, statement, message, row, &local, settlement.ruling, error) &&
+                   (settlement.action == ACTION_NOTHING || stamp_row(target, entity, local.key, &settlement, error));
         }
-        }
-        if (put_off && verdict != VERDICT_SAME && local.present) {
-            if (one.force &&
-                !record_conflict(target, statement, message, row, &local, policy_default()->name, RULING_REMOTE, error))
+        if (put_off && settlement.action == ACTION_WRITE && local.present) {
+            if (conflict && !record_conflict(target, statement, message, row, &local, settlement.ruling, error))
                 return false;
-            tally->conflicts += one.force;
+            tally->conflicts += conflict;
             tally->applied++;
             return take_row(target, statement, &one, &parameters, error);
         }
@@ -661,29 +743,27 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
         if (!apply_set(target, statement, &one, &written, &rest, &rest_count, error))
             return false;
         if (rest_count == 0) {
-            if (one.force) {
-                written.conflicts++;
-                if (!record_conflict(target, statement, message, row, &local, policy_default()->name, RULING_REMOTE, error))
-                    return false;
-            }
+            written.conflicts += conflict;
+            if (conflict && !record_conflict(target, statement, message, row, &local, settlement.ruling, error))
+                return false;
             tally_add(tally, &written);
             return true;
         }
-        if (!local.present && message->op != CHANGE_DELETED) {
-            /* The insert met another row: by its own key, which is looked at again, or by a unique constraint, which is
-             * an error that has a name. */
-            PG_RESULT result = run_statement(target, statement, STATEMENT_INSERT, &parameters, error);
-            if (result == NULL)
-                return false;
-            if (strcmp(PQcmdTuples(result), "0") == 0) {
-                error_set(error, FAULT_PERMANENT, "23000", "a trigger of table %s refused the row without a word",
-                          statement->entity->relation);
-                return error_hint(error, "a BEFORE trigger returns NULL; with \"triggers: suppress\" it would not run");
-            }
-            return error_set(error, FAULT_CONTENTION, "40001", "the row came and went while it was applied");
-        }
+        /* The insert met another row: by its own key, which is looked at again, or by a unique constraint, which is an
+         * error that has a name. */
+        if (!local.present && message->op != CHANGE_DELETED)
+            return insert_explained(target, statement, &parameters, error);
     }
     return error_set(error, FAULT_CONTENTION, "40001", "the row kept changing while it was applied");
+}
+
+/* Changes of an entity whose conflicts stay open: some of them may be the word that settles one. */
+static bool close_conflicts(struct pg_target *target, const struct catalog_entity *entity, struct error *error)
+{
+    const char *parameters[] = {arena_string(&target->arena, entity->name),
+                                arena_printf(&target->arena, "%d", entity->id).data};
+    PG_RESULT result = pg_query(&target->session, "conflict_close", 2, parameters, error);
+    return result != NULL;
 }
 
 static bool apply_rows(struct pg_target *target, const struct message *message, size_t first, size_t count,
@@ -735,7 +815,7 @@ static bool apply_rows(struct pg_target *target, const struct message *message, 
     for (size_t i = 0; i < left; i++)
         if (!settle_row(target, statement, message, rest[i], false, tally, error))
             return false;
-    return true;
+    return entity->rules.policy != policy_find(TEXT_LITERAL("manual")) || close_conflicts(target, entity, error);
 }
 
 static bool target_apply(struct target *port, const struct message *message, size_t first, size_t count,

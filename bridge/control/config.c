@@ -38,6 +38,9 @@ static void free_entity(struct entity_config *entity)
         free(entity->fields[i].column);
     }
     free(entity->fields);
+    for (size_t i = 0; i < entity->priority_count; i++)
+        free(entity->priority[i]);
+    free(entity->priority);
 }
 
 void config_free(struct config *config)

@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct policy;
+
 enum capture_mode { CAPTURE_OUTBOX, CAPTURE_WAL };
 enum trigger_mode { TRIGGERS_SUPPRESS, TRIGGERS_FIRE };
 enum truncate_mode { TRUNCATE_CAPTURE, TRUNCATE_REFUSE };
@@ -25,6 +27,9 @@ struct entity_config {
     enum trigger_mode triggers;
     enum truncate_mode truncate;
     bool coalesce;
+    const struct policy *policy; /* bridge/flow/policy.h; never NULL */
+    size_t priority_count;
+    char **priority;             /* of node-priority: node names, the first goes before the others */
     unsigned line; /* where the entity begins in the file */
 };
 

@@ -8,6 +8,7 @@
 #include "bridge/control/address.h"
 #include "bridge/control/mapping.h"
 #include "bridge/control/name.h"
+#include "bridge/flow/policy.h"
 
 enum {
     HEARTBEAT_DEFAULT_S = 30,
@@ -363,8 +364,53 @@ static bool check_mappings(struct reading *reading, const struct outline *key, c
     return reading_fail(reading, mark, "field \"%s\" is given twice", names[repeat]);
 }
 
+/* Every node must be told the same: they settle the same conflicts each by itself. */
+static bool read_policy(struct reading *reading, const struct outline *node, const struct config_raw_entity *raw,
+                        const struct config *config, struct entity_config *entity)
+{
+    const struct outline *given = reading_find(node, "policy"), *priority = reading_find(node, "priority");
+    entity->policy = policy_default();
+    if (given != NULL) {
+        const char *names[16] = {0};
+        size_t count = 0;
+        for (; policy_number(count) != NULL; count++)
+            names[count] = policy_number(count)->name;
+        entity->policy = policy_find(text_from(raw->policy));
+        if (entity->policy == NULL) {
+            const char *nearest = name_nearest(raw->policy, names, count);
+            reading_fail(reading, given->mark, "there is no policy \"%.*s\"", name_shown(text_from(raw->policy)), raw->policy);
+            return nearest != NULL ? error_hint(reading->error, "Did you mean \"%s\"?", nearest)
+                                   : error_hint(reading->error, "The policies are last-write-wins, node-priority and manual");
+        }
+    }
+    bool wants_priority = strcmp(entity->policy->name, "node-priority") == 0;
+    if (wants_priority && priority == NULL) {
+        reading_fail(reading, given->mark, "policy node-priority needs \"priority\"");
+        return error_hint(reading->error, "priority: [the node whose writes win, the next one, ...]");
+    }
+    if (!wants_priority && priority != NULL)
+        return reading_fail(reading, priority->mark, "\"priority\" has no use without \"policy: node-priority\"");
+    if (priority == NULL)
+        return true;
+    entity->priority = take_array(raw->priority_count + 1, sizeof *entity->priority);
+    const struct outline *entry = priority->first;
+    for (size_t i = 0; i < raw->priority_count; i++, entry = entry->next) {
+        bool known = strcmp(raw->priority[i], config->node) == 0;
+        for (size_t j = 0; j < config->peer_count; j++)
+            known = known || strcmp(raw->priority[i], config->peers[j]) == 0;
+        if (!known)
+            return reading_fail(reading, entry->mark, "\"%.*s\" is neither this node nor one of its peers",
+                                name_shown(text_from(raw->priority[i])), raw->priority[i]);
+        entity->priority[entity->priority_count++] = name_copy(text_from(raw->priority[i]));
+    }
+    size_t repeat = first_repeat(reading, (const char *const *)raw->priority, raw->priority_count);
+    if (repeat < raw->priority_count)
+        return reading_fail(reading, reading_entry(priority, repeat)->mark, "node \"%s\" is given twice", raw->priority[repeat]);
+    return true;
+}
+
 static bool read_entity(struct reading *reading, const struct outline *node, const struct config_raw_entity *raw,
-                        struct entity_config *entity)
+                        const struct config *config, struct entity_config *entity)
 {
     entity->line = node->mark.line;
     entity->triggers = raw->triggers;
@@ -380,7 +426,8 @@ static bool read_entity(struct reading *reading, const struct outline *node, con
         return reading_fail(reading, fields->mark, "entity \"%s\" has more than %d fields", raw->name, LIMIT_FIELDS);
     entity->fields = take_array(raw->key_count + raw->fields_count, sizeof *entity->fields);
     return read_table(reading, reading_require(node, "table"), entity) && read_mappings(reading, key, entity) &&
-           (fields == NULL || read_mappings(reading, fields, entity)) && check_mappings(reading, key, fields, entity);
+           (fields == NULL || read_mappings(reading, fields, entity)) && check_mappings(reading, key, fields, entity) &&
+           read_policy(reading, node, raw, config, entity);
 }
 
 /* Two entities of one table would answer each other's changes. */
@@ -415,7 +462,7 @@ static bool read_entities(struct reading *reading, const struct config_raw *raw,
     const struct outline *node = reading_require(reading->root, "entities")->first;
     for (size_t i = 0; i < raw->entities_count; i++, node = node->next) {
         config->entity_count++;
-        if (!read_entity(reading, node, &raw->entities[i], &config->entities[i]))
+        if (!read_entity(reading, node, &raw->entities[i], config, &config->entities[i]))
             return false;
     }
     return check_entities(reading, config);

@@ -22,6 +22,9 @@ struct config_raw_entity {
     enum trigger_mode triggers;
     enum truncate_mode truncate;
     enum coalesce coalesce;
+    char *policy;
+    char **priority;
+    unsigned priority_count;
 };
 
 struct config_raw {

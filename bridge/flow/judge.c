@@ -6,18 +6,18 @@ const char *verdict_name(enum verdict verdict)
     return names[verdict];
 }
 
-enum verdict judge_change(struct text this_node, struct version change, struct version base, struct version row,
+enum verdict judge_change(struct text this_node, const struct write *change, const struct write *row,
                           bool content_equal)
 {
-    if (text_equal(change.node, this_node))
+    if (text_equal(change->version.node, this_node))
         return VERDICT_ECHO;
-    if (row.timestamp_us == 0)
+    if (version_is_none(row->version))
         return VERDICT_FRESH;
-    if (version_equal(change, row))
+    if (version_equal(change->version, row->version))
         return VERDICT_DUPLICATE;
-    if (text_equal(change.node, row.node))
-        return change.timestamp_us < row.timestamp_us ? VERDICT_STALE : VERDICT_FRESH;
-    if (base.timestamp_us != 0 && version_equal(base, row))
+    if (write_covers(row, change->version))
+        return VERDICT_STALE;
+    if (write_covers(change, row->version))
         return VERDICT_FRESH;
     return content_equal ? VERDICT_SAME : VERDICT_CONCURRENT;
 }

@@ -7,18 +7,17 @@
 enum verdict {
     VERDICT_ECHO,       /* this node wrote it */
     VERDICT_DUPLICATE,  /* the row has exactly this version */
-    VERDICT_STALE,      /* the row has a newer version of the same node */
-    VERDICT_FRESH,      /* apply */
+    VERDICT_STALE,      /* the row's writer had seen it already */
+    VERDICT_FRESH,      /* its writer had seen the row's version, or there is none: apply */
     VERDICT_SAME,       /* concurrent, but the content is equal: keep the greater version, write no data */
     VERDICT_CONCURRENT, /* both sides wrote without having seen the other: a conflict for the policy */
 };
 
 const char *verdict_name(enum verdict verdict);
 
-/* row: the row's version here, timestamp 0 when it has none (no row and no tombstone, or never stamped).
- * base: what the writer replaced, timestamp 0 when nothing or unknown. content_equal: the row exists and holds the same
- * fields. */
-enum verdict judge_change(struct text this_node, struct version change, struct version base, struct version row,
+/* row: the write that made the row what it is here, its version none when there is no row and no tombstone, or when it was
+ * never stamped. content_equal: the row exists and holds the same fields. */
+enum verdict judge_change(struct text this_node, const struct write *change, const struct write *row,
                           bool content_equal);
 
 /* What came of the changes of a transaction: received = the sum of the others (design section 9.10). */

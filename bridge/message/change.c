@@ -17,10 +17,3 @@ bool change_op_parse(struct text name, enum change_op *op)
     }
     return false;
 }
-
-int version_compare(struct version a, struct version b)
-{
-    if (a.timestamp_us != b.timestamp_us)
-        return a.timestamp_us < b.timestamp_us ? -1 : 1;
-    return text_compare(a.node, b.node);
-}

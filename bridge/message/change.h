@@ -1,15 +1,6 @@
 #pragma once
 /* A change: one row's new state, or its deletion. The unit of version, verdict and conflict. */
-#include <stddef.h>
-#include <stdint.h>
-
-#include "bridge/base/text.h"
-
-/* (when, who): totally ordered, by timestamp and then by node name in byte order. */
-struct version {
-    int64_t timestamp_us; /* microseconds since 1970 by the writer's clock; 0 = no version, older than any */
-    struct text node;
-};
+#include "bridge/message/version.h"
 
 enum change_op { CHANGE_CREATED, CHANGE_UPDATED, CHANGE_DELETED };
 
@@ -34,6 +25,7 @@ struct change {
     const struct text *values; /* layout->field_count of them; of a deletion only the key_count first */
     struct version version;    /* node is this node, except in a source that forwards */
     struct version base;       /* the version this write replaced; timestamp 0 = it replaced none */
+    struct seen seen;          /* of other nodes' writes to the row */
     struct text correlation;   /* null when the application gave none */
     struct text traceparent;
 };
@@ -41,11 +33,4 @@ struct change {
 static inline size_t change_value_count(const struct change *change)
 {
     return change->op == CHANGE_DELETED ? change->layout->key_count : change->layout->field_count;
-}
-
-/* < 0, 0, > 0. */
-int version_compare(struct version a, struct version b);
-static inline bool version_equal(struct version a, struct version b)
-{
-    return a.timestamp_us == b.timestamp_us && text_equal(a.node, b.node);
 }

@@ -163,6 +163,31 @@ static int put_bases(struct json_object *member, struct printbuf *out, int level
     return 0;
 }
 
+static void put_seen_of(const struct writer *writer, struct printbuf *out, struct seen seen)
+{
+    for (size_t i = 0; i < seen.count; i++) {
+        put_char(out, i == 0 ? '{' : ',');
+        put_text(writer, out, seen.versions[i].node);
+        put_char(out, ':');
+        put_number(writer, out, seen.versions[i].timestamp_us);
+    }
+    put_raw(out, seen.count == 0 ? "null" : "}", seen.count == 0 ? 4 : 1);
+}
+
+static int put_seen(struct json_object *member, struct printbuf *out, int level, int flags)
+{
+    (void)level, (void)flags;
+    const struct writer *writer = json_object_get_userdata(member);
+    put_char(out, '[');
+    for (size_t row = 0; row < writer->message->row_count; row++) {
+        if (row > 0)
+            put_char(out, ',');
+        put_seen_of(writer, out, writer->message->seen[row]);
+    }
+    put_char(out, ']');
+    return 0;
+}
+
 static int put_correlations(struct json_object *member, struct printbuf *out, int level, int flags)
 {
     (void)level, (void)flags;
@@ -208,6 +233,8 @@ struct text codec_encode(const struct message *message, struct arena *arena)
         add_array(root, "versions", &writer, put_versions);
     if (message->bases != NULL)
         add_array(root, "bases", &writer, put_bases);
+    if (message->seen != NULL)
+        add_array(root, "seen", &writer, put_seen);
     if (has_correlation(message))
         add_array(root, "correlations", &writer, put_correlations);
     struct text body = TEXT_NULL;
@@ -428,14 +455,18 @@ static struct text view(struct json_object *string)
     return (struct text){json_object_get_string(string), (size_t)json_object_get_string_len(string)};
 }
 
-static struct text keep(struct reader *reader, struct json_object *string)
+static struct text keep_bytes(struct reader *reader, struct text text)
 {
-    struct text text = view(string);
     char *copy = reader->next;
     memcpy(copy, text.data, text.length);
     copy[text.length] = '\0';
     reader->next += text.length + 1;
     return (struct text){copy, text.length};
+}
+
+static struct text keep(struct reader *reader, struct json_object *string)
+{
+    return keep_bytes(reader, view(string));
 }
 
 static struct json_object *find(struct reader *reader, const char *name)
@@ -662,6 +693,58 @@ static bool read_bases(struct reader *reader)
     return true;
 }
 
+/* {"node": timestamp}: sorted by node, as everybody keeps it. */
+static bool read_seen_of(struct reader *reader, struct json_object *object, struct seen *seen)
+{
+    size_t count = (size_t)json_object_object_length(object);
+    if (count > LIMIT_PEERS)
+        return refuse(reader->error, "\"seen\" names %zu nodes, more than %d", count, LIMIT_PEERS);
+    struct version *versions = arena_take_array(reader->arena, count, sizeof *versions);
+    size_t filled = 0;
+    json_object_object_foreach(object, name, timestamp)
+    {
+        struct version version = {.node = {name, strlen(name)}};
+        if (version.node.length == 0 || version.node.length > LIMIT_NAME_BYTES ||
+            !read_timestamp(timestamp, &version.timestamp_us))
+            return refuse(reader->error, "\"seen\" has an entry that is not a node and a timestamp");
+        size_t at = filled++;
+        for (; at > 0 && text_compare(versions[at - 1].node, version.node) > 0; at--)
+            versions[at] = versions[at - 1];
+        version.node = keep_bytes(reader, version.node);
+        versions[at] = version;
+    }
+    *seen = (struct seen){filled, versions};
+    return true;
+}
+
+/* One object for all rows, or an array with an object or null for each. */
+static bool read_seen(struct reader *reader)
+{
+    struct json_object *member = find(reader, "seen");
+    if (member == NULL)
+        return true;
+    size_t count = reader->message->row_count;
+    struct seen *seen = arena_take_array(reader->arena, count, sizeof *seen);
+    if (json_object_is_type(member, json_type_object)) {
+        if (!read_seen_of(reader, member, &seen[0]))
+            return false;
+        for (size_t i = 1; i < count; i++)
+            seen[i] = seen[0];
+    } else if (!json_object_is_type(member, json_type_array) || json_object_array_length(member) != count) {
+        return refuse(reader->error, "\"seen\" is neither an object nor an array with an item for each row");
+    } else {
+        for (size_t i = 0; i < count; i++) {
+            struct json_object *item = json_object_array_get_idx(member, i);
+            if (item != NULL && !json_object_is_type(item, json_type_object))
+                return refuse(reader->error, "\"seen\" of row %zu is neither an object nor null", i + 1);
+            if (item != NULL && !read_seen_of(reader, item, &seen[i]))
+                return false;
+        }
+    }
+    reader->message->seen = seen;
+    return true;
+}
+
 static bool read_correlations(struct reader *reader)
 {
     struct json_object *array;
@@ -689,10 +772,9 @@ static bool read_message(struct reader *reader)
 {
     size_t *order = NULL;
     if (!read_head(reader) || !read_columns(reader, &order) || !read_rows(reader, order) || !read_versions(reader) ||
-        !read_bases(reader) || !read_correlations(reader))
+        !read_bases(reader) || !read_seen(reader) || !read_correlations(reader))
         return false;
     /* Known to the protocol, not used by this release. */
-    find(reader, "seen");
     find(reader, "changed");
     reader->message->unknown_members += (size_t)json_object_object_length(reader->root) - reader->known;
     return true;
@@ -722,6 +804,35 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
+struct text codec_encode_seen(struct seen seen, struct arena *arena)
+{
+    if (seen.count == 0)
+        return TEXT_NULL;
+    JSON_OWNED *root = must(json_object_new_object());
+    for (size_t i = 0; i < seen.count; i++) {
+        struct json_object *timestamp = must(json_object_new_int64(seen.versions[i].timestamp_us));
+        if (json_object_object_add(root, arena_string(arena, seen.versions[i].node), timestamp) != 0)
+            must(NULL);
+    }
+    struct text text = TEXT_NULL;
+    text.data = json_object_to_json_string_length(root, WRITE_FLAGS, &text.length);
+    return text_is_null(text) ? (must(NULL), text) : arena_copy(arena, text);
+}
+
+bool codec_decode_seen(struct text json, struct arena *arena, struct seen *seen, struct error *error)
+{
+    *seen = (struct seen){0};
+    if (text_is_null(json))
+        return true;
+    JSON_OWNED *root = NULL;
+    if (!parse_body(json, &root, error))
+        return false;
+    if (!json_object_is_type(root, json_type_object))
+        return refuse(error, "\"seen\" is not an object");
+    struct reader reader = {root, arena, error, NULL, 0, arena_take(arena, json.length + 1)};
+    return read_seen_of(&reader, root, seen);
+}
+
 bool codec_decode(struct text body, struct arena *arena, struct message *message, struct error *error)
 {
     if (text_is_null(body) || body.length == 0)
@@ -746,12 +857,13 @@ bool codec_decode(struct text body, struct arena *arena, struct message *message
         return refuse(error, "the body has two members of the same name");
 
     /* What is taken below grows with the body: a value takes 3 bytes of it and 16 of the arena, a column's name 4 and
-     * 57, a base 5 and 24, and every text at most its own length again. */
+     * 57, a base 5 and 24, an entry of seen 6 and 24, and every text at most its own length again. */
     size_t room = 16 * body.length + 1024;
     if (arena_room(arena) < room)
         return error_set(error, FAULT_TRANSIENT, NULL, "no room to decode a body of %zu bytes", body.length);
     message->versions = NULL;
     message->bases = NULL;
+    message->seen = NULL;
     message->correlations = NULL;
     message->unknown_members = 0;
     struct reader reader = {root, arena, error, message, 0, arena_take(arena, body.length + 1)};

@@ -13,3 +13,8 @@ struct text codec_encode(const struct message *message, struct arena *arena);
  * order they came in. Trailing blanks are allowed. FAULT_POISON when it cannot be read, FAULT_TRANSIENT when memory or
  * the arena's room (16 times the body at most) is short; message is then unspecified. */
 bool codec_decode(struct text body, struct arena *arena, struct message *message, struct error *error);
+
+/* The same for one row's "seen" alone, {"node": timestamp}, as the database keeps it; a null text is nothing seen, both
+ * ways. */
+struct text codec_encode_seen(struct seen seen, struct arena *arena);
+bool codec_decode_seen(struct text json, struct arena *arena, struct seen *seen, struct error *error);

@@ -25,6 +25,7 @@ struct message {
     const struct text *values;     /* row_count * column_count, row by row */
     const int64_t *versions;       /* row_count timestamps, us; NULL: the message's timestamp is the version */
     const struct version *bases;   /* row_count, or NULL when the source has none */
+    const struct seen *seen;       /* row_count, or NULL when no writer had seen another's write */
     const struct text *correlations; /* row_count, or NULL */
     size_t unknown_members;        /* JSON members and headers that this protocol does not know: ignored and counted */
 };
@@ -37,4 +38,13 @@ static inline const struct text *message_row(const struct message *message, size
 static inline int64_t message_version(const struct message *message, size_t row)
 {
     return message->versions ? message->versions[row] : message->timestamp_us;
+}
+
+static inline struct write message_write(const struct message *message, size_t row)
+{
+    return (struct write){
+        .version = {message_version(message, row), message->source},
+        .base = message->bases ? message->bases[row] : (struct version){0},
+        .seen = message->seen ? message->seen[row] : (struct seen){0},
+    };
 }

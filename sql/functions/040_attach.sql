@@ -25,6 +25,8 @@ declare
     changed    text;
     origin     text := 'null::text';
     owner_node text;
+    seen       text;        -- what a row's writer had seen before this node writes it
+    found_by   text;
     leaf       record;
     i          int;
 begin
@@ -51,6 +53,7 @@ begin
     changed := format('record_image_ne(row(%s), row(%s))',
                       (select string_agg(format('old.%I', c), ', ') from unnest(e.columns) c),
                       (select string_agg(format('new.%I', c), ', ') from unnest(e.columns) c));
+    seen := format('case when v.node = %1$L then v.seen else bridge.join_seen(v.seen, null, v.ts, v.node, %1$L) end', node.name);
     if not guarded then
         changed := 'true';
         guard := 'true';
@@ -75,10 +78,11 @@ begin
         values (%5$s, %6$s, now_us, %11$s, true, correlation)
         on conflict (entity, key) do update
            set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = true,
-               base_ts = v.ts, base_node = v.node, correlation = excluded.correlation
-        returning v.ts, v.base_ts, v.base_node into stamp;
-        insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent)
-        values (%7$s, 'd', array[%8$s]::text[], stamp.ts, %12$s, stamp.base_ts, stamp.base_node, correlation, traceparent);
+               base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s
+        returning v.ts, v.base_ts, v.base_node, v.seen into stamp;
+        insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent, seen)
+        values (%7$s, 'd', array[%8$s]::text[], stamp.ts, %12$s, stamp.base_ts, stamp.base_node, correlation, traceparent,
+                stamp.seen);
         if tg_op = 'DELETE' then
             return null;
         end if;
@@ -88,11 +92,11 @@ begin
     values (%5$s, %9$s, now_us, %11$s, false, correlation)
     on conflict (entity, key) do update
        set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = false,
-           base_ts = v.ts, base_node = v.node, correlation = excluded.correlation
-    returning v.ts, v.base_ts, v.base_node into stamp;
-    insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent)
+           base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s
+    returning v.ts, v.base_ts, v.base_node, v.seen into stamp;
+    insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent, seen)
     values (%7$s, operation, array[%10$s]::text[], stamp.ts, %12$s,
-            stamp.base_ts, stamp.base_node, correlation, traceparent);
+            stamp.base_ts, stamp.base_node, correlation, traceparent, stamp.seen);
     return null;
 end
 $trigger$ $f$,
@@ -100,7 +104,7 @@ $trigger$ $f$,
         (select string_agg(format('old.%I', c), ', ') from unnest(e.columns[1:e.key_count]) c),
         (select string_agg(format('new.%I', c), ', ') from unnest(e.columns[1:e.key_count]) c),
         e.id, bridge.key_expression(olds[1:e.key_count]), e.layout, array_to_string(olds[1:e.key_count], ', '),
-        bridge.key_expression(news[1:e.key_count]), array_to_string(news, ', '), owner_node, origin);
+        bridge.key_expression(news[1:e.key_count]), array_to_string(news, ', '), owner_node, origin, seen);
 
     -- TRUNCATE: the rows are still there before it, and the table is locked against everybody.
     if e.truncate = 'refuse' then
@@ -126,10 +130,11 @@ begin
               from %%s
             on conflict (entity, key) do update
                set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = true,
-                   base_ts = v.ts, base_node = v.node, correlation = excluded.correlation
-            returning v.key, v.ts, v.base_ts, v.base_node, v.correlation)
-        insert into bridge.outbox (layout, op, fields, ts, base_ts, base_node, correlation, traceparent)
-        select %5$s, 'd', %6$s, ts, base_ts, base_node, correlation, nullif(current_setting('bridge.traceparent', true), '')
+                   base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %8$s
+            returning v.key, v.ts, v.base_ts, v.base_node, v.correlation, v.seen)
+        insert into bridge.outbox (layout, op, fields, ts, base_ts, base_node, correlation, traceparent, seen)
+        select %5$s, 'd', %6$s, ts, base_ts, base_node, correlation, nullif(current_setting('bridge.traceparent', true), ''),
+               seen
           from stamped $statement$,
         -- A partition that was made after install has no trigger of its own: the partitioned table's sees to it.
         case when (select relkind from pg_class where oid = tg_relid) = 'p'
@@ -141,8 +146,39 @@ begin
 end
 $trigger$ $f$, 'truncate_' || e.id, pinned, e.id,
             replace(bridge.key_expression(rows_[1:e.key_count]), '%', '%%'), e.layout,
-            case when e.key_count = 1 then 'array[key]' else 'key::text[]' end, node.name);
+            case when e.key_count = 1 then 'array[key]' else 'key::text[]' end, node.name, seen);
     end if;
+
+    -- The row as it is now, said by this node to everybody: with a version after all that it knows of. For a write that no
+    -- application made, such as the resolution of a conflict. The caller has the row's lock.
+    select string_agg(case when e.key_count = 1 then format('t.%I = row_key::%s', c, types[o]::regtype)
+                           else format('t.%I = (row_key::text[])[%s]::%s', c, o, types[o]::regtype) end, ' and ')
+      into found_by from unnest(e.columns[1:e.key_count]) with ordinality as u (c, o);
+    execute format($f$
+create or replace function bridge.%1$I(row_key text) returns void language plpgsql security definer
+    set search_path = pg_catalog, pg_temp %2$s
+as $function$
+declare
+    present boolean;
+    row_fields text[];
+    stamp   record;
+begin
+    select true, array[%3$s]::text[] into present, row_fields from %4$s t where %5$s;
+    insert into bridge.row_version as v (entity, key, ts, node, deleted)
+    values (%6$s, row_key, (date_part('epoch', clock_timestamp()) * 1000000)::bigint, %7$L, present is null)
+    on conflict (entity, key) do update
+       set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = excluded.deleted,
+           base_ts = v.ts, base_node = v.node, seen = %8$s
+    returning v.ts, v.base_ts, v.base_node, v.correlation, v.seen into stamp;
+    insert into bridge.outbox (layout, op, fields, ts, base_ts, base_node, correlation, seen)
+    values (%9$s, case when present then 'u' else 'd' end::"char", case when present then row_fields else %10$s end,
+            stamp.ts, stamp.base_ts, stamp.base_node, stamp.correlation, stamp.seen);
+end
+$function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relation, found_by, e.id, node.name, seen,
+        e.layout, case when e.key_count = 1 then 'array[row_key]' else 'row_key::text[]' end);
+    execute format('alter function bridge.%I(text) owner to pgbridge_owner', 'assert_' || e.id);
+    execute format('revoke execute on function bridge.%I(text) from public', 'assert_' || e.id);
+    execute format('grant execute on function bridge.%I(text) to %I', 'assert_' || e.id, node.adapter_role);
 
     execute format('alter function bridge.%I() owner to pgbridge_owner', 'capture_' || e.id);
     execute format('alter function bridge.%I() owner to pgbridge_owner', 'truncate_' || e.id);

@@ -11,7 +11,8 @@ begin
     -- The triggers go with their functions, from partitions too; the view is rebuilt by bridge.refresh_entity_state.
     for routine in select p.oid::regprocedure as signature from pg_proc p
                     where p.pronamespace = 'bridge'::regnamespace
-                      and p.proname in ('capture_' || e.id, 'truncate_' || e.id, 'row_key_' || e.id, 'row_hash_' || e.id) loop
+                      and p.proname in ('capture_' || e.id, 'truncate_' || e.id, 'assert_' || e.id,
+                                        'row_key_' || e.id, 'row_hash_' || e.id) loop
         execute format('drop function %s cascade', routine.signature);
     end loop;
 end
@@ -20,8 +21,8 @@ $$;
 -- bridge.map_entity(...): installs or changes the mapping of one entity and attaches its table.
 -- relation is schema-qualified; fields are canonical names and columns this table's, the key_count key fields first.
 create or replace function bridge.map_entity(entity_name text, relation text, key_count int, fields text[], columns text[],
-                                             triggers text, truncate text, coalesced boolean,
-                                             guarded boolean default true) returns void
+                                             triggers text, truncate text, coalesced boolean, policy text,
+                                             priority text[], guarded boolean default true) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
@@ -49,13 +50,15 @@ begin
       into fingerprint
       from unnest(fields, columns) as u (f, c)
       left join pg_attribute a on a.attrelid = table_oid and a.attname = u.c and not a.attisdropped;
-    insert into bridge.entity as e (name, relation, key_count, fields, columns, layout, triggers, truncate, coalesced)
+    insert into bridge.entity as e (name, relation, key_count, fields, columns, layout, triggers, truncate, coalesced,
+                                    policy, priority)
     values (entity_name, relation, map_entity.key_count, map_entity.fields, map_entity.columns, 0,
-            map_entity.triggers, map_entity.truncate, map_entity.coalesced)
+            map_entity.triggers, map_entity.truncate, map_entity.coalesced, map_entity.policy, map_entity.priority)
     on conflict (name) do update
        set relation = excluded.relation, key_count = excluded.key_count, fields = excluded.fields,
            columns = excluded.columns, triggers = excluded.triggers, truncate = excluded.truncate,
-           coalesced = excluded.coalesced, active = true
+           coalesced = excluded.coalesced,
+           policy = excluded.policy, priority = excluded.priority, active = true
     returning id into entity_id;
     insert into bridge.layout as l (entity, key_count, fields, schema)
     values (entity_id, map_entity.key_count, map_entity.fields, fingerprint)

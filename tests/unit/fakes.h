@@ -802,9 +802,9 @@ static inline void target_judge(struct fake_target *target, const struct message
     bool equal = here->present == news.present && here->content == news.content;
     struct version change = {news.timestamp_us, message->source};
     struct version local = {here->timestamp_us, text_from(here->node)};
-    struct version base = message->bases != NULL ? message->bases[row] : (struct version){0};
+    struct write write = message_write(message, row), present = {.version = local};
     tally->received++;
-    switch (judge_change(target->node, change, base, local, equal)) {
+    switch (judge_change(target->node, &write, &present, equal)) {
     case VERDICT_ECHO:
         tally->echo++;
         return;
@@ -824,7 +824,7 @@ static inline void target_judge(struct fake_target *target, const struct message
         break;
     case VERDICT_CONCURRENT:
         tally->conflicts++;
-        if (policy_default()->rule(local, change) == RULING_LOCAL) {
+        if (policy_default()->rule(NULL, local, change) == RULING_LOCAL) {
             tally->kept++;
             return;
         }

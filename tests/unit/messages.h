@@ -21,8 +21,15 @@ static inline bool bodies_equal(const struct message *a, const struct message *b
         !texts_equal(a->column_count, a->columns, b->columns) ||
         !texts_equal(a->row_count * a->column_count, a->values, b->values) ||
         !texts_equal(a->row_count, a->correlations, b->correlations) || !a->versions != !b->versions ||
-        !a->bases != !b->bases)
+        !a->bases != !b->bases || !a->seen != !b->seen)
         return false;
+    for (size_t i = 0; a->seen != NULL && i < a->row_count; i++) {
+        if (a->seen[i].count != b->seen[i].count)
+            return false;
+        for (size_t j = 0; j < a->seen[i].count; j++)
+            if (!version_equal(a->seen[i].versions[j], b->seen[i].versions[j]))
+                return false;
+    }
     for (size_t i = 0; a->versions != NULL && i < a->row_count; i++)
         if (a->versions[i] != b->versions[i])
             return false;
@@ -68,6 +75,16 @@ static inline struct message random_message(struct random *random, struct arena 
         if (random_below(random, 3) > 0)
             correlations[i] = random_text(random, 10, arena);
     }
+    struct seen *seen = arena_take_array(arena, message.row_count, sizeof *seen);
+    for (size_t i = 0; i < message.row_count; i++) {
+        size_t count = random_below(random, 4);
+        struct text *nodes = random_names(random, count, arena); /* in order: they begin with their number */
+        struct version *known = arena_take_array(arena, count, sizeof *known);
+        for (size_t j = 0; j < count; j++)
+            known[j] = (struct version){1 + (int64_t)(random_next(random) >> 20), nodes[j]};
+        seen[i] = (struct seen){count, known};
+    }
+    message.seen = random_below(random, 4) > 0 ? seen : NULL;
     correlations[0] = random_text(random, 10, arena);
     message.versions = random_below(random, 4) > 0 ? versions : NULL;
     message.bases = random_below(random, 4) > 0 ? bases : NULL;

@@ -454,6 +454,43 @@ static void test_versions_that_no_clock_shows_are_refused(void **state)
     assert_true(message.versions[0] == INT64_MAX - 1);
 }
 
+static void test_one_seen_may_stand_for_all_rows(void **state)
+{
+    (void)state;
+    struct text body = TEXT_LITERAL("{\"entity\":\"e\",\"op\":\"updated\",\"key\":[\"k\"],\"columns\":[\"k\"],"
+                                    "\"rows\":[[\"1\"],[\"2\"]],\"seen\":{\"b\":7,\"a\":9}}");
+    assert_true(decode(body));
+    for (size_t row = 0; row < 2; row++) {
+        assert_int_equal(message.seen[row].count, 2);
+        assert_true(version_equal(message.seen[row].versions[0], (struct version){9, TEXT_LITERAL("a")}));
+        assert_true(version_equal(message.seen[row].versions[1], (struct version){7, TEXT_LITERAL("b")}));
+    }
+    assert_int_equal(message.unknown_members, 0);
+}
+
+static void test_seen_reads_back_from_the_database(void **state)
+{
+    (void)state;
+    struct version versions[] = {{9, TEXT_LITERAL("a")}, {7, TEXT_LITERAL("b")}};
+    struct seen seen;
+    struct text json = codec_encode_seen((struct seen){2, versions}, &arena);
+    assert_true(text_equal(json, TEXT_LITERAL("{\"a\":9,\"b\":7}")));
+    assert_true(codec_decode_seen(json, &arena, &seen, &error));
+    assert_true(seen.count == 2 && version_equal(seen.versions[0], versions[0]) && version_equal(seen.versions[1], versions[1]));
+    assert_true(text_is_null(codec_encode_seen((struct seen){0}, &arena)));
+    assert_true(codec_decode_seen(TEXT_NULL, &arena, &seen, &error) && seen.count == 0);
+    assert_false(codec_decode_seen(TEXT_LITERAL("[1]"), &arena, &seen, &error));
+}
+
+static void test_seen_of_another_shape_is_refused(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"1",       "[]",           "[1]",         "[{\"a\":null}]", "[{\"a\":\"1\"}]",
+                                        "{\"a\":0}", "{\"a\":[1]}", "[null,null]", "[[\"a\",1]]",   "{\"\":1}"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_refused(arena_printf(&arena, ONE ",\"seen\":%s}", wrong[i]).data, "seen");
+}
+
 static void test_bases_and_correlations_of_another_shape_are_refused(void **state)
 {
     (void)state;
@@ -573,6 +610,9 @@ int main(void)
         TEST(test_names_that_cannot_be_are_refused),
         TEST(test_rows_that_do_not_fit_are_refused),
         TEST(test_versions_that_no_clock_shows_are_refused),
+        TEST(test_one_seen_may_stand_for_all_rows),
+        TEST(test_seen_reads_back_from_the_database),
+        TEST(test_seen_of_another_shape_is_refused),
         TEST(test_bases_and_correlations_of_another_shape_are_refused),
         TEST(test_arrays_with_another_number_of_rows_are_refused),
         TEST(test_bombs_are_refused_before_they_are_parsed),

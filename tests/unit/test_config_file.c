@@ -13,6 +13,7 @@
 
 #include "adapters/host/config_file.h"
 #include "bridge/base/limits.h"
+#include "bridge/flow/policy.h"
 
 #define PATH "/etc/pgbridge/commerce.yaml"
 
@@ -501,6 +502,41 @@ static void test_wrong_types_are_refused(void **state)
                  "x.yaml:7:46: \"truncate\" must be capture or refuse");
 }
 
+static void test_policies_are_read(void **state)
+{
+    (void)state;
+    struct config config;
+    read_parts((struct parts){.entities = "  - {name: a, table: a, key: [id]}\n"
+                                          "  - {name: b, table: b, key: [id], policy: node-priority, priority: [operations, commerce]}\n"
+                                          "  - {name: c, table: c, key: [id], policy: manual}"},
+               &config);
+    assert_same(config.entities[0].policy->name, "last-write-wins");
+    assert_same(config.entities[1].policy->name, "node-priority");
+    assert_int_equal(config.entities[1].priority_count, 2);
+    assert_same(config.entities[1].priority[0], "operations");
+    assert_same(config.entities[1].priority[1], "commerce");
+    assert_same(config.entities[2].policy->name, "manual");
+    config_free(&config);
+}
+
+static void test_policies_that_cannot_work_are_refused(void **state)
+{
+    (void)state;
+#define POLICY(text) ((struct parts){.entities = "  - {name: c, table: t, key: [id], " text "}"})
+    refuse_parts(POLICY("policy: last-write-win"),
+                 "x.yaml:7:44: there is no policy \"last-write-win\"\nHINT: Did you mean \"last-write-wins\"?");
+    refuse_parts(POLICY("policy: first"), "x.yaml:7:44: there is no policy \"first\"\n"
+                                          "HINT: The policies are last-write-wins, node-priority and manual");
+    refuse_parts(POLICY("policy: node-priority"),
+                 "x.yaml:7:44: policy node-priority needs \"priority\"\n"
+                 "HINT: priority: [the node whose writes win, the next one, ...]");
+    refuse_parts(POLICY("priority: [commerce]"), "x.yaml:7:46: \"priority\" has no use without \"policy: node-priority\"");
+    refuse_parts(POLICY("policy: node-priority, priority: [commerce, nobody]"),
+                 "x.yaml:7:80: \"nobody\" is neither this node nor one of its peers");
+    refuse_parts(POLICY("policy: node-priority, priority: [commerce, commerce]"),
+                 "x.yaml:7:80: node \"commerce\" is given twice");
+}
+
 static void test_wal_capture_is_announced_only(void **state)
 {
     (void)state;
@@ -879,6 +915,7 @@ static void test_the_example_shows_the_defaults(void **state)
     assert_int_equal(full.entities[0].triggers, plain.entities[0].triggers);
     assert_int_equal(full.entities[0].truncate, plain.entities[0].truncate);
     assert_int_equal(full.entities[0].coalesce, plain.entities[0].coalesce);
+    assert_ptr_equal(full.entities[0].policy, plain.entities[0].policy);
     assert_non_null(full.database_password_file);
     assert_non_null(full.broker.key_file);
     config_free(&plain);
@@ -905,7 +942,7 @@ static void test_every_key_is_in_the_example(void **state)
         if (!found)
             fail_msg("deploy/config/example.yaml does not show key \"%s\" of \"%s\"", key, section);
     }
-    assert_int_equal(count, 27);
+    assert_int_equal(count, 29);
     free(yaml);
 }
 
@@ -925,6 +962,8 @@ int main(void)
         cmocka_unit_test(test_missing_keys_are_refused),
         cmocka_unit_test(test_empty_values_are_refused),
         cmocka_unit_test(test_wrong_types_are_refused),
+        cmocka_unit_test(test_policies_are_read),
+        cmocka_unit_test(test_policies_that_cannot_work_are_refused),
         cmocka_unit_test(test_wal_capture_is_announced_only),
         cmocka_unit_test(test_names_are_checked),
         cmocka_unit_test(test_the_database_carries_no_password),

@@ -23,7 +23,8 @@ static const struct version none = {0};
 
 static void expect(enum verdict verdict, struct version change, struct version base, struct version row, bool equal)
 {
-    assert_string_equal(verdict_name(judge_change(HERE, change, base, row, equal)), verdict_name(verdict));
+    assert_string_equal(verdict_name(judge_change(HERE, &(struct write){change, base, {0}}, &(struct write){row, none, {0}}, equal)),
+                        verdict_name(verdict));
 }
 
 static void test_every_verdict_has_its_name(void **state)
@@ -132,7 +133,8 @@ static void test_verdicts_follow_from_versions_alone(void **state)
         change.timestamp_us++;
         struct text here = text_from(node_names[random_below(&random, NODES_MAX)]);
         bool equal = random_below(&random, 2) == 0;
-        enum verdict verdict = judge_change(here, change, base, row, equal);
+        struct write write = {change, base, {0}}, present = {row, none, {0}};
+        enum verdict verdict = judge_change(here, &write, &present, equal);
         bool own = text_equal(change.node, here), same_node = text_equal(change.node, row.node);
         bool versioned = row.timestamp_us != 0;
         assert_int_equal(verdict == VERDICT_ECHO, own);
@@ -140,12 +142,12 @@ static void test_verdicts_follow_from_versions_alone(void **state)
         assert_int_equal(verdict == VERDICT_STALE,
                          !own && versioned && same_node && change.timestamp_us < row.timestamp_us);
         if (verdict == VERDICT_SAME || verdict == VERDICT_CONCURRENT) {
-            assert_true(versioned && !same_node && !version_equal(base, row));
+            assert_true(versioned && !same_node && !write_covers(&write, row));
             assert_int_equal(verdict == VERDICT_SAME, equal);
         }
         /* What has been applied once is a duplicate from then on. */
         if (!own)
-            assert_int_equal(judge_change(here, change, base, change, equal), VERDICT_DUPLICATE);
+            assert_int_equal(judge_change(here, &write, &write, equal), VERDICT_DUPLICATE);
     }
 }
 
@@ -157,66 +159,73 @@ static void test_two_changes_that_did_not_see_each_other_are_never_both_fresh(vo
         struct version one = random_version(&random), other = random_version(&random);
         one.timestamp_us++;
         other.timestamp_us++;
-        enum verdict there = judge_change(HERE, one, none, other, false);
-        enum verdict here = judge_change(HERE, other, none, one, false);
+        struct write first = {one, none, {0}}, second = {other, none, {0}};
+        enum verdict there = judge_change(HERE, &first, &second, false);
+        enum verdict here = judge_change(HERE, &second, &first, false);
         assert_false(there == VERDICT_FRESH && here == VERDICT_FRESH);
         assert_int_equal(there == VERDICT_DUPLICATE, here == VERDICT_DUPLICATE);
         assert_int_equal(there == VERDICT_CONCURRENT, here == VERDICT_CONCURRENT);
         if (there == VERDICT_CONCURRENT)
-            assert_int_not_equal(policy_default()->rule(other, one), policy_default()->rule(one, other));
+            assert_int_not_equal(policy_default()->rule(NULL, other, one), policy_default()->rule(NULL, one, other));
     }
 }
 
 /* ---- convergence: the model of a row on several nodes
  * ----------------------------------------------------------------- */
 
+/* Which of the history's writes a write stands upon, itself included. */
+typedef uint64_t past;
+
 struct state {
-    struct version version;
+    struct write write;
+    past past;
     int content; /* 0: deleted */
 };
 
-struct write {
-    struct version version, base;
-    int content;
-};
-
-/* What apply does with the verdict. */
-static void receive(struct text here, struct state *row, const struct write *write)
+/* What apply does with a change. A conflict must be one: of two writes that did not know each other. */
+static void receive(struct text here, struct state *row, const struct state *change, struct arena *arena)
 {
-    enum verdict verdict =
-        judge_change(here, write->version, write->base, row->version, row->content == write->content);
-    bool later = version_compare(write->version, row->version) > 0;
-    switch (verdict) {
+    static const struct rules rules = {0};
+    struct rules latest = rules;
+    latest.policy = policy_default();
+    struct settlement settlement =
+        policy_settle(&latest, here, &change->write, &row->write, row->content == change->content, arena);
+    bool later = version_compare(change->write.version, row->write.version) > 0;
+    bool versioned = !version_is_none(row->write.version);
+    switch (settlement.verdict) {
     case VERDICT_ECHO:
+        return;
     case VERDICT_DUPLICATE:
     case VERDICT_STALE:
+        assert_true((change->past & ~row->past) == 0);
         return;
     case VERDICT_FRESH:
         /* Nothing that is applied ever goes back in time. */
         assert_true(later);
         break;
     case VERDICT_SAME:
-        if (!later)
-            return;
-        break;
     case VERDICT_CONCURRENT:
-        assert_int_equal(policy_default()->rule(row->version, write->version), later ? RULING_REMOTE : RULING_LOCAL);
-        if (!later)
-            return;
+        assert_true(versioned && (change->past & ~row->past) != 0 && (row->past & ~change->past) != 0);
+        if (settlement.verdict == VERDICT_CONCURRENT)
+            assert_int_equal(settlement.ruling, later ? RULING_REMOTE : RULING_LOCAL);
         break;
     }
-    *row = (struct state){write->version, write->content};
+    if (settlement.action == ACTION_WRITE)
+        row->content = change->content;
+    row->write = settlement.write;
+    row->past |= change->past;
 }
 
 enum { WRITES_MAX = 40 };
 
 struct history {
     struct random *random;
+    struct arena arena;
     size_t node_count;
     struct state rows[NODES_MAX];
     int64_t clocks[NODES_MAX]; /* as wrong as clocks are */
     size_t count;
-    struct write writes[WRITES_MAX];
+    struct state writes[WRITES_MAX];
     size_t writers[WRITES_MAX];
 };
 
@@ -224,15 +233,18 @@ struct history {
 static void write_locally(struct history *history, size_t node)
 {
     struct state *row = &history->rows[node];
+    struct write *before = &row->write;
     history->clocks[node] += (int64_t)random_below(history->random, 4);
     int64_t now = history->clocks[node];
+    struct text name = text_from(node_names[node]);
     struct write write = {
-        .version = {now > row->version.timestamp_us ? now : row->version.timestamp_us + 1, text_from(node_names[node])},
-        .base = row->version,
-        .content = (int)random_below(history->random, 4)};
-    *row = (struct state){write.version, write.content};
+        .version = {now > before->version.timestamp_us ? now : before->version.timestamp_us + 1, name},
+        .base = before->version,
+        .seen = write_join(before, &(struct write){.base = none}, name, &history->arena),
+    };
+    *row = (struct state){write, row->past | UINT64_C(1) << history->count, (int)random_below(history->random, 4)};
     history->writers[history->count] = node;
-    history->writes[history->count++] = write;
+    history->writes[history->count++] = *row;
 }
 
 /* Any write may come at any time, any number of times: the writers see whatever has come so far. */
@@ -244,7 +256,7 @@ static void live(struct history *history, size_t write_count)
             write_locally(history, node);
         else
             receive(text_from(node_names[node]), &history->rows[node],
-                    &history->writes[random_below(history->random, history->count)]);
+                    &history->writes[random_below(history->random, history->count)], &history->arena);
     }
 }
 
@@ -253,13 +265,13 @@ static void coalesce(struct history *history)
 {
     size_t kept = 0;
     for (size_t i = 0; i < history->count; i++) {
-        struct write write = history->writes[i];
+        struct state write = history->writes[i];
         size_t next = i + 1;
         while (next < history->count && history->writers[next] != history->writers[i])
             next++;
-        bool unbroken = next < history->count && version_equal(history->writes[next].base, write.version);
+        bool unbroken = next < history->count && version_equal(history->writes[next].write.base, write.write.version);
         if (unbroken && random_below(history->random, 2) == 0) {
-            history->writes[next].base = write.base;
+            history->writes[next].write.base = write.write.base;
             continue;
         }
         history->writers[kept] = history->writers[i];
@@ -281,29 +293,32 @@ static void deliver_all(struct history *history, struct text here, struct state 
         order[other] = kept;
     }
     for (size_t i = 0; i < count; i++)
-        receive(here, row, &history->writes[order[i]]);
+        receive(here, row, &history->writes[order[i]], &history->arena);
 }
 
 static struct state latest(const struct history *history)
 {
     struct state latest = {0};
     for (size_t i = 0; i < history->count; i++)
-        if (version_compare(history->writes[i].version, latest.version) > 0)
-            latest = (struct state){history->writes[i].version, history->writes[i].content};
+        if (version_compare(history->writes[i].write.version, latest.write.version) > 0)
+            latest = history->writes[i];
     return latest;
 }
 
 static void assert_same_state(struct state a, struct state b)
 {
-    assert_true(version_equal(a.version, b.version));
+    assert_true(version_equal(a.write.version, b.write.version));
     assert_int_equal(a.content, b.content);
 }
 
 static void converge(const char *test, bool coalescing)
 {
     struct random random = random_start(test);
+    struct arena arena;
+    arena_init(&arena, 16 << 20);
     for (int round = 0; round < 20000; round++) {
-        struct history history = {.random = &random, .node_count = 2 + random_below(&random, NODES_MAX - 1)};
+        arena_reset(&arena);
+        struct history history = {.random = &random, .arena = arena, .node_count = 2 + random_below(&random, NODES_MAX - 1)};
         for (size_t i = 0; i < history.node_count; i++)
             history.clocks[i] = 1 + (int64_t)random_below(&random, 20);
         live(&history, 2 + random_below(&random, WRITES_MAX - 2));
@@ -320,7 +335,9 @@ static void converge(const char *test, bool coalescing)
             deliver_all(&history, HERE, &row);
             assert_same_state(row, winner);
         }
+        arena = history.arena;
     }
+    arena_free(&arena);
 }
 
 static void test_all_nodes_end_with_the_latest_version_in_any_order(void **state)
