@@ -17,7 +17,9 @@ struct source_ops {
     /* Connects and becomes the one reader of this node's changes. Everything not yet released is read again.
      * Code SOURCE_IN_USE: another adapter of this node leads; try again later. */
     bool (*open)(struct source *, struct error *);
-    /* Fills an empty batch (its arena is ready) with whole transactions that nobody can undo any more: committed and
+    /* A batch's heartbeat speaks of a moment after which nothing was committed that comes before it, and everything committed before
+     * that moment is in this batch or an earlier one.
+     * Fills an empty batch (its arena is ready) with whole transactions that nobody can undo any more: committed and
      * durable. Waits at most wait_ms for one to appear; *found tells whether there is any. */
     bool (*next)(struct source *, int wait_ms, struct batch *, bool *found, struct error *);
     /* The batch is safe elsewhere: the source may forget it. Batches are released in the order they came; those given out
@@ -121,13 +123,20 @@ struct target_ops {
      * is another than APPLY_TOGETHER and the fault none of connection, contention and operator. */
     bool (*apply)(struct target *, const struct message *, size_t first, size_t count, enum apply_mode, struct tally *,
                   struct error *);
-    /* Keeps a dead letter, inside the open transaction. */
+    /* Notes a heartbeat, inside the open transaction. *offset_us is how far that node's clock is ahead of this one's, as far as it is
+     * known; 0 when it is not. */
+    bool (*hear)(struct target *, const struct heartbeat *, int64_t *offset_us, struct error *);
+    /* Keeps a dead letter, inside the open transaction: one with FAULT_TRANSIENT waits and is tried again, one with any
+     * other fault is kept for a human. A transient one that has a code of CLOCK waits until its version's time has come. */
     bool (*bury)(struct target *, const struct dead_letter *, struct error *);
     /* Checks what can only be checked at the end, records the receipts and commits durably. A failure whose outcome is
      * unknown (the reply was lost) is FAULT_CONNECTION: apply again, versions make that harmless. When a check fails, the
      * rows to blame are added to *offences (which may be NULL) as far as they are known. */
     bool (*commit)(struct target *, const struct receipt *, size_t receipt_count, struct offences *, struct error *);
     bool (*rollback)(struct target *, struct error *);
+    /* Outside of transactions: tries the letters that wait and whose time has come, in a transaction of its own; with hurry
+     * any that waits, because what it waits for may have come. *next_ms: when to come again, -1 when none waits. */
+    bool (*retry)(struct target *, bool hurry, int *next_ms, struct error *);
     /* Writes what a worker wants to be seen in the views: queue depth, last error. Outside of transactions. */
     bool (*report)(struct target *, const struct report *, struct error *);
     void (*close)(struct target *);

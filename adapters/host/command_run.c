@@ -75,6 +75,7 @@ static void assemble(struct assembly *assembly)
                                            .outlet = &assembly->outlet.port,
                                            .message_bytes = config->message_bytes};
     assembly->inbound = (struct inbound){.inlet = &assembly->inlet.port,
+                                         .max_clock_skew_us = config->max_clock_skew_us,
                                          .target = pg_target_port(assembly->target),
                                          .peer_count = config->peer_count,
                                          .peers = (const char *const *)config->peers,

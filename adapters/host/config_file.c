@@ -91,6 +91,8 @@ static const cyaml_schema_field_t top_keys[] = {
     KEY_TEXT(OPTIONAL, struct config_raw, http),
     KEY_WORD(struct config_raw, log, log_words),
     KEY_TEXT(OPTIONAL, struct config_raw, message_bytes),
+    KEY_TEXT(OPTIONAL, struct config_raw, max_clock_skew),
+    KEY_TEXT(OPTIONAL, struct config_raw, tombstone_retention),
     KEY_LIST(CYAML_FLAG_POINTER, struct config_raw, entities, &entity_schema, 1, LIMIT_ENTITIES),
     CYAML_FIELD_END,
 };

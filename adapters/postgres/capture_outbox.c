@@ -48,6 +48,7 @@ struct pg_outbox {
     struct layout *layouts;
     size_t layout_count;
     /* the window */
+    char *heartbeat; /* of the window's moment, as JSON; NULL: none was asked for, or it has been given out */
     char *snapshot; /* everything visible in it has been read; NULL: nothing has */
     char *window_snapshot;
     bool window_cut; /* there is more than fitted: read on after all of it is released */
@@ -71,7 +72,8 @@ static void forget_window(struct pg_outbox *outbox)
 {
     free(outbox->snapshot);
     free(outbox->window_snapshot);
-    outbox->snapshot = outbox->window_snapshot = NULL;
+    free(outbox->heartbeat);
+    outbox->snapshot = outbox->window_snapshot = outbox->heartbeat = NULL;
     outbox->window_count = outbox->window_at = outbox->unreleased = 0;
     outbox->part_after = outbox->part_read = 0;
     outbox->window_cut = false;
@@ -207,12 +209,12 @@ static bool claim(struct pg_outbox *outbox, struct error *error)
     return result != NULL && pg_commit(&outbox->session, error);
 }
 
-static bool read_window(struct pg_outbox *outbox, struct error *error)
+static bool read_window(struct pg_outbox *outbox, bool heartbeat_due, struct error *error)
 {
     char limit[16];
     snprintf(limit, sizeof limit, "%d", WINDOW_TRANSACTIONS);
-    const char *parameters[] = {outbox->snapshot, limit};
-    PG_RESULT result = pg_query(&outbox->session, "outbox_window", 2, parameters, error);
+    const char *parameters[] = {outbox->snapshot, limit, heartbeat_due ? "true" : "false"};
+    PG_RESULT result = pg_query(&outbox->session, "outbox_window", 3, parameters, error);
     if (result == NULL)
         return false;
     free(outbox->window_snapshot);
@@ -224,6 +226,9 @@ static bool read_window(struct pg_outbox *outbox, struct error *error)
         outbox->window[outbox->window_count++] = (struct window_transaction){
             .txid = strtoull(PQgetvalue(result, row, 2), NULL, 10), .changes = pg_integer(result, row, 3)};
     outbox->window_cut = outbox->window_count == WINDOW_TRANSACTIONS;
+    /* A window that was cut has not everything that was committed before its moment. */
+    free(outbox->heartbeat);
+    outbox->heartbeat = PQgetisnull(result, 0, 4) || outbox->window_cut ? NULL : strdup(PQgetvalue(result, 0, 4));
     bool durable = pg_boolean(result, 0, 1);
     return outbox->window_count == 0 || durable || claim(outbox, error);
 }
@@ -240,7 +245,7 @@ static void finish_window(struct pg_outbox *outbox)
 }
 
 /* Polls until there is a transaction to read or the time is over. */
-static bool await_window(struct pg_outbox *outbox, int wait_ms, struct error *error)
+static bool await_window(struct pg_outbox *outbox, int wait_ms, bool heartbeat_due, struct error *error)
 {
     struct clock *clock = outbox->clock;
     int64_t deadline = clock->ops->monotonic_ms(clock) + wait_ms;
@@ -258,14 +263,14 @@ static bool await_window(struct pg_outbox *outbox, int wait_ms, struct error *er
                 return true;
         }
         outbox->polled_ms = clock->ops->monotonic_ms(clock);
-        if (!read_window(outbox, error))
+        if (!read_window(outbox, heartbeat_due, error))
             return false;
         if (outbox->window_count > 0) {
             outbox->busy_ms = outbox->polled_ms;
             return true;
         }
         finish_window(outbox);
-        if (clock->ops->monotonic_ms(clock) >= deadline)
+        if (outbox->heartbeat != NULL || clock->ops->monotonic_ms(clock) >= deadline)
             return true;
     }
 }
@@ -455,6 +460,20 @@ static bool read_batch(struct pg_outbox *outbox, struct batch *batch, struct err
     return true;
 }
 
+/* Everything that was committed before the window's moment has been given out, or is with this batch. */
+static bool give_heartbeat(struct pg_outbox *outbox, struct batch *batch, struct error *error)
+{
+    if (outbox->heartbeat == NULL)
+        return true;
+    struct heartbeat *heartbeat = arena_take(&batch->arena, sizeof *heartbeat);
+    heartbeat->source = text_from(outbox->config->node);
+    bool good = codec_decode_heartbeat(text_from(outbox->heartbeat), &batch->arena, heartbeat, error);
+    free(outbox->heartbeat);
+    outbox->heartbeat = NULL;
+    batch->heartbeat = heartbeat;
+    return good;
+}
+
 static bool outbox_next(struct source *source, int wait_ms, struct batch *batch, bool *found, struct error *error)
 {
     struct pg_outbox *outbox = outbox_of(source);
@@ -462,10 +481,13 @@ static bool outbox_next(struct source *source, int wait_ms, struct batch *batch,
     if (outbox->session.connection == NULL)
         return error_set(error, FAULT_CONNECTION, "08003", "the database session is closed");
     if (outbox->window_at == outbox->window_count) {
-        if (!await_window(outbox, wait_ms, error))
+        if (!await_window(outbox, wait_ms, batch->heartbeat_due, error))
             return false;
-        if (outbox->window_at == outbox->window_count)
-            return true;
+        if (outbox->window_at == outbox->window_count) {
+            *found = outbox->heartbeat != NULL;
+            outbox->unreleased += *found;
+            return give_heartbeat(outbox, batch, error);
+        }
     }
     struct error layout_error;
     if (!read_batch(outbox, batch, &layout_error)) {
@@ -480,10 +502,13 @@ static bool outbox_next(struct source *source, int wait_ms, struct batch *batch,
         if (!load_layouts(outbox, error) || !read_batch(outbox, batch, error))
             return false;
     }
-    if (outbox->window_at == outbox->window_count)
+    if (outbox->window_at == outbox->window_count) {
         finish_window(outbox);
+        if (!give_heartbeat(outbox, batch, error))
+            return false;
+    }
     const struct ticket *ticket = batch->ticket;
-    if (batch->change_count == 0 && ticket->oversize == NULL)
+    if (batch->change_count == 0 && ticket->oversize == NULL && batch->heartbeat == NULL)
         return true;
     outbox->unreleased++;
     *found = true;
@@ -510,6 +535,11 @@ static bool outbox_release(struct source *source, const struct batch *batch, con
 {
     struct pg_outbox *outbox = outbox_of(source);
     const struct ticket *ticket = batch->ticket;
+    if (ticket == NULL) {
+        /* A heartbeat alone: nothing to forget. */
+        outbox->unreleased--;
+        return true;
+    }
     char numbers[9][24];
     const int64_t values[9] = {(int64_t)ticket->part_txid, ticket->part_after, ticket->part_to, 0, receipt->sequence,
                                (int64_t)receipt->captured, (int64_t)receipt->tally.applied, (int64_t)receipt->messages,

@@ -129,3 +129,11 @@ struct catalog_entity *catalog_find(struct catalog *catalog, struct text entity)
             return &catalog->entities[i];
     return NULL;
 }
+
+const struct catalog_entity *catalog_of_relation(const struct catalog *catalog, const char *relation)
+{
+    for (size_t i = 0; i < catalog->entity_count; i++)
+        if (strcmp(catalog->entities[i].relation, relation) == 0)
+            return &catalog->entities[i];
+    return NULL;
+}

@@ -50,4 +50,7 @@ struct catalog {
 bool catalog_load(struct catalog *catalog, struct pg_session *session, struct error *error);
 void catalog_free(struct catalog *catalog);
 
+/* The entity that is mapped to this table; relation as in the catalog. NULL: none is. */
+const struct catalog_entity *catalog_of_relation(const struct catalog *catalog, const char *relation);
+
 struct catalog_entity *catalog_find(struct catalog *catalog, struct text entity);

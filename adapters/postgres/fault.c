@@ -16,6 +16,8 @@ static const struct {
     {"25P02", FAULT_CONTENTION}, /* in_failed_sql_transaction */
     {"25006", FAULT_CONNECTION}, /* read_only_sql_transaction: we reached a standby */
     {"23503", FAULT_TRANSIENT},  /* foreign_key_violation: the parent may still come */
+    {"23505", FAULT_TRANSIENT},  /* unique_violation: the value may become free */
+    {"23P01", FAULT_TRANSIENT},  /* exclusion_violation: as above */
     {"3D000", FAULT_OPERATOR},   /* invalid_catalog_name: no such database */
     {"42501", FAULT_OPERATOR},   /* insufficient_privilege */
     {"3F000", FAULT_OPERATOR},   /* invalid_schema_name */

@@ -194,13 +194,12 @@ static void put_mapping(FILE *out, const struct config *config, const char *role
     put_literal(out, config->broker.queue);
     fputs(")\n    on conflict (only_row) do update set name = excluded.name, adapter_role = excluded.adapter_role,\n"
           "    exchange = excluded.exchange, queue = excluded.queue;\n"
-          "delete from bridge.peer;\n",
+          "delete from bridge.peer where name <> all (",
           out);
-    for (size_t i = 0; i < config->peer_count; i++) {
-        fputs("insert into bridge.peer (name) values (", out);
-        put_literal(out, config->peers[i]);
-        fputs(");\n", out);
-    }
+    put_array(out, config->peers, config->peer_count);
+    fputs(");\ninsert into bridge.peer (name) select unnest(", out);
+    put_array(out, config->peers, config->peer_count);
+    fputs(") on conflict do nothing;\n", out);
     fputs("select bridge.unmap_entity(name) from bridge.entity where active and name <> all (array[", out);
     for (size_t i = 0; i < config->entity_count; i++) {
         fputs(i ? ", " : "", out);

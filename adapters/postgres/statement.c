@@ -187,9 +187,10 @@ static void put_input(FILE *out, const struct statement *statement)
 static void put_judged(FILE *out, const struct statement *statement, const struct statement_options *options)
 {
     const struct catalog_entity *entity = statement->entity;
-    size_t source = statement->column_count + 7, force = statement->column_count + 8;
+    size_t source = statement->column_count + 7, force = statement->column_count + 8, horizon = statement->column_count + 9;
     fprintf(out,
             ", judged as materialized (\n  select y.*, case when $%zu::boolean then 'f'\n"
+            "    when y.row_ts is null and not y.present and y.ts <= $%zu::bigint then 'x'\n"
             "    when y.row_ts is null then 'f'\n"
             "    when y.row_ts = y.ts and y.row_node = $%zu::text then 'd'\n"
             "    when y.row_node = $%zu and y.row_ts > y.ts then 'x'\n"
@@ -202,7 +203,7 @@ static void put_judged(FILE *out, const struct statement *statement, const struc
             "    y.ts > y.row_ts or (y.ts = y.row_ts and $%zu > y.row_node collate \"C\") as newer\n  from (\n"
             "  select z.*, v.ts as row_ts, v.node as row_node, v.seen as row_seen, %s as equal\n  from (\n"
             "  select k.n, k.ts, k.base_ts, k.base_node, k.seen, k.correlation, k.locked, ",
-            force, source, source, source, source, source, statement->deletion ? "not z.present and coalesce(v.deleted, false)" : "z.holds");
+            force, horizon, source, source, source, source, source, statement->deletion ? "not z.present and coalesce(v.deleted, false)" : "z.holds");
     put_names(out, "k.c", statement->column_count);
     fputs(", t.tableoid is not null as present, t.tableoid as row_table, t.ctid as row_place,\n"
           "         case when t.tableoid is null then ", out);
@@ -358,7 +359,7 @@ static void put_put_back(FILE *out, const struct statement *statement)
         else
             fprintf(out, "%s(o.taken).%s", i ? ", " : "", entity->writable[i]);
     }
-    fprintf(out, " from input i, (select ($%zu::text)::%s as taken) o", statement->column_count + 9, entity->relation);
+    fprintf(out, " from input i, (select ($%zu::text)::%s as taken) o", statement->column_count + 10, entity->relation);
 }
 
 static FILE *text_open(char **text, size_t *length)
@@ -457,6 +458,29 @@ char *statement_referenced_values(const struct catalog_entity *entity, const str
     for (size_t i = 0; i < key->width; i++)
         fprintf(out, ", %s", key->parent_texts[i]);
     put_keys_from(out, entity, "p");
+    fclose(out);
+    return text;
+}
+
+char *statement_own_child(const struct catalog_entity *entity, const struct catalog_foreign_key *key,
+                          const struct catalog_entity *child)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = text_open(&text, &length);
+    fputs("select exists (select", out);
+    put_keys_from(out, entity, "p");
+    fprintf(out, " join %s t on ", key->child);
+    for (size_t i = 0; i < key->width; i++)
+        fprintf(out, "%st.%s = p.%s", i ? " and " : "", key->child_columns[i], key->parent_columns[i]);
+    if (child != NULL) {
+        fprintf(out, " left join bridge.row_version v on v.entity = %d and v.key = ", child->id);
+        put_key_text(out, child, true);
+        fprintf(out, " where coalesce(v.node = $%zu, true)", entity->key_count + 1);
+    } else {
+        fprintf(out, " where $%zu::text is not null", entity->key_count + 1);
+    }
+    fputs(")", out);
     fclose(out);
     return text;
 }

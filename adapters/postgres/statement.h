@@ -4,7 +4,7 @@
  *
  * Parameters of all but lock, which has the key's arrays alone, in this order:
  *   one text[] per used column, the key's first; bigint[] version timestamps; bigint[] base timestamps; text[] base nodes;
- *   text[] seen, as jsonb; text[] correlations; boolean[] locked; text source; boolean force.
+ *   text[] seen, as jsonb; text[] correlations; boolean[] locked; text source; boolean force; bigint horizon.
  * Row numbers count from 1 and follow the arrays. */
 #include "adapters/postgres/catalog.h"
 #include "bridge/message/message.h"
@@ -62,3 +62,7 @@ char *statement_sql(const struct statement *statement, enum statement_kind kind,
 char *statement_child_check(const struct catalog_entity *entity, const struct catalog_foreign_key *key);
 char *statement_referenced_values(const struct catalog_entity *entity, const struct catalog_foreign_key *key);
 char *statement_parent_check(const struct catalog_foreign_key *key);
+/* own_child: the same parameters as child, and a node's name; -> whether that node wrote a row that refers to the entity's. child:
+ * the entity that the referring table is mapped by, NULL when it is this node's own business and so are its rows. */
+char *statement_own_child(const struct catalog_entity *entity, const struct catalog_foreign_key *key,
+                          const struct catalog_entity *child);

@@ -1,17 +1,15 @@
 #include "adapters/postgres/target.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <stdio.h>
 
 #include "adapters/postgres/report.h"
-#include "adapters/postgres/statement.h"
+#include "adapters/postgres/target_private.h"
 #include "bridge/flow/policy.h"
 #include "bridge/message/codec.h"
 
-enum { OID_BOOL = 16, OID_INT8 = 20, OID_TEXT = 25, OID_BOOL_ARRAY = 1000, OID_TEXT_ARRAY = 1009, OID_INT8_ARRAY = 1016 };
 enum { SETTLE_TRIES = 5 };
 
 /* A foreign key to check before the commit. */
@@ -37,18 +35,6 @@ struct taken_row {
     struct text text; /* all of it, in the form of its row type */
 };
 
-struct pg_target {
-    struct target port;
-    const struct config *config;
-    struct pg_target_options options;
-    struct pg_session session;
-    struct catalog catalog;
-    struct arena arena; /* one transaction */
-    struct pending_check *checks;
-    struct taken_row *taken;
-    bool role_is_origin; /* in this transaction: triggers fire */
-};
-
 static struct pg_target *target_of(struct target *target)
 {
     return (struct pg_target *)target;
@@ -62,6 +48,19 @@ static void target_close(struct target *port)
     arena_reset(&target->arena);
     target->checks = NULL;
     target->taken = NULL;
+}
+
+/* Also tells what has been forgotten so far. */
+static bool collect_tombstones(struct pg_target *target, struct error *error)
+{
+    char seconds[24];
+    snprintf(seconds, sizeof seconds, "%" PRId64, target->config->tombstone_retention_us / 1000000);
+    const char *parameters[] = {seconds};
+    PG_RESULT result = pg_query(&target->session, "collect", 1, parameters, error);
+    if (result == NULL)
+        return false;
+    target->horizon_us = pg_integer(result, 0, 0);
+    return true;
 }
 
 /* The rules are the config's: install only shows them. */
@@ -107,17 +106,26 @@ static bool target_open(struct target *port, struct error *error)
     if (!catalog_load(&target->catalog, &target->session, error))
         return false;
     load_rules(target);
-    return true;
+    return collect_tombstones(target, error);
+}
+
+void target_forget_checks(struct pg_target *target)
+{
+    target->checks = NULL;
+    target->taken = NULL;
+}
+
+bool target_begin_in(struct pg_target *target, struct error *error)
+{
+    arena_reset(&target->arena);
+    target_forget_checks(target);
+    target->role_is_origin = target->options.apply_is_captured;
+    return pg_execute(&target->session, "begin isolation level read committed", error);
 }
 
 static bool target_begin(struct target *port, struct error *error)
 {
-    struct pg_target *target = target_of(port);
-    arena_reset(&target->arena);
-    target->checks = NULL;
-    target->taken = NULL;
-    target->role_is_origin = target->options.apply_is_captured;
-    return pg_execute(&target->session, "begin isolation level read committed", error);
+    return target_begin_in(target_of(port), error);
 }
 
 static bool target_rollback(struct target *port, struct error *error)
@@ -126,165 +134,6 @@ static bool target_rollback(struct target *port, struct error *error)
     target->checks = NULL;
     target->taken = NULL;
     return pg_execute(&target->session, "rollback", error);
-}
-
-/* ---- parameters: PostgreSQL's binary arrays (src/backend/utils/adt/arrayfuncs.c, array_recv) ---- */
-
-struct writer {
-    char *bytes;
-    size_t length;
-};
-
-static void put_int32(struct writer *writer, int32_t value)
-{
-    uint32_t big = htobe32((uint32_t)value);
-    memcpy(writer->bytes + writer->length, &big, sizeof big);
-    writer->length += sizeof big;
-}
-
-static void put_int64(struct writer *writer, int64_t value)
-{
-    uint64_t big = htobe64((uint64_t)value);
-    memcpy(writer->bytes + writer->length, &big, sizeof big);
-    writer->length += sizeof big;
-}
-
-static void put_array_head(struct writer *writer, int element_oid, size_t count)
-{
-    put_int32(writer, 1);
-    put_int32(writer, 1); /* may hold nulls */
-    put_int32(writer, element_oid);
-    put_int32(writer, (int32_t)count);
-    put_int32(writer, 1);
-}
-
-static void put_text(struct writer *writer, struct text text)
-{
-    if (text_is_null(text)) {
-        put_int32(writer, -1);
-        return;
-    }
-    put_int32(writer, (int32_t)text.length);
-    if (text.length > 0)
-        memcpy(writer->bytes + writer->length, text.data, text.length);
-    writer->length += text.length;
-}
-
-enum { ARRAY_HEAD_BYTES = 20, MAX_SCALARS = 8, SPARE_PARAMETERS = 1 };
-
-struct parameters {
-    int count;
-    Oid *types;
-    const char **values;
-    int *lengths;
-    int *formats;
-};
-
-static void set_parameter(struct parameters *parameters, int index, Oid type, struct writer value)
-{
-    parameters->types[index] = type;
-    parameters->values[index] = value.bytes;
-    parameters->lengths[index] = (int)value.length;
-    parameters->formats[index] = 1;
-}
-
-/* Which rows of a message a statement works on. */
-struct selection {
-    const struct message *message;
-    size_t count;
-    const size_t *rows;
-    const bool *locked; /* count of them */
-    bool force;
-};
-
-static struct writer text_array(struct arena *arena, const struct selection *selection, size_t column)
-{
-    const struct message *message = selection->message;
-    size_t bytes = ARRAY_HEAD_BYTES;
-    for (size_t i = 0; i < selection->count; i++)
-        bytes += 4 + message_row(message, selection->rows[i])[column].length;
-    struct writer writer = {arena_take(arena, bytes), 0};
-    put_array_head(&writer, OID_TEXT, selection->count);
-    for (size_t i = 0; i < selection->count; i++)
-        put_text(&writer, message_row(message, selection->rows[i])[column]);
-    return writer;
-}
-
-static struct parameters make_parameters(struct arena *arena, const struct statement *statement,
-                                         const struct selection *selection)
-{
-    const struct message *message = selection->message;
-    size_t columns = statement->column_count, n = selection->count;
-    struct parameters parameters = {
-        .count = (int)columns + MAX_SCALARS,
-        .types = arena_take_array(arena, columns + MAX_SCALARS + SPARE_PARAMETERS, sizeof(Oid)),
-        .values = arena_take_array(arena, columns + MAX_SCALARS + SPARE_PARAMETERS, sizeof(char *)),
-        .lengths = arena_take_array(arena, columns + MAX_SCALARS + SPARE_PARAMETERS, sizeof(int)),
-        .formats = arena_take_array(arena, columns + MAX_SCALARS + SPARE_PARAMETERS, sizeof(int)),
-    };
-    int at = 0;
-    for (size_t i = 0; i < columns; i++)
-        set_parameter(&parameters, at++, OID_TEXT_ARRAY, text_array(arena, selection, statement->message_index[i]));
-
-    struct writer versions = {arena_take(arena, ARRAY_HEAD_BYTES + 12 * n), 0};
-    struct writer base_times = {arena_take(arena, ARRAY_HEAD_BYTES + 12 * n), 0};
-    struct writer base_nodes = {arena_take(arena, ARRAY_HEAD_BYTES + (4 + LIMIT_NAME_BYTES) * n), 0};
-    /* What the writers had seen, the version they replaced included. */
-    struct text *seen = arena_take_array(arena, n, sizeof *seen);
-    static const struct write nothing = {0};
-    size_t correlation_bytes = ARRAY_HEAD_BYTES, seen_bytes = ARRAY_HEAD_BYTES;
-    for (size_t i = 0; i < n; i++) {
-        struct write known = message_write(message, selection->rows[i]);
-        known.version = nothing.version;
-        seen[i] = codec_encode_seen(write_join(&known, &nothing, message->source, arena), arena);
-        seen_bytes += 4 + seen[i].length;
-    }
-    struct writer seens = {arena_take(arena, seen_bytes), 0};
-    put_array_head(&seens, OID_TEXT, n);
-    for (size_t i = 0; i < n; i++) {
-        put_text(&seens, seen[i]);
-        correlation_bytes += 4 + (message->correlations ? message->correlations[selection->rows[i]].length : 0);
-    }
-    struct writer correlations = {arena_take(arena, correlation_bytes), 0};
-    struct writer locked = {arena_take(arena, ARRAY_HEAD_BYTES + 5 * n), 0};
-    put_array_head(&versions, OID_INT8, n);
-    put_array_head(&base_times, OID_INT8, n);
-    put_array_head(&base_nodes, OID_TEXT, n);
-    put_array_head(&correlations, OID_TEXT, n);
-    put_array_head(&locked, OID_BOOL, n);
-    for (size_t i = 0; i < n; i++) {
-        size_t row = selection->rows[i];
-        struct version base = message->bases ? message->bases[row] : (struct version){0};
-        put_int32(&versions, 8);
-        put_int64(&versions, message_version(message, row));
-        if (base.timestamp_us == 0 || base.node.length > LIMIT_NAME_BYTES) {
-            put_int32(&base_times, -1);
-            put_int32(&base_nodes, -1);
-        } else {
-            put_int32(&base_times, 8);
-            put_int64(&base_times, base.timestamp_us);
-            put_text(&base_nodes, base.node);
-        }
-        put_text(&correlations, message->correlations ? message->correlations[row] : TEXT_NULL);
-        put_int32(&locked, 1);
-        locked.bytes[locked.length++] = selection->locked != NULL && selection->locked[i];
-    }
-    set_parameter(&parameters, at++, OID_INT8_ARRAY, versions);
-    set_parameter(&parameters, at++, OID_INT8_ARRAY, base_times);
-    set_parameter(&parameters, at++, OID_TEXT_ARRAY, base_nodes);
-    set_parameter(&parameters, at++, OID_TEXT_ARRAY, seens);
-    set_parameter(&parameters, at++, OID_TEXT_ARRAY, correlations);
-    set_parameter(&parameters, at++, OID_BOOL_ARRAY, locked);
-    struct text source = arena_copy(arena, message->source);
-    struct writer force = {arena_take(arena, 1), 1};
-    force.bytes[0] = selection->force;
-    parameters.types[at] = OID_TEXT;
-    parameters.values[at] = source.data;
-    parameters.lengths[at] = (int)source.length;
-    parameters.formats[at++] = 1;
-    set_parameter(&parameters, at++, OID_BOOL, force);
-    assert(at == parameters.count);
-    return parameters;
 }
 
 static PGresult *run_statement(struct pg_target *target, struct statement *statement, enum statement_kind kind,
@@ -397,16 +246,13 @@ static bool note_referenced(struct pg_target *target, const struct catalog_entit
         check->parameter_count = (int)key->width;
         check->parameters = arena_take_array(arena, key->width, sizeof *check->parameters);
         check->lengths = arena_take_array(arena, key->width, sizeof *check->lengths);
+        struct text *values = arena_take_array(arena, (size_t)count, sizeof *values);
         for (size_t column = 0; column < key->width; column++) {
-            size_t bytes = ARRAY_HEAD_BYTES;
             for (int row = 0; row < count; row++)
-                bytes += 4 + pg_value(result, row, (int)column + 1).length;
-            struct writer writer = {arena_take(arena, bytes), 0};
-            put_array_head(&writer, OID_TEXT, (size_t)count);
-            for (int row = 0; row < count; row++)
-                put_text(&writer, pg_value(result, row, (int)column + 1));
-            check->parameters[column] = writer.bytes;
-            check->lengths[column] = (int)writer.length;
+                values[row] = pg_value(result, row, (int)column + 1);
+            struct text array = parameters_texts(arena, (size_t)count, values);
+            check->parameters[column] = array.data;
+            check->lengths[column] = (int)array.length;
         }
     }
     return true;
@@ -443,7 +289,7 @@ static bool run_check(struct pg_target *target, const struct pending_check *chec
                       check->key->child);
 }
 
-static bool run_checks(struct pg_target *target, struct offences *offences, struct error *error)
+bool target_check(struct pg_target *target, struct offences *offences, struct error *error)
 {
     for (const struct pending_check *check = target->checks; check != NULL; check = check->next)
         if (!run_check(target, check, offences, error))
@@ -469,7 +315,7 @@ static bool set_role(struct pg_target *target, const struct catalog_entity *enti
 static bool apply_set(struct pg_target *target, struct statement *statement, const struct selection *selection,
                       struct tally *tally, size_t *rest, size_t *rest_count, struct error *error)
 {
-    struct parameters parameters = make_parameters(&target->arena, statement, selection);
+    struct parameters parameters = parameters_make(&target->arena, statement, selection);
     if (!note_referenced(target, statement->entity, statement->deletion, selection, &parameters, error))
         return false;
     PG_RESULT result = run_statement(target, statement, STATEMENT_APPLY, &parameters, error);
@@ -490,7 +336,7 @@ static bool apply_set(struct pg_target *target, struct statement *statement, con
 static bool lock_rows(struct pg_target *target, struct statement *statement, const struct selection *selection,
                       bool *locked, struct error *error)
 {
-    struct parameters parameters = make_parameters(&target->arena, statement, selection);
+    struct parameters parameters = parameters_make(&target->arena, statement, selection);
     PG_RESULT result = run_statement(target, statement, STATEMENT_LOCK, &parameters, error);
     if (result == NULL)
         return false;
@@ -503,43 +349,7 @@ static bool lock_rows(struct pg_target *target, struct statement *statement, con
     return true;
 }
 
-/* A text[] literal for a record, NULL for none. */
-static const char *array_literal(struct arena *arena, const struct text *values, size_t count)
-{
-    size_t bytes = 3;
-    for (size_t i = 0; i < count; i++)
-        bytes += 2 * values[i].length + 8;
-    char *out = arena_take(arena, bytes), *at = out;
-    *at++ = '{';
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0)
-            *at++ = ',';
-        if (text_is_null(values[i])) {
-            memcpy(at, "NULL", 4);
-            at += 4;
-            continue;
-        }
-        *at++ = '"';
-        for (size_t j = 0; j < values[i].length; j++) {
-            if (values[i].data[j] == '"' || values[i].data[j] == '\\')
-                *at++ = '\\';
-            *at++ = values[i].data[j];
-        }
-        *at++ = '"';
-    }
-    *at = '}';
-    return out;
-}
-
-struct local_row {
-    struct text key;
-    bool present, deleted, equal;
-    struct write write;
-    struct text correlation;
-    struct text fields; /* text[] literal of the entity's fields, null when not present */
-};
-
-static bool record_conflict(struct pg_target *target, const struct statement *statement, const struct message *message,
+bool target_record_conflict(struct pg_target *target, const struct statement *statement, const struct message *message,
                             size_t row, const struct local_row *local, enum ruling ruling, struct error *error)
 {
     struct arena *arena = &target->arena;
@@ -559,12 +369,12 @@ static bool record_conflict(struct pg_target *target, const struct statement *st
         conflict_kind(message->op, local->present, local->deleted),
         entity->rules.policy->name,
         ruling_name(ruling),
-        array_literal(arena, names, entity->column_count),
+        parameters_literal(arena, names, entity->column_count),
         local->fields.data,
         arena_printf(arena, "%" PRId64, local->write.version.timestamp_us).data,
         arena_string(arena, local->write.version.node),
         local->correlation.data,
-        message->op == CHANGE_DELETED ? NULL : array_literal(arena, remote, entity->column_count),
+        message->op == CHANGE_DELETED ? NULL : parameters_literal(arena, remote, entity->column_count),
         arena_printf(arena, "%s}", known.data).data,
         arena_printf(arena, "%" PRId64, message_version(message, row)).data,
         arena_string(arena, message->source),
@@ -595,7 +405,7 @@ static bool put_back(struct pg_target *target, const struct taken_row *taken, st
 {
     bool locked = true;
     struct selection one = {.message = taken->message, .count = 1, .rows = &taken->row, .locked = &locked, .force = true};
-    struct parameters parameters = make_parameters(&target->arena, taken->statement, &one);
+    struct parameters parameters = parameters_make(&target->arena, taken->statement, &one);
     int last = parameters.count++;
     parameters.types[last] = OID_TEXT;
     parameters.values[last] = taken->text.data;
@@ -646,20 +456,20 @@ static bool fetch_row(struct pg_target *target, struct statement *statement, con
     return codec_decode_seen(pg_value(result, 0, 5), arena, &local->write.seen, error);
 }
 
-/* The row stays, its version becomes another; and when this node has to say so to everybody, it does. */
-static bool stamp_row(struct pg_target *target, const struct catalog_entity *entity, struct text key,
-                      const struct settlement *settlement, struct error *error)
+bool target_stamp(struct pg_target *target, const struct catalog_entity *entity, const struct local_row *local,
+                  const struct settlement *settlement, struct error *error)
 {
     struct arena *arena = &target->arena;
     const char *parameters[] = {
         arena_printf(arena, "%d", entity->id).data,
-        arena_string(arena, key),
+        arena_string(arena, local->key),
         arena_printf(arena, "%" PRId64, settlement->write.version.timestamp_us).data,
         arena_string(arena, settlement->write.version.node),
         codec_encode_seen(settlement->write.seen, arena).data,
+        local->present ? "false" : "true",
     };
     {
-        PG_RESULT result = pg_query(&target->session, "stamp", 5, parameters, error);
+        PG_RESULT result = pg_query(&target->session, "stamp", 6, parameters, error);
         if (result == NULL)
             return false;
     }
@@ -668,6 +478,18 @@ static bool stamp_row(struct pg_target *target, const struct catalog_entity *ent
     struct text sql = arena_printf(arena, "select bridge.assert_%d($1)", entity->id);
     PG_RESULT result = pg_query_text(&target->session, sql.data, 1, &parameters[1], error);
     return result != NULL;
+}
+
+bool target_look(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
+                 struct local_row *local, struct error *error)
+{
+    bool locked = false;
+    struct selection one = {.message = message, .count = 1, .rows = &row, .horizon_us = target->horizon_us};
+    if (!lock_rows(target, statement, &one, &locked, error))
+        return false;
+    one.locked = &locked;
+    struct parameters parameters = parameters_make(&target->arena, statement, &one);
+    return fetch_row(target, statement, &parameters, local, error);
 }
 
 static bool insert_explained(struct pg_target *target, struct statement *statement, const struct parameters *parameters,
@@ -693,11 +515,11 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
     const struct catalog_entity *entity = statement->entity;
     for (int try = 0; try < SETTLE_TRIES; try++) {
         bool locked = false;
-        struct selection one = {.message = message, .count = 1, .rows = &row};
+        struct selection one = {.message = message, .count = 1, .rows = &row, .horizon_us = target->horizon_us};
         if (!lock_rows(target, statement, &one, &locked, error))
             return false;
         one.locked = &locked;
-        struct parameters parameters = make_parameters(arena, statement, &one);
+        struct parameters parameters = parameters_make(arena, statement, &one);
         struct local_row local;
         if (!fetch_row(target, statement, &parameters, &local, error))
             return false;
@@ -707,6 +529,9 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
         struct settlement settlement =
             policy_settle(&entity->rules, text_from(target->config->node), &change, &local.write, local.equal, arena);
         bool conflict = settlement.verdict == VERDICT_CONCURRENT;
+        if (settlement.verdict == VERDICT_FRESH && !local.present &&
+            judge_forgotten(&change, &local.write, target->horizon_us))
+            settlement.verdict = VERDICT_STALE;
         switch (settlement.verdict) {
         case VERDICT_ECHO:
             tally->echo++;
@@ -727,11 +552,11 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
             }
             tally->kept++;
             tally->conflicts++;
-            return record_conflict(target, statement, message, row, &local, settlement.ruling, error) &&
-                   (settlement.action == ACTION_NOTHING || stamp_row(target, entity, local.key, &settlement, error));
+            return target_record_conflict(target, statement, message, row, &local, settlement.ruling, error) &&
+                   (settlement.action == ACTION_NOTHING || target_stamp(target, entity, &local, &settlement, error));
         }
         if (put_off && settlement.action == ACTION_WRITE && local.present) {
-            if (conflict && !record_conflict(target, statement, message, row, &local, settlement.ruling, error))
+            if (conflict && !target_record_conflict(target, statement, message, row, &local, settlement.ruling, error))
                 return false;
             tally->conflicts += conflict;
             tally->applied++;
@@ -744,7 +569,7 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
             return false;
         if (rest_count == 0) {
             written.conflicts += conflict;
-            if (conflict && !record_conflict(target, statement, message, row, &local, settlement.ruling, error))
+            if (conflict && !target_record_conflict(target, statement, message, row, &local, settlement.ruling, error))
                 return false;
             tally_add(tally, &written);
             return true;
@@ -766,7 +591,7 @@ static bool close_conflicts(struct pg_target *target, const struct catalog_entit
     return result != NULL;
 }
 
-static bool apply_rows(struct pg_target *target, const struct message *message, size_t first, size_t count,
+bool target_apply_rows(struct pg_target *target, const struct message *message, size_t first, size_t count,
                        enum apply_mode mode, struct tally *tally, struct error *error)
 {
     struct arena *arena = &target->arena;
@@ -799,7 +624,7 @@ static bool apply_rows(struct pg_target *target, const struct message *message, 
         rows[i] = first + i;
     size_t left = count;
 
-    struct selection selection = {.message = message, .count = left, .rows = rows};
+    struct selection selection = {.message = message, .count = left, .rows = rows, .horizon_us = target->horizon_us};
     if (!apply_set(target, statement, &selection, tally, rest, &left, error))
         return false;
     /* What is left was being changed by somebody: look again under locks. */
@@ -829,7 +654,7 @@ static bool target_apply(struct target *port, const struct message *message, siz
     if (guarded && !pg_execute(&target->session, "savepoint rows", error))
         return false;
     /* A deferred constraint would fail at the commit, where nobody knows whose fault it is. */
-    bool good = apply_rows(target, message, first, count, mode, &applied, error) &&
+    bool good = target_apply_rows(target, message, first, count, mode, &applied, error) &&
                 (!guarded || pg_execute(&target->session, "set constraints all immediate", error));
     if (good) {
         tally_add(tally, &applied);
@@ -847,60 +672,6 @@ static bool target_apply(struct target *port, const struct message *message, siz
 }
 
 /* ---- records ---- */
-
-/* A message of this row alone: what a replay needs, and no neighbour's values. */
-static struct text one_row_body(struct arena *arena, const struct message *message, size_t row)
-{
-    struct message one = *message;
-    one.row_count = 1;
-    one.values = message_row(message, row);
-    one.versions = message->versions ? message->versions + row : NULL;
-    one.bases = message->bases ? message->bases + row : NULL;
-    one.correlations = message->correlations ? message->correlations + row : NULL;
-    return codec_encode(&one, arena);
-}
-
-static bool target_bury(struct target *port, const struct dead_letter *letter, struct error *error)
-{
-    struct pg_target *target = target_of(port);
-    struct arena *arena = &target->arena;
-    const struct message *message = letter->message;
-    enum fault fault = letter->error->fault;
-    const char *class = fault == FAULT_POISON ? "poison" : fault == FAULT_TRANSIENT || fault == FAULT_CONTENTION ? "transient" : "permanent";
-    const char *state = fault == FAULT_POISON ? "quarantined" : "parked";
-    const char *key = NULL, *version = NULL, *correlation = NULL;
-    if (message != NULL) {
-        const struct text *values = message_row(message, letter->row);
-        key = message->key_count == 1 ? arena_copy(arena, values[0]).data
-                                      : array_literal(arena, values, message->key_count);
-        version = arena_printf(arena, "%" PRId64, message_version(message, letter->row)).data;
-        correlation = message->correlations ? arena_copy(arena, message->correlations[letter->row]).data : NULL;
-    }
-    const struct header *source = envelope_header(letter->envelope, "x-source");
-    struct text body = message != NULL ? one_row_body(arena, message, letter->row) : letter->envelope->body;
-    size_t length;
-    unsigned char *payload =
-        PQescapeByteaConn(target->session.connection, (const unsigned char *)body.data, body.length, &length);
-    if (payload == NULL)
-        return error_set(error, FAULT_CONNECTION, NULL, "out of memory");
-    const char *parameters[] = {
-        class,
-        state,
-        source && !source->is_number && text_is_utf8(source->text) ? arena_copy(arena, source->text).data : NULL,
-        message ? arena_string(arena, message->entity) : NULL,
-        key,
-        message ? change_op_name(message->op) : NULL,
-        version,
-        letter->error->code[0] ? letter->error->code : NULL,
-        letter->error->text,
-        correlation,
-        text_is_utf8(letter->envelope->message_id) ? arena_copy(arena, letter->envelope->message_id).data : NULL,
-        (const char *)payload,
-    };
-    PG_RESULT result = pg_query(&target->session, "bury", 12, parameters, error);
-    PQfreemem(payload);
-    return result != NULL;
-}
 
 static bool write_receipt(struct pg_target *target, const struct receipt *receipt, struct error *error)
 {
@@ -924,7 +695,7 @@ static bool target_commit(struct target *port, const struct receipt *receipts, s
                           struct offences *offences, struct error *error)
 {
     struct pg_target *target = target_of(port);
-    if (!put_all_back(target, offences, error) || !run_checks(target, offences, error))
+    if (!put_all_back(target, offences, error) || !target_check(target, offences, error))
         return false;
     for (size_t i = 0; i < receipt_count; i++)
         if (!write_receipt(target, &receipts[i], error))
@@ -934,11 +705,39 @@ static bool target_commit(struct target *port, const struct receipt *receipts, s
 
 static bool target_report(struct target *port, const struct report *report, struct error *error)
 {
-    return pg_report(&target_of(port)->session, report, error);
+    struct pg_target *target = target_of(port);
+    return pg_report(&target->session, report, error) && collect_tombstones(target, error);
 }
 
-static const struct target_ops target_port_ops = {target_open,   target_begin,    target_apply,  target_bury,
-                                                  target_commit, target_rollback, target_report, target_close};
+static bool target_hear(struct target *port, const struct heartbeat *heartbeat, int64_t *offset_us, struct error *error)
+{
+    struct pg_target *target = target_of(port);
+    struct arena *arena = &target->arena;
+    struct version *heard = arena_take_array(arena, heartbeat->heard_count, sizeof *heard);
+    const char *echo_sent = NULL, *echo_received = NULL;
+    for (size_t i = 0; i < heartbeat->heard_count; i++) {
+        heard[i] = (struct version){heartbeat->heard[i].sent_us, heartbeat->heard[i].node};
+        if (text_equal(heard[i].node, text_from(target->config->node))) {
+            echo_sent = arena_printf(arena, "%" PRId64, heartbeat->heard[i].sent_us).data;
+            echo_received = arena_printf(arena, "%" PRId64, heartbeat->heard[i].received_us).data;
+        }
+    }
+    const char *parameters[] = {
+        arena_string(arena, heartbeat->source),
+        arena_printf(arena, "%" PRId64, heartbeat->time_us).data,
+        heartbeat->heard_count > 0 ? codec_encode_seen((struct seen){heartbeat->heard_count, heard}, arena).data : "{}",
+        echo_sent,
+        echo_received,
+    };
+    PG_RESULT result = pg_query(&target->session, "hear", 5, parameters, error);
+    if (result == NULL)
+        return false;
+    *offset_us = PQntuples(result) == 1 ? pg_integer(result, 0, 0) : 0;
+    return true;
+}
+
+static const struct target_ops target_port_ops = {target_open,   target_begin,    target_apply,  target_hear, letters_bury,
+                                                  target_commit, target_rollback, letters_retry, target_report, target_close};
 
 struct pg_target *pg_target_new(const struct config *config, const struct pg_target_options *options)
 {

@@ -3,6 +3,7 @@
  * a missing optional string is NULL. */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct policy;
 
@@ -60,6 +61,8 @@ struct config {
     size_t peer_count;
     char **peers;
     enum capture_mode capture;
+    int64_t max_clock_skew_us; /* a change from further ahead of the clock is held until its time has come */
+    int64_t tombstone_retention_us; /* deletions are remembered at least so long */
     char *http_host; /* NULL: off */
     int http_port;
     enum log_format log;

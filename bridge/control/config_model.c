@@ -14,6 +14,10 @@ enum {
     HEARTBEAT_DEFAULT_S = 30,
     HEARTBEAT_MIN_S = 5,
     HEARTBEAT_MAX_S = 600,
+    CLOCK_SKEW_DEFAULT_S = 300,
+    CLOCK_SKEW_MAX_S = 86400,
+    RETENTION_DEFAULT_S = 86400,
+    RETENTION_MAX_S = 366 * 86400,
     MESSAGE_BYTES_MIN = 1 << 10,
     MESSAGE_BYTES_MAX = 1 << 20,
     BROKER_NAME_BYTES_MAX = 255, /* AMQP's short string */
@@ -301,6 +305,32 @@ static bool read_message_bytes(struct reading *reading, struct config *config)
     return true;
 }
 
+/* "300", "300 s", "5 min", "1 h", "7 d". */
+static bool read_duration(struct reading *reading, const char *key, unsigned long max_s, unsigned long otherwise_s,
+                          int64_t *duration_us)
+{
+    static const struct {
+        const char *name;
+        unsigned long seconds;
+    } units[] = {{"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}};
+    const struct outline *node = reading_find(reading->root, key);
+    unsigned long number = otherwise_s, unit = 1;
+    if (node != NULL) {
+        struct text digits = {node->value, strspn(node->value, "0123456789")};
+        const char *name = node->value + digits.length + strspn(node->value + digits.length, " ");
+        bool known = *name == '\0';
+        for (size_t i = 0; i < sizeof units / sizeof *units && !known; i++) {
+            known = strcmp(name, units[i].name) == 0;
+            unit = units[i].seconds;
+        }
+        if (!known || !parse_number(digits, max_s / unit, &number) || number == 0)
+            return reading_fail(reading, node->mark, "\"%s\" must be from 1 s to %lu h, such as 300, 300 s, 5 min or 1 h", key,
+                                max_s / 3600);
+    }
+    *duration_us = (int64_t)(number * unit) * 1000000;
+    return true;
+}
+
 /* ---- entities -------------------------------------------------------------------------------------------------- */
 
 /* YAML removes its own double quotes, so a name written "Saldo" arrives without, and SQL would fold it. */
@@ -474,7 +504,8 @@ static bool build(struct reading *reading, const struct config_raw *raw, struct 
     config->log = raw->log;
     return read_node(reading, raw, config) && read_database(reading, config) && read_broker(reading, config) &&
            read_peers(reading, raw, config) && read_capture(reading, raw, config) && read_http(reading, config) &&
-           read_message_bytes(reading, config) && read_entities(reading, raw, config);
+           read_message_bytes(reading, config) && read_duration(reading, "max_clock_skew", CLOCK_SKEW_MAX_S, CLOCK_SKEW_DEFAULT_S, &config->max_clock_skew_us) &&
+           read_duration(reading, "tombstone_retention", RETENTION_MAX_S, RETENTION_DEFAULT_S, &config->tombstone_retention_us) && read_entities(reading, raw, config);
 }
 
 bool config_model_build(struct reading *reading, const struct config_raw *raw, struct config *config)

@@ -28,7 +28,7 @@ struct config_raw_entity {
 };
 
 struct config_raw {
-    char *node, *database, *database_password_file, *http, *message_bytes;
+    char *node, *database, *database_password_file, *http, *message_bytes, *max_clock_skew, *tombstone_retention;
     struct config_raw_broker broker;
     char **peers;
     struct config_raw_entity *entities;

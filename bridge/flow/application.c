@@ -5,7 +5,14 @@
 
 #include "bridge/base/log.h"
 
-enum { CONTENTION_TRIES = 5, CONTENTION_BASE_MS = 10, CONTENTION_CAP_MS = 1000 };
+enum {
+    CONTENTION_TRIES = 5,
+    CONTENTION_BASE_MS = 10,
+    CONTENTION_CAP_MS = 1000,
+    CLOCK_WARNING_US = 250000,
+    HURRY_MS = 200,    /* what was applied may be what a letter waits for; but many transactions may follow each other */
+    FAILED_MS = 5000,  /* when trying them has failed itself */
+};
 
 void application_init(struct application *application, struct worker *worker, struct target *target,
                       void (*waiting)(void *context), void *context)
@@ -40,7 +47,44 @@ bool application_open(struct application *application)
         return false;
     }
     application->open = true;
+    application->letters_wait = true; /* perhaps: whoever ran before has left some */
+    application->retry_ms = 0;
     return true;
+}
+
+bool application_retry(struct application *application)
+{
+    struct worker *worker = application->worker;
+    struct target *target = application->target;
+    struct error error;
+    int next_ms = -1;
+    int64_t now = worker->clock->ops->monotonic_ms(worker->clock);
+    if (!application->open || !application->letters_wait || now < application->retry_ms)
+        return true;
+    if (target->ops->retry(target, application->hurry, &next_ms, &error)) {
+        application->hurry = false;
+        application->letters_wait = next_ms >= 0;
+        application->retry_ms = now + next_ms;
+        return true;
+    }
+    application->retry_ms = now + FAILED_MS;
+    if (error.fault == FAULT_CONNECTION || !target->ops->rollback(target, &error)) {
+        application_failed(application, &error);
+        return false;
+    }
+    log_error(LOG_LEVEL_WARNING, "postponed", &error);
+    return true;
+}
+
+/* After a commit: letters that wait may go now. */
+static void hurry_letters(struct application *application, bool buried)
+{
+    int64_t soon = application->worker->clock->ops->monotonic_ms(application->worker->clock) + HURRY_MS;
+    if (!application->letters_wait && !buried)
+        return;
+    if (!application->hurry || !application->letters_wait || application->retry_ms > soon)
+        application->retry_ms = soon;
+    application->letters_wait = application->hurry = true;
 }
 
 /* ---- lists of rows ---- */
@@ -96,6 +140,8 @@ static struct receipt *receipt_of(struct receipts *receipts, struct text source)
 
 static void add_receipt(struct receipts *receipts, const struct item *item, const struct tally *tally)
 {
+    if (item->fate == FATE_HEARD)
+        return;
     struct receipt *receipt = receipt_of(receipts, counted_source(item));
     assert(tally_conserves(tally));
     tally_add(&receipt->tally, tally);
@@ -254,6 +300,17 @@ static bool settle_held(struct application *application, const struct item *item
     return true;
 }
 
+static bool hear(struct application *application, const struct heartbeat *heartbeat, struct error *error)
+{
+    int64_t offset_us = 0;
+    if (!application->target->ops->hear(application->target, heartbeat, &offset_us, error))
+        return false;
+    if (offset_us > CLOCK_WARNING_US || offset_us < -CLOCK_WARNING_US)
+        log_event(LOG_LEVEL_WARNING, "heard", "source=%.*s clock_ahead_ms=%lld reason=\"its clock differs from this node's: see NTP\"",
+                  TEXT_PRINTF(heartbeat->source), (long long)(offset_us / 1000));
+    return true;
+}
+
 static bool apply_item(struct application *application, const struct item *item, bool isolating, struct tally *tally,
                        struct error *error)
 {
@@ -266,6 +323,8 @@ static bool apply_item(struct application *application, const struct item *item,
         return true;
     case FATE_POISON:
         return bury(application, item, 0, &item->error, tally, error);
+    case FATE_HEARD:
+        return hear(application, &item->heartbeat, error);
     case FATE_APPLY:
         break;
     }
@@ -312,6 +371,10 @@ static bool transact(struct application *application, const struct item *items, 
         return false;
     }
     count_transaction(application, &receipts);
+    bool buried = false;
+    for (size_t i = 0; i < receipts.count; i++)
+        buried = buried || receipts.of[i].tally.dead_letters > 0;
+    hurry_letters(application, buried);
     for (size_t i = 0; i < count; i++)
         if (items[i].fate == FATE_APPLY)
             log_applied(&items[i]);
@@ -358,6 +421,29 @@ static bool recover(struct application *application, const struct error *error)
     return true;
 }
 
+/* Condemns the rows that a clock far ahead has stamped, for now: they would win every conflict until their time has come. */
+static bool condemn_ahead(struct application *application, const struct item *items, size_t count)
+{
+    struct clock *clock = application->worker->clock;
+    if (application->max_clock_skew_us == 0)
+        return false;
+    int64_t latest_us = clock->ops->now_us(clock) + application->max_clock_skew_us;
+    for (size_t i = 0; i < count; i++) {
+        const struct message *message = &items[i].message;
+        for (size_t row = 0; items[i].fate == FATE_APPLY && row < message->row_count; row++) {
+            int64_t ahead_us = message_version(message, row) - latest_us;
+            struct error error;
+            if (ahead_us <= 0)
+                continue;
+            error_set(&error, FAULT_TRANSIENT, "CLOCK", "the clock of %.*s is %lld s further ahead than max_clock_skew allows",
+                      TEXT_PRINTF(message->source), (long long)(ahead_us / 1000000 + 1));
+            error_hint(&error, "correct that clock (NTP); the change waits until its time has come");
+            condemn(&application->condemned, &items[i], row, &error);
+        }
+    }
+    return application->condemned.count > 0;
+}
+
 /* tries: after so many contended attempts it counts as failed; 0: never. */
 static enum outcome commit_items(struct application *application, const struct item *items, size_t count, bool isolating,
                                  int tries)
@@ -367,6 +453,8 @@ static enum outcome commit_items(struct application *application, const struct i
         abort();
     enum outcome outcome = OUTCOME_STOPPED;
     application->condemned.count = 0;
+    if (condemn_ahead(application, items, count))
+        isolating = true;
     for (int contended = 0;;) {
         struct error error;
         size_t condemned = application->condemned.count;

@@ -9,12 +9,14 @@ enum fate {
     FATE_ECHO,    /* our own message came back */
     FATE_REFUSED, /* of a source that is not a peer */
     FATE_POISON,  /* unreadable */
+    FATE_HEARD,   /* a peer's heartbeat */
 };
 
 /* A delivery, read. */
 struct item {
     struct delivery *delivery;
     struct message message;
+    struct heartbeat heartbeat; /* instead of a message */
     enum fate fate;
     struct error error; /* why it is poison */
     bool gap;
@@ -35,10 +37,14 @@ struct condemned_list {
 struct application {
     struct worker *worker;
     struct target *target;
+    int64_t max_clock_skew_us; /* 0: changes may come from any time */
     bool open; /* the target */
     struct retry contention;
     struct condemned_list condemned; /* known from earlier attempts at this batch */
     struct condemned_list held;      /* failed in this attempt, may still succeed after others */
+    bool letters_wait;               /* some letters wait to be tried again */
+    bool hurry;                      /* something was applied since they were tried */
+    int64_t retry_ms;                /* when to try them */
     void (*waiting)(void *context);  /* called while something is waited for */
     void *context;
 };
@@ -51,6 +57,9 @@ void application_free(struct application *application);
 bool application_open(struct application *application);
 /* The target failed outside of a transaction. */
 void application_failed(struct application *application, const struct error *error);
+
+/* Tries the letters that wait, when it is time to. False: the target failed. */
+bool application_retry(struct application *application);
 
 /* Applies the items, which are whole batches, and commits; false when the process stops before all is committed. */
 bool application_apply(struct application *application, const struct item *items, size_t count);

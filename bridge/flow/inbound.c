@@ -168,11 +168,25 @@ static void note_unreadable(struct inbound *in, struct group *group, struct item
         note_progress(group, &headers);
 }
 
+/* False: it cannot be read, and is poison like any other message. */
+static bool unseal_heartbeat(struct inbound *in, struct item *item)
+{
+    struct delivery *delivery = item->delivery;
+    if (!heartbeat_unseal(&delivery->envelope, &delivery->arena, &item->heartbeat, &item->error))
+        return false;
+    item->fate = is_peer(in, item->heartbeat.source) ? FATE_HEARD : FATE_REFUSED;
+    if (text_equal(item->heartbeat.source, in->worker.node))
+        item->fate = FATE_ECHO;
+    return true;
+}
+
 static void unseal_item(struct inbound *in, struct group *group, struct delivery *delivery)
 {
     struct item *item = &group->items[group->count++];
     *item = (struct item){.delivery = delivery};
     group->bytes += delivery->envelope.body.length;
+    if (heartbeat_is(&delivery->envelope) && unseal_heartbeat(in, item))
+        return;
     if (!envelope_unseal(&delivery->envelope, &delivery->arena, &item->message, &item->error)) {
         item->fate = FATE_POISON;
         item->message = (struct message){0};
@@ -313,6 +327,8 @@ static void step(struct inbound *in, struct group *group)
     if (!open_ports(in, group))
         return;
     report(in, group);
+    if (!application_retry(&group->application))
+        return;
     if (!group->application.open || !group->inlet_open || !receive_group(in, group) || group->count == 0)
         return;
     if (worker_stopping(&in->worker) && group->whole == 0)
@@ -332,6 +348,7 @@ void inbound_run(struct inbound *in)
         abort();
     in->group = group;
     application_init(&group->application, &in->worker, in->target, keep_inlet_alive, in);
+    group->application.max_clock_skew_us = in->max_clock_skew_us;
     while (!worker_stopping(&in->worker))
         step(in, group);
 

@@ -22,6 +22,11 @@ enum verdict judge_change(struct text this_node, const struct write *change, con
     return content_equal ? VERDICT_SAME : VERDICT_CONCURRENT;
 }
 
+bool judge_forgotten(const struct write *change, const struct write *row, int64_t horizon_us)
+{
+    return version_is_none(row->version) && change->version.timestamp_us <= horizon_us;
+}
+
 void tally_add(struct tally *sum, const struct tally *more)
 {
     sum->received += more->received;

@@ -20,6 +20,10 @@ const char *verdict_name(enum verdict verdict);
 enum verdict judge_change(struct text this_node, const struct write *change, const struct write *row,
                           bool content_equal);
 
+/* Whether a change of a row that is not here, and of which nothing is known, may be about one that was deleted and forgotten:
+ * everybody knew of the deletions up to the horizon before they were forgotten, so such a change is old news. */
+bool judge_forgotten(const struct write *change, const struct write *row, int64_t horizon_us);
+
 /* What came of the changes of a transaction: received = the sum of the others (design section 9.10). */
 struct tally {
     uint64_t received;

@@ -4,7 +4,7 @@
 
 #include "bridge/base/log.h"
 
-enum { IDLE_WAIT_MS = 200, PIPELINE_WAIT_MS = 2, STANDBY_WAIT_MS = 1000, DRAIN_MS = 5000 };
+enum { HEARTBEAT_MS = 5000, IDLE_WAIT_MS = 200, PIPELINE_WAIT_MS = 2, STANDBY_WAIT_MS = 1000, DRAIN_MS = 5000 };
 
 /* A batch on its way: sealed once, published as often as it takes, released when confirmed. */
 struct flight {
@@ -21,6 +21,7 @@ struct pipeline {
     size_t head, count;
     uint64_t published; /* messages given to the outlet since it was opened */
     bool source_open, outlet_open;
+    int64_t heartbeat_ms; /* when the latest was taken */
     struct sender sender;
 };
 
@@ -52,6 +53,7 @@ static void source_failed(struct outbound *out, struct pipeline *pipeline, const
     pipeline->outlet_open = false;
     pipeline->published = 0;
     drop_flights(pipeline);
+    pipeline->heartbeat_ms = 0;
     worker_show(&out->worker, WORKER_DATABASE_AWAY);
     worker_fail(&out->worker, "database", error);
 }
@@ -101,7 +103,9 @@ static bool take_batch(struct outbound *out, struct pipeline *pipeline, int wait
     struct error error;
     struct flight *flight = flight_at(pipeline, pipeline->count);
     arena_reset(&flight->batch.arena);
+    struct clock *clock = out->worker.clock;
     flight->batch = (struct batch){.arena = flight->batch.arena};
+    flight->batch.heartbeat_due = clock->ops->monotonic_ms(clock) - pipeline->heartbeat_ms >= HEARTBEAT_MS;
     flight->published = false;
     bool found = false;
     if (!out->source->ops->next(out->source, wait_ms, &flight->batch, &found, &error)) {
@@ -111,8 +115,10 @@ static bool take_batch(struct outbound *out, struct pipeline *pipeline, int wait
     if (!found)
         return true;
     batch_coalesce(&flight->batch);
-    batch_seal(&flight->batch, &pipeline->sender, out->worker.clock->ops->now_us(out->worker.clock), out->message_bytes,
-               &flight->envelopes, &flight->envelope_count);
+    if (flight->batch.heartbeat != NULL)
+        pipeline->heartbeat_ms = clock->ops->monotonic_ms(clock);
+    batch_seal(&flight->batch, &pipeline->sender, clock->ops->now_us(clock), out->message_bytes, &flight->envelopes,
+               &flight->envelope_count);
     atomic_fetch_add(&out->worker.counters->captured, flight->batch.captured_count);
     pipeline->count++;
     return true;
@@ -148,11 +154,11 @@ static bool release_flight(struct outbound *out, struct pipeline *pipeline)
         .source = out->worker.node,
         .epoch = text_from(pipeline->sender.epoch),
         .sequence = pipeline->sender.sequence,
-        .messages = flight->envelope_count,
+        .messages = flight->envelope_count - (flight->batch.heartbeat != NULL),
         .tally = {.applied = flight->batch.change_count},
         .captured = flight->batch.captured_count,
     };
-    for (size_t i = 0; i < flight->envelope_count; i++)
+    for (size_t i = 0; i < receipt.messages; i++)
         receipt.bytes += flight->envelopes[i].body.length;
     if (!out->source->ops->release(out->source, &flight->batch, &receipt, &error)) {
         source_failed(out, pipeline, &error);

@@ -432,9 +432,10 @@ void batch_seal(struct batch *batch, struct sender *sender, int64_t now_us, size
 {
     *envelopes = NULL;
     *envelope_count = 0;
-    if (batch->change_count == 0)
-        return;
     struct arena *arena = &batch->arena;
+    bool has_heartbeat = batch->heartbeat != NULL;
+    if (batch->change_count == 0 && !has_heartbeat)
+        return;
     struct plan plan = {.batch = batch, .sender = sender->node};
     plan_batch(&plan, arena);
     struct pieces pieces = {.items = arena_take_array(arena, batch->change_count, sizeof(struct piece))};
@@ -443,8 +444,10 @@ void batch_seal(struct batch *batch, struct sender *sender, int64_t now_us, size
     char uuid[37];
     digest_uuid(uuid);
     struct text batch_id = arena_copy(arena, text_from(uuid));
-    *envelopes = arena_take_array(arena, pieces.count, sizeof **envelopes);
-    *envelope_count = pieces.count;
+    *envelopes = arena_take_array(arena, pieces.count + has_heartbeat, sizeof **envelopes);
+    *envelope_count = pieces.count + has_heartbeat;
+    if (has_heartbeat)
+        heartbeat_seal(batch->heartbeat, now_us, arena, &(*envelopes)[pieces.count]);
     for (size_t i = 0; i < pieces.count; i++) {
         struct message message = {
             .source = pieces.items[i].group->node,

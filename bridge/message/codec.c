@@ -799,6 +799,65 @@ static bool parse_body(struct text body, struct json_object **root, struct error
     return true;
 }
 
+struct text codec_encode_heartbeat(const struct heartbeat *heartbeat, struct arena *arena)
+{
+    JSON_OWNED *root = must(json_object_new_object());
+    add_member(root, "control", new_string(TEXT_LITERAL("heartbeat")));
+    add_member(root, "time", must(json_object_new_int64(heartbeat->time_us)));
+    struct json_object *list = must(json_object_new_array_ext((int)heartbeat->heard_count));
+    for (size_t i = 0; i < heartbeat->heard_count; i++) {
+        const struct heard *heard = &heartbeat->heard[i];
+        struct json_object *entry = must(json_object_new_array_ext(3));
+        json_object_array_add(entry, new_string(heard->node));
+        json_object_array_add(entry, must(json_object_new_int64(heard->sent_us)));
+        json_object_array_add(entry, must(json_object_new_int64(heard->received_us)));
+        json_object_array_add(list, entry);
+    }
+    add_member(root, "heard", list);
+    struct text body = TEXT_NULL;
+    body.data = json_object_to_json_string_length(root, WRITE_FLAGS, &body.length);
+    return text_is_null(body) ? (must(NULL), body) : arena_copy(arena, body);
+}
+
+static bool read_heard(struct reader *reader, struct json_object *list, struct heartbeat *heartbeat)
+{
+    size_t count = json_object_array_length(list);
+    if (count > LIMIT_PEERS)
+        return refuse(reader->error, "\"heard\" names %zu nodes, more than %d", count, LIMIT_PEERS);
+    struct heard *heard = arena_take_array(reader->arena, count, sizeof *heard);
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *entry = json_object_array_get_idx(list, i);
+        if (!json_object_is_type(entry, json_type_array) || json_object_array_length(entry) != 3 ||
+            !is_name(json_object_array_get_idx(entry, 0)) ||
+            !read_timestamp(json_object_array_get_idx(entry, 1), &heard[i].sent_us) ||
+            !read_timestamp(json_object_array_get_idx(entry, 2), &heard[i].received_us))
+            return refuse(reader->error, "\"heard\" has an entry that is not a node and two timestamps");
+        heard[i].node = keep(reader, json_object_array_get_idx(entry, 0));
+    }
+    heartbeat->heard = heard;
+    heartbeat->heard_count = count;
+    return true;
+}
+
+bool codec_decode_heartbeat(struct text body, struct arena *arena, struct heartbeat *heartbeat, struct error *error)
+{
+    size_t members;
+    JSON_OWNED *root = NULL;
+    if (text_is_null(body) || body.length > LIMIT_HEARTBEAT_BYTES)
+        return refuse(error, "a heartbeat of %zu bytes", body.length);
+    if (!scan_body(body, &members, error) || !parse_body(body, &root, error))
+        return false;
+    if (!json_object_is_type(root, json_type_object))
+        return refuse(error, "the heartbeat is not a JSON object");
+    struct reader reader = {root, arena, error, NULL, 0, arena_take(arena, body.length + 1)};
+    struct json_object *list = find_typed(&reader, "heard", json_type_array);
+    if (list == NULL)
+        return false;
+    if (!read_timestamp(find(&reader, "time"), &heartbeat->time_us))
+        return refuse(error, "\"time\" is not a timestamp in microseconds");
+    return read_heard(&reader, list, heartbeat);
+}
+
 static bool is_blank(char c)
 {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';

@@ -4,6 +4,7 @@
  * Every value is PostgreSQL's text form as a JSON string, or null; never a JSON number except in versions and bases.
  * Parsing is bounded and strict: size, brackets and commas are counted before the parser runs, duplicate keys, trailing
  * bytes, invalid UTF-8 and \u0000 are refused. Members that the protocol does not know are ignored and counted. */
+#include "bridge/message/heartbeat.h"
 #include "bridge/message/message.h"
 
 /* JSON text of message's body, in the arena. Never fails for a message that the bridge built. */
@@ -18,3 +19,7 @@ bool codec_decode(struct text body, struct arena *arena, struct message *message
  * ways. */
 struct text codec_encode_seen(struct seen seen, struct arena *arena);
 bool codec_decode_seen(struct text json, struct arena *arena, struct seen *seen, struct error *error);
+
+/* A heartbeat's body; its source is not part of it. FAULT_POISON when it cannot be read. */
+struct text codec_encode_heartbeat(const struct heartbeat *heartbeat, struct arena *arena);
+bool codec_decode_heartbeat(struct text body, struct arena *arena, struct heartbeat *heartbeat, struct error *error);

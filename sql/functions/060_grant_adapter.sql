@@ -15,6 +15,11 @@ begin
     execute format('grant select, insert, update on bridge.inbound, bridge.worker, bridge.row_version to %I', adapter);
     execute format('grant select, insert, update on bridge.dead_letter, bridge.conflict to %I', adapter);
     execute format('grant set on parameter session_replication_role to %I', adapter);
+    execute format('grant update on bridge.peer to %I', adapter);
+    execute format('grant select on bridge.collection to %I', adapter);
+    revoke execute on function bridge.collect_tombstones(interval) from public;
+    execute format('grant execute on function bridge.collect_tombstones(interval) to %I', adapter);
+    grant select on bridge.peers to pgbridge_monitor;
     grant usage on schema bridge to public;
     grant execute on function bridge.correlate(text, text), bridge.content_hash(text[], text[]) to public;
     revoke execute on function bridge.attach(text, boolean), bridge.detach(text), bridge.unmap_entity(text),
@@ -24,6 +29,8 @@ begin
         bridge.dead_letters, bridge.version to pgbridge_monitor;
     revoke execute on function bridge.resolve_conflict(bigint, text), bridge.resolve_conflict(bigint, jsonb) from public;
     execute format('grant execute on function bridge.resolve_conflict(bigint, text), bridge.resolve_conflict(bigint, jsonb) to %I', adapter);
+    revoke execute on function bridge.unique_blocker(smallint, text[], text[]) from public;
+    execute format('grant execute on function bridge.unique_blocker(smallint, text[], text[]) to %I', adapter);
     -- Conflicts show whole rows: for the adapter's role and the owner.
     execute format('grant select on bridge.conflicts to %I', adapter);
 end

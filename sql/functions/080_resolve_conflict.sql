@@ -71,7 +71,9 @@ begin
     execute format('select true from %s t where %s for update', e.relation, match) into present using c.key;
     select * into stamp from bridge.row_version v where v.entity = e.id and v.key = c.key for update;
     if not found then
-        raise exception 'nothing is known of the row any more' using errcode = '02000';
+        -- It never was here: what the other side wrote is all that is known.
+        insert into bridge.row_version (entity, key, ts, node, deleted) values (e.id, c.key, c.remote_ts, c.remote_node, true)
+        returning * into stamp;
     end if;
     -- Whoever resolves has seen both sides.
     update bridge.row_version v

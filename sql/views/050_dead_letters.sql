@@ -1,7 +1,7 @@
 -- Changes and messages that could not be applied. The payload is not shown here: it holds row values.
 create or replace view bridge.dead_letters as
 select id, class, state, source, entity, key, op, error_code, error, correlation as correlation_id, message_id, attempts,
-       first_seen, last_seen
+       first_seen, last_seen, next_attempt
   from bridge.dead_letter
  order by id;
 

@@ -17,6 +17,9 @@ with measured (check_name, value, warning, critical, unit, hint) as (
     select 'message gaps', coalesce((select sum(gaps) from bridge.inbound), 0), 1, 1,
            'messages', 'Numbered messages of a peer never arrived: compare the tables of both sides.'
     union all
+    select 'peer clock offset', coalesce((select max(round(abs(offset_us) / 1000000.0, 3)) from bridge.peer), 0), 0.25, 60,
+           's', 'A peer''s clock differs from this one''s, and the later clock wins conflicts: see bridge.peers, and mend NTP.'
+    union all
     select 'workers away', (select count(*) from bridge.worker
                              where state not in ('running', 'standby') or reported_at is null
                                 or reported_at < now() - interval '30 s'), 1, 2,

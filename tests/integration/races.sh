@@ -14,7 +14,7 @@ sql alpha shop "create table item (id int primary key, what text); create table 
     create table vetoed (id int primary key);
     create function veto() returns trigger language plpgsql as 'begin return null; end';
     create trigger veto before insert on vetoed for each row execute function veto()"
-bridge_node commerce alpha shop "legacy" <<'YAML'
+bridge_node commerce alpha shop "legacy" "max_clock_skew: 2 h" <<'YAML'
   - {name: item, table: item, key: [id], fields: [what]}
   - {name: priced, table: priced, key: [price], fields: [what]}
   - {name: vetoed, table: vetoed, key: [id], triggers: fire}

@@ -56,7 +56,7 @@ sql alpha u "begin; update u set n = 1; update u set mail = 'taken' where id = 5
 letter() { [[ $(sql beta u "select count(*) from bridge.dead_letter") == 1 ]]; }
 wait_for 30 "one dead letter" letter
 bridge_quiet left right
-assert_equal "5|23505|permanent" "$(sql beta u "select key, error_code, class from bridge.dead_letters")" "the dead letter"
+assert_equal "5|23505|transient" "$(sql beta u "select key, error_code, class from bridge.dead_letters")" "the dead letter"
 assert_equal "$(sql alpha u "select id, mail, n from u where id <> 5 order by 1")" "$(sql beta u "select id, mail, n from u where id not in (5, 99) order by 1")" "the neighbours"
 counters_conserve left
 counters_conserve right

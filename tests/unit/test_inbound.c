@@ -999,6 +999,42 @@ static void test_stop_while_a_row_is_contended_settles_nothing_of_it(void **stat
  * -------------------------------------------------------------------------------------------------------------------
  */
 
+static void test_heartbeat_is_noted_with_what_came_before_it(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    put(bench, (struct spec){.sequence = 1, .op = CHANGE_UPDATED, .first = 0, .count = 3});
+    struct heartbeat heartbeat = {.source = TEXT_LITERAL("alpha"), .time_us = 77};
+    struct envelope envelope;
+    heartbeat_seal(&heartbeat, 77, &bench->arena, &envelope);
+    queue_add(&bench->queue, &envelope);
+    bench_run(bench);
+    assert_int_equal(bench->queue.settled, 2);
+    assert_int_equal(bench->target->heard, 1);
+    assert_int_equal(bench->target->heard_us, 77);
+    assert_int_equal(bench->target->total.messages, 1);
+    assert_int_equal(bench->target->transactions, 1);
+    bench_free(bench);
+}
+
+static void test_change_from_a_clock_far_ahead_is_held_and_its_neighbours_applied(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    bench->inbound.max_clock_skew_us = 60000000;
+    int64_t now_us = world_now_us(&bench->world->clock);
+    put(bench, (struct spec){.sequence = 1, .op = CHANGE_UPDATED, .first = 0, .count = 3, .version_us = now_us - 1});
+    put(bench, (struct spec){.sequence = 2, .op = CHANGE_UPDATED, .first = 10, .count = 1, .version_us = now_us + 59000000});
+    put(bench, (struct spec){.sequence = 3, .op = CHANGE_UPDATED, .first = 20, .count = 1, .version_us = now_us + 3600000000});
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_int_equal(bench->target->letters.count, 1);
+    assert_int_equal(book_get(&bench->target->letters, number_of("alpha", 20, now_us + 3600000000)), 1);
+    assert_int_equal(bench->target->total.tally.applied, 4);
+    assert_int_equal(bench->target->transactions, 1);
+    bench_free(bench);
+}
+
 static void test_skipped_number_is_a_gap(void **state)
 {
     (void)state;
@@ -1117,6 +1153,8 @@ int main(void)
         cmocka_unit_test(test_lost_reply_of_a_commit_is_settled_by_applying_again),
         cmocka_unit_test(test_stop_at_any_moment_leaves_a_queue_that_can_go_on),
         cmocka_unit_test(test_stop_while_a_row_is_contended_settles_nothing_of_it),
+        cmocka_unit_test(test_heartbeat_is_noted_with_what_came_before_it),
+        cmocka_unit_test(test_change_from_a_clock_far_ahead_is_held_and_its_neighbours_applied),
         cmocka_unit_test(test_skipped_number_is_a_gap),
         cmocka_unit_test(test_sender_that_begins_anew_is_no_gap),
         cmocka_unit_test(test_numbers_that_come_again_are_no_gap),

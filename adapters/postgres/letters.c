@@ -1,0 +1,275 @@
+/* Dead letters: what could not be applied is kept in the database, and what may succeed later is tried again. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "adapters/postgres/target_private.h"
+#include "bridge/message/codec.h"
+
+enum { LETTERS_AT_ONCE = 100, RETRY_AT_LEAST_MS = 50 };
+
+/* ---- keeping ------------------------------------------------------------------------------------------------------ */
+
+/* A message of this row alone: what a replay needs, and no neighbour's values. */
+static struct text one_row_body(struct arena *arena, const struct message *message, size_t row)
+{
+    struct message one = *message;
+    one.row_count = 1;
+    one.values = message_row(message, row);
+    one.versions = message->versions ? message->versions + row : NULL;
+    one.bases = message->bases ? message->bases + row : NULL;
+    one.seen = message->seen ? message->seen + row : NULL;
+    one.correlations = message->correlations ? message->correlations + row : NULL;
+    return codec_encode(&one, arena);
+}
+
+static const char *key_text(struct arena *arena, const struct message *message, size_t row)
+{
+    const struct text *values = message_row(message, row);
+    return message->key_count == 1 ? arena_copy(arena, values[0]).data
+                                   : parameters_literal(arena, values, message->key_count);
+}
+
+static const char *number_text(struct arena *arena, int64_t number)
+{
+    return arena_printf(arena, "%" PRId64, number).data;
+}
+
+/* Two nodes gave one unique value to two rows: both stay, and the conflict is open until one of them changes. */
+static bool record_unique(struct pg_target *target, const struct message *message, size_t row, struct error *error)
+{
+    struct arena *arena = &target->arena;
+    const struct catalog_entity *entity = catalog_find(&target->catalog, message->entity);
+    if (entity == NULL || message->op == CHANGE_DELETED)
+        return true;
+    const char *parameters[] = {
+        arena_printf(arena, "%d", entity->id).data,
+        arena_string(arena, entity->name),
+        key_text(arena, message, row),
+        parameters_literal(arena, message->columns, message->column_count),
+        number_text(arena, message_version(message, row)),
+        arena_string(arena, message->source),
+        message->correlations ? arena_copy(arena, message->correlations[row]).data : NULL,
+        entity->rules.policy->name,
+        message->key_count > 1 ? "true" : "false",
+        parameters_literal(arena, message_row(message, row), message->column_count),
+    };
+    PG_RESULT result = pg_query(&target->session, "unique_conflict", 10, parameters, error);
+    return result != NULL;
+}
+
+static bool is_code(const struct error *error, const char *code)
+{
+    return text_equal(text_from(error->code), text_from(code));
+}
+
+bool letters_bury(struct target *port, const struct dead_letter *letter, struct error *error)
+{
+    struct pg_target *target = (struct pg_target *)port;
+    struct arena *arena = &target->arena;
+    const struct message *message = letter->message;
+    enum fault fault = letter->error->fault;
+    const char *class = "permanent", *state = "parked";
+    if (fault == FAULT_POISON) {
+        class = "poison";
+        state = "quarantined";
+    } else if (message != NULL && (fault == FAULT_TRANSIENT || fault == FAULT_CONTENTION)) {
+        class = "transient";
+        state = "retrying";
+    }
+    if (message != NULL && (is_code(letter->error, "23505") || is_code(letter->error, "23P01")) &&
+        !record_unique(target, message, letter->row, error))
+        return false;
+    const struct header *source = envelope_header(letter->envelope, "x-source");
+    struct text body = message != NULL ? one_row_body(arena, message, letter->row) : letter->envelope->body;
+    size_t length;
+    unsigned char *payload =
+        PQescapeByteaConn(target->session.connection, (const unsigned char *)body.data, body.length, &length);
+    if (payload == NULL)
+        return error_set(error, FAULT_CONNECTION, NULL, "out of memory");
+    int64_t version = message ? message_version(message, letter->row) : 0;
+    const char *parameters[] = {
+        class,
+        state,
+        source && !source->is_number && text_is_utf8(source->text) ? arena_copy(arena, source->text).data : NULL,
+        message ? arena_string(arena, message->entity) : NULL,
+        message ? key_text(arena, message, letter->row) : NULL,
+        message ? change_op_name(message->op) : NULL,
+        message ? number_text(arena, version) : NULL,
+        letter->error->code[0] ? letter->error->code : NULL,
+        letter->error->text,
+        message && message->correlations ? arena_copy(arena, message->correlations[letter->row]).data : NULL,
+        text_is_utf8(letter->envelope->message_id) ? arena_copy(arena, letter->envelope->message_id).data : NULL,
+        (const char *)payload,
+        message && message->key_count > 1 ? "true" : "false",
+        is_code(letter->error, "CLOCK") ? number_text(arena, version - target->config->max_clock_skew_us) : NULL,
+    };
+    PG_RESULT result = pg_query(&target->session, "bury", 14, parameters, error);
+    PQfreemem(payload);
+    return result != NULL;
+}
+
+/* ---- trying again ------------------------------------------------------------------------------------------------- */
+
+struct waiting {
+    const char *id;
+    struct message message;
+};
+
+static bool read_letter(struct pg_target *target, const PGresult *letters, int row, struct waiting *waiting,
+                        struct error *error)
+{
+    struct arena *arena = &target->arena;
+    size_t length;
+    unsigned char *bytes = PQunescapeBytea((const unsigned char *)PQgetvalue(letters, row, 2), &length);
+    if (bytes == NULL)
+        return error_set(error, FAULT_CONNECTION, NULL, "out of memory");
+    struct text body = arena_copy(arena, (struct text){(char *)bytes, length});
+    PQfreemem(bytes);
+    *waiting = (struct waiting){.id = arena_string(arena, pg_value(letters, row, 0)),
+                                .message = {.source = arena_copy(arena, pg_value(letters, row, 1)), .part = 1, .parts = 1}};
+    return codec_decode(body, arena, &waiting->message, error);
+}
+
+/* Whether a child that this node itself wrote keeps the parent from being deleted: nobody else's word will free it. */
+static bool has_own_child(struct pg_target *target, const struct catalog_entity *entity, const struct message *message,
+                          bool *own, struct error *error)
+{
+    struct arena *arena = &target->arena;
+    *own = false;
+    for (size_t i = 0; i < entity->foreign_key_count && !*own; i++) {
+        const struct catalog_foreign_key *key = &entity->foreign_keys[i];
+        if (key->from_here)
+            continue;
+        const struct catalog_entity *child = catalog_of_relation(&target->catalog, key->child);
+        char *sql = statement_own_child(entity, key, child);
+        const char *parameters[LIMIT_KEY_FIELDS + 1];
+        for (size_t j = 0; j < entity->key_count; j++)
+            parameters[j] = parameters_literal(arena, &message_row(message, 0)[j], 1);
+        parameters[entity->key_count] = target->config->node;
+        PG_RESULT result = pg_query_text(&target->session, sql, (int)entity->key_count + 1, parameters, error);
+        free(sql);
+        if (result == NULL)
+            return false;
+        *own = pg_boolean(result, 0, 0);
+    }
+    return true;
+}
+
+/* A parent was deleted there while a child was inserted here. The parent stays, and comes back where it was deleted: of the two
+ * the child's is the write that would be lost without a trace. */
+static bool keep_parent(struct pg_target *target, const struct message *message, bool *kept, struct error *error)
+{
+    struct catalog_entity *entity = catalog_find(&target->catalog, message->entity);
+    *kept = false;
+    if (entity == NULL || entity->key_count > LIMIT_KEY_FIELDS)
+        return true;
+    bool own;
+    if (!has_own_child(target, entity, message, &own, error))
+        return false;
+    if (!own)
+        return true;
+    struct statement *statement = statement_for(&target->catalog, entity, message, error);
+    struct local_row local;
+    if (statement == NULL || !target_look(target, statement, message, 0, &local, error))
+        return false;
+    if (!local.present)
+        return true;
+    struct write change = message_write(message, 0);
+    bool later = version_compare(local.write.version, change.version) > 0;
+    struct version stands = later ? local.write.version : change.version;
+    struct settlement settlement = {
+        .ruling = RULING_LOCAL,
+        .write = {.version = stands, .seen = write_join(&change, &local.write, stands.node, &target->arena)},
+        .assertion = true,
+    };
+    *kept = true;
+    return target_record_conflict(target, statement, message, 0, &local, RULING_LOCAL, error) &&
+           target_stamp(target, entity, &local, &settlement, error);
+}
+
+static bool letter_ended(struct pg_target *target, const char *id, const char *state, struct error *error)
+{
+    const char *parameters[] = {id, state};
+    PG_RESULT result = pg_query(&target->session, "letter_ended", 2, parameters, error);
+    return result != NULL;
+}
+
+static bool letter_again(struct pg_target *target, const char *id, const struct error *reason, struct error *error)
+{
+    const char *parameters[] = {id, reason->code[0] ? reason->code : NULL, reason->text};
+    PG_RESULT result = pg_query(&target->session, "letter_again", 3, parameters, error);
+    return result != NULL;
+}
+
+/* One letter, under a savepoint: what fails leaves nothing behind but its next attempt. */
+static bool try_letter(struct pg_target *target, const struct waiting *waiting, struct error *error)
+{
+    struct tally tally = {0};
+    struct error failed = {0};
+    target_forget_checks(target);
+    if (!pg_execute(&target->session, "savepoint letter", error))
+        return false;
+    /* Of a row that a letter waits for no deletion is forgotten. */
+    target->horizon_us = 0;
+    bool good = target_apply_rows(target, &waiting->message, 0, 1, APPLY_GUARDED, &tally, &failed) &&
+                target_check(target, NULL, &failed) &&
+                pg_execute(&target->session, "set constraints all immediate", &failed);
+    if (good)
+        return pg_execute(&target->session, "release savepoint letter", error) &&
+               letter_ended(target, waiting->id, tally.applied + tally.kept > 0 ? "released" : "superseded", error);
+    *error = failed;
+    if (failed.fault == FAULT_CONNECTION || failed.fault == FAULT_OPERATOR)
+        return false;
+    target_forget_checks(target);
+    if (!pg_execute(&target->session, "rollback to savepoint letter; release savepoint letter", error))
+        return false;
+    bool kept = false;
+    *error = (struct error){0};
+    if (waiting->message.op == CHANGE_DELETED && is_code(&failed, "23503") &&
+        !keep_parent(target, &waiting->message, &kept, error))
+        return false;
+    return kept ? letter_ended(target, waiting->id, "settled", error) : letter_again(target, waiting->id, &failed, error);
+}
+
+static bool try_letters(struct pg_target *target, bool hurry, bool *more, struct error *error)
+{
+    char limit[16];
+    snprintf(limit, sizeof limit, "%d", LETTERS_AT_ONCE);
+    const char *parameters[] = {hurry ? "true" : "false", limit};
+    PG_RESULT letters = pg_query(&target->session, "letters_due", 2, parameters, error);
+    if (letters == NULL)
+        return false;
+    int count = PQntuples(letters);
+    *more = count == LETTERS_AT_ONCE;
+    for (int row = 0; row < count; row++) {
+        struct waiting waiting;
+        struct error unreadable;
+        if (!read_letter(target, letters, row, &waiting, &unreadable)) {
+            const char *id = arena_string(&target->arena, pg_value(letters, row, 0));
+            if (!letter_again(target, id, &unreadable, error))
+                return false;
+        } else if (!try_letter(target, &waiting, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool letters_retry(struct target *port, bool hurry, int *next_ms, struct error *error)
+{
+    struct pg_target *target = (struct pg_target *)port;
+    bool more = false;
+    int64_t horizon_us = target->horizon_us;
+    bool tried = target_begin_in(target, error) && try_letters(target, hurry, &more, error);
+    target->horizon_us = horizon_us;
+    if (!tried)
+        return false;
+    target_forget_checks(target);
+    PG_RESULT next = pg_query(&target->session, "letters_next", 0, NULL, error);
+    if (next == NULL || !pg_commit(&target->session, error))
+        return false;
+    *next_ms = PQgetisnull(next, 0, 0) ? -1 : (int)pg_integer(next, 0, 0);
+    if (*next_ms >= 0 && *next_ms < RETRY_AT_LEAST_MS && !more)
+        *next_ms = RETRY_AT_LEAST_MS;
+    return true;
+}

@@ -1,0 +1,52 @@
+#pragma once
+/* What target.c and letters.c share, and nobody else sees: the session in which changes are applied. */
+#include "adapters/postgres/parameters.h"
+#include "adapters/postgres/target.h"
+#include "bridge/ports.h"
+
+struct pending_check;
+struct taken_row;
+
+struct pg_target {
+    struct target port;
+    const struct config *config;
+    struct pg_target_options options;
+    struct pg_session session;
+    struct catalog catalog;
+    struct arena arena; /* one transaction */
+    struct pending_check *checks;
+    struct taken_row *taken;
+    int64_t horizon_us; /* an unknown row whose version is not after it may have been deleted and forgotten */
+    bool role_is_origin; /* in this transaction: triggers fire */
+};
+
+/* A row as it is here. */
+struct local_row {
+    struct text key;
+    bool present, deleted, equal;
+    struct write write;
+    struct text correlation;
+    struct text fields; /* text[] literal of the entity's fields, null when not present */
+};
+
+/* Rows [first, first + count) inside the open transaction, whatever the mode says about undoing. */
+bool target_apply_rows(struct pg_target *target, const struct message *message, size_t first, size_t count,
+                       enum apply_mode mode, struct tally *tally, struct error *error);
+/* What can only be checked at the end, now. */
+bool target_check(struct pg_target *target, struct offences *offences, struct error *error);
+/* Forgets what was to be checked, and what was taken out, since the transaction began. */
+bool target_begin_in(struct pg_target *target, struct error *error);
+void target_forget_checks(struct pg_target *target);
+
+/* Locks and fetches one row of the message. */
+bool target_look(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
+                 struct local_row *local, struct error *error);
+bool target_record_conflict(struct pg_target *target, const struct statement *statement, const struct message *message,
+                            size_t row, const struct local_row *local, enum ruling ruling, struct error *error);
+/* The row stays, its version becomes another; and when this node has to say so to everybody, it does. */
+bool target_stamp(struct pg_target *target, const struct catalog_entity *entity, const struct local_row *local,
+                  const struct settlement *settlement, struct error *error);
+
+/* letters.c: two calls of the port. */
+bool letters_bury(struct target *port, const struct dead_letter *letter, struct error *error);
+bool letters_retry(struct target *port, bool hurry, int *next_ms, struct error *error);

@@ -1,0 +1,29 @@
+#pragma once
+/* A heartbeat: what a node says every few seconds in its stream of changes: the time of its clock, and how far it has come in the
+ * streams of the others. Nobody hears it before he has committed everything that its node had committed when it was made.
+ *
+ * It travels as the control message `<node>.control.heartbeat`, with headers x-source, x-protocol and x-content-hash, which is the
+ * SHA-256 of the body:
+ *     {"control":"heartbeat","time":<us>,"heard":[["<node>",<sent us>,<received us>],...]} */
+#include "bridge/message/envelope.h"
+
+/* The newest heartbeat of another node that has been heard. */
+struct heard {
+    struct text node;
+    int64_t sent_us;     /* its time, by that node's clock */
+    int64_t received_us; /* when it was committed here, by this node's clock */
+};
+
+struct heartbeat {
+    struct text source;
+    int64_t time_us; /* since 1970, by the database's clock: the one that stamps versions */
+    size_t heard_count;
+    const struct heard *heard;
+};
+
+void heartbeat_seal(const struct heartbeat *heartbeat, int64_t now_us, struct arena *arena, struct envelope *out);
+
+/* Whether the envelope says that it is one. */
+bool heartbeat_is(const struct envelope *envelope);
+/* FAULT_POISON with the reason when anything is wrong. */
+bool heartbeat_unseal(const struct envelope *envelope, struct arena *arena, struct heartbeat *out, struct error *error);

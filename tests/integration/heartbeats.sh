@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# What nodes say of themselves in between: clocks and how far they have come; and what that is for: deletions are forgotten when
+# everybody knows them, not before, and deleted rows never come back, by whatever old message.
+set -euo pipefail
+# shellcheck source=tests/support/servers.sh
+source "$SOURCE_DIR/tests/support/servers.sh"
+# shellcheck source=tests/support/bridge.sh
+source "$SOURCE_DIR/tests/support/bridge.sh"
+
+servers_init
+servers_start alpha beta fsync=off
+for database in "alpha one" "beta two" "alpha three"; do
+    # shellcheck disable=SC2086
+    set -- $database
+    sql "$1" postgres "create database $2"
+    sql "$1" "$2" "create table item (id int primary key, what text)"
+done
+entities() { printf '  - {name: item, table: item, key: [id], fields: [what]}\n'; }
+bridge_node one alpha one "two three" "tombstone_retention: 1 s" < <(entities)
+bridge_node two beta two "one three" "tombstone_retention: 1 s" < <(entities)
+bridge_node three alpha three "one two" "tombstone_retention: 1 s" < <(entities)
+for node in one two three; do
+    bridge_install $node >>"$SERVERS_DIR/install.log"
+done
+rabbit_user watcher secret </dev/null
+url=amqp://watcher:secret@127.0.0.1:$RABBIT_PORT/bridge
+for node in one two three; do bridge_start $node; done
+
+heard() { [[ $(node_sql "$1" "select count(*) from bridge.peers where last_heard > now() - interval '20 s' and clock_ahead_ms is not null") == "$2" ]]; }
+for node in one two three; do
+    wait_for 40 "$node to hear the others and know their clocks" heard $node 2
+    node_sql $node "select bool_and(abs(clock_ahead_ms) < 250 + round_trip_ms / 2) from bridge.peers" | grep -qx t ||
+        fail "clocks of one machine differ: $(node_sql $node "table bridge.peers")"
+done
+printf 'ok - nodes hear each other, and know the others'"'"' clocks\n'
+
+tombstones() { node_sql "$1" "select count(*) from bridge.row_version where deleted"; }
+collected() { [[ $(tombstones "$1") == 0 ]]; }
+node_sql one "insert into item select i, 'first' from generate_series(1, 100) i"
+bridge_quiet one two three
+# The message of a row, as it will come again later.
+jq -nc '{routing_key: "one.item.updated", headers: {"x-source": "one", "x-content-hash": "compute"}, properties: {timestamp: 1},
+    body: {entity: "item", op: "updated", key: ["id"], columns: ["id", "what"], rows: [["7", "first"]], versions: [$ts]}}' \
+    --argjson ts "$(node_sql one "select ts from bridge.row_version where key = '7'")" >"$SERVERS_DIR/old.json"
+replay() {
+    local before
+    before=$(node_sql "$1" "select received from bridge.inbound where source = 'one'")
+    /usr/bin/python3 "$SOURCE_DIR/tests/support/contract.py" publish "$url" bridge.sync <"$SERVERS_DIR/old.json" >>"$SERVERS_DIR/sent.log"
+    arrived() { [[ $(node_sql "$1" "select received from bridge.inbound where source = 'one'") == "$((before + 1))" ]]; }
+    wait_for 20 "the old message to arrive" arrived "$1"
+    assert_equal "0" "$(node_sql "$1" "select count(*) from item where id = 7")" "row 7 on $1 after an old message of it"
+}
+
+# Two is away: nobody forgets what it has not acknowledged.
+bridge_stop two
+node_sql one "delete from item where id <= 50"
+node_sql three "delete from item where id > 90"
+bridge_quiet_of() { outboxes_empty one three && [[ $(tombstones one) == 60 && $(tombstones three) == 60 ]]; }
+wait_for 30 "the deletions to arrive" bridge_quiet_of
+marked() { [[ $(node_sql "$1" "select marked_us is not null and sent_us > marked_us + 6000000 from bridge.collection, bridge.peer where name = '$2'") == t ]]; }
+wait_for 60 "one to hear three twice after its mark" marked one three
+assert_equal "60|60" "$(tombstones one)|$(tombstones three)" "deletions remembered while a peer is away"
+assert_equal "{one,three}|{two}" "$(node_sql one "select (select has_not_heard from bridge.peers where peer = 'two'), (select has_not_heard from bridge.peers where peer = 'three')")" "who is waited for"
+replay three
+bridge_start two
+for node in one two three; do
+    wait_for 90 "$node to forget the deletions" collected $node
+done
+printf 'ok - deletions are forgotten when everybody has acknowledged them, not before\n'
+
+replay two
+replay three
+assert_equal "0" "$(node_sql two "select count(*) from bridge.conflicts")" "conflicts"
+node_sql two "insert into item values (7, 'again')"
+bridge_quiet one two three
+replay_kept() { assert_equal "again" "$(node_sql "$1" "select what from item where id = 7")" "row 7 on $1, made anew"; }
+for node in one two three; do replay_kept $node; done
+here=$(node_sql one "select * from item order by 1")
+assert_equal "$here" "$(node_sql two "select * from item order by 1")" "two"
+assert_equal "$here" "$(node_sql three "select * from item order by 1")" "three"
+printf 'ok - a deleted row does not come back by an old message, and can be made anew\n'
+
+for node in one two three; do
+    counters_conserve $node
+    assert_equal "0" "$(node_sql $node "select count(*) from bridge.dead_letters")" "dead letters of $node"
+    assert_equal "0" "$(node_sql $node "select coalesce(sum(gaps), 0) from bridge.inbound")" "gaps of $node"
+    bridge_stop $node
+done
