@@ -20,7 +20,7 @@ struct counters {
     _Atomic uint64_t in_flight;            /* batches published and not confirmed */
     _Atomic int64_t confirm_us_sum;        /* publish to confirm, summed over batches */
     /* inbound */
-    _Atomic uint64_t received, applied, unchanged, same, duplicate, stale, echo, kept, conflicts, dead_letters;
+    _Atomic uint64_t received, applied, unchanged, ignored, same, duplicate, stale, echo, kept, conflicts, dead_letters;
     _Atomic uint64_t messages_in, bytes_in, transactions_in, refused, poison, gaps, unknown_members, apply_retries;
     _Atomic uint64_t queue_depth;
     _Atomic int64_t newest_us;             /* newest version applied */

@@ -172,6 +172,7 @@ static void count_transaction(struct application *application, const struct rece
         atomic_fetch_add(&counters->received, tally->received);
         atomic_fetch_add(&counters->applied, tally->applied);
         atomic_fetch_add(&counters->unchanged, tally->unchanged);
+        atomic_fetch_add(&counters->ignored, tally->ignored);
         atomic_fetch_add(&counters->same, tally->same);
         atomic_fetch_add(&counters->duplicate, tally->duplicate);
         atomic_fetch_add(&counters->stale, tally->stale);
@@ -502,15 +503,27 @@ static enum outcome commit_items(struct application *application, const struct i
     return outcome;
 }
 
-/* The boundary between two batches that is nearest to the middle; 0 when there is only one batch. */
+/* The last item of the batch that item number i belongs to. */
+static size_t last_of_batch(const struct item *items, size_t count, size_t i)
+{
+    struct text batch = items[i].message.batch;
+    size_t last = count - 1;
+    while (last > i && (text_is_null(batch) || !text_equal(items[last].message.batch, batch)))
+        last--;
+    return last;
+}
+
+/* The place nearest to the middle that cuts no batch; 0 when there is none. Messages of several sources come mixed, so
+ * that a batch need not stand together. */
 static size_t cut_between(const struct item *items, size_t count)
 {
-    size_t best = 0;
+    size_t best = 0, until = 0;
     for (size_t i = 1; i < count; i++) {
-        struct text before = items[i - 1].message.batch, after = items[i].message.batch;
+        size_t last = last_of_batch(items, count, i - 1);
         size_t distance = i > count / 2 ? i - count / 2 : count / 2 - i;
         size_t best_distance = best > count / 2 ? best - count / 2 : count / 2 - best;
-        if ((!text_equal(before, after) || text_is_null(after)) && (best == 0 || distance < best_distance))
+        until = last > until ? last : until;
+        if (until < i && (best == 0 || distance < best_distance))
             best = i;
     }
     return best;

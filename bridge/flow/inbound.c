@@ -22,7 +22,7 @@ struct source_progress {
 };
 
 struct group {
-    struct item items[LIMIT_PREFETCH_MESSAGES];
+    struct item *items; /* LIMIT_PREFETCH_MESSAGES */
     size_t count;
     size_t whole; /* of them, from the front: messages that are whole batches */
     size_t rows, bytes;
@@ -116,8 +116,9 @@ static void note_progress(struct group *group, struct item *item)
     struct source_progress *progress = progress_of(group, message->source);
     if (progress == NULL)
         return;
+    bool same_epoch = same_text(progress->epoch, message->epoch);
+    bool again = same_epoch && message->sequence <= progress->sequence;
     if (message->sequence > 0) {
-        bool same_epoch = same_text(progress->epoch, message->epoch);
         item->gap = same_epoch && message->sequence > progress->sequence + 1;
         if (item->gap) {
             log_event(LOG_LEVEL_ERROR, "missed", "source=%s x-seq=%lld..%lld", progress->name,
@@ -127,6 +128,9 @@ static void note_progress(struct group *group, struct item *item)
             progress->sequence = message->sequence;
         keep_text(progress->epoch, sizeof progress->epoch, message->epoch);
     }
+    /* What comes again in the midst of a batch is not part of it. */
+    if (message->sequence > 0 && again)
+        return;
     if (!same_text(progress->batch, message->batch) || message->part == 1) {
         keep_text(progress->batch, sizeof progress->batch, message->batch);
         progress->parts_missing = message->parts;
@@ -174,9 +178,9 @@ static bool unseal_heartbeat(struct inbound *in, struct item *item)
     struct delivery *delivery = item->delivery;
     if (!heartbeat_unseal(&delivery->envelope, &delivery->arena, &item->heartbeat, &item->error))
         return false;
-    item->fate = is_peer(in, item->heartbeat.source) ? FATE_HEARD : FATE_REFUSED;
-    if (text_equal(item->heartbeat.source, in->worker.node))
-        item->fate = FATE_ECHO;
+    /* Our own says nothing new, and does no harm. */
+    bool own = text_equal(item->heartbeat.source, in->worker.node);
+    item->fate = own || is_peer(in, item->heartbeat.source) ? FATE_HEARD : FATE_REFUSED;
     return true;
 }
 
@@ -273,9 +277,26 @@ static void keep_inlet_alive(void *context)
     }
 }
 
+/* Where the sources' numbers stand in the database. What was sent again after a lost connection comes with a lower
+ * number: that is no step back. */
+static void note_committed(struct group *group, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct message *message = &group->items[i].message;
+        struct source_progress *progress = group->items[i].fate == FATE_APPLY ? progress_of(group, message->source) : NULL;
+        if (progress == NULL || message->sequence == 0 ||
+            (same_text(progress->committed_epoch, message->epoch) && message->sequence < progress->committed_sequence))
+            continue;
+        keep_text(progress->committed_epoch, sizeof progress->committed_epoch, message->epoch);
+        progress->committed_sequence = message->sequence;
+    }
+}
+
 static void settle_items(struct inbound *in, struct group *group, size_t count)
 {
     struct error error;
+    /* Before the settling: of one whose reply is lost nothing comes again. */
+    note_committed(group, count);
     if (!group->inlet_open) {
         /* The connection that delivered them is gone, and their tags with it: they come again and are duplicates. */
         forget_items(group);
@@ -286,12 +307,6 @@ static void settle_items(struct inbound *in, struct group *group, size_t count)
         return;
     }
     for (size_t i = 0; i < count; i++) {
-        const struct message *message = &group->items[i].message;
-        struct source_progress *progress = group->items[i].fate == FATE_APPLY ? progress_of(group, message->source) : NULL;
-        if (progress != NULL && message->sequence > 0) {
-            keep_text(progress->committed_epoch, sizeof progress->committed_epoch, message->epoch);
-            progress->committed_sequence = message->sequence;
-        }
         group->rows -= group->items[i].message.row_count;
         group->bytes -= group->items[i].delivery->envelope.body.length;
         delivery_free(group->items[i].delivery);
@@ -344,8 +359,11 @@ static void step(struct inbound *in, struct group *group)
 void inbound_run(struct inbound *in)
 {
     struct group *group = calloc(1, sizeof *group);
-    if (group == NULL)
+    /* A megabyte of which little is used: not worth clearing. */
+    struct item *items = malloc(LIMIT_PREFETCH_MESSAGES * sizeof *items);
+    if (group == NULL || items == NULL)
         abort();
+    group->items = items;
     in->group = group;
     application_init(&group->application, &in->worker, in->target, keep_inlet_alive, in);
     group->application.max_clock_skew_us = in->max_clock_skew_us;
@@ -361,5 +379,6 @@ void inbound_run(struct inbound *in)
     in->target->ops->close(in->target);
     application_free(&group->application);
     in->group = NULL;
+    free(items);
     free(group);
 }

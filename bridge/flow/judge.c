@@ -39,6 +39,7 @@ void tally_add(struct tally *sum, const struct tally *more)
     sum->dead_letters += more->dead_letters;
     sum->conflicts += more->conflicts;
     sum->unchanged += more->unchanged;
+    sum->ignored += more->ignored;
 }
 
 bool tally_conserves(const struct tally *tally)

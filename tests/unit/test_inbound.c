@@ -597,6 +597,23 @@ static void test_batches_of_two_peers_that_interleave_are_whole(void **state)
     bench_free(bench);
 }
 
+static void test_batch_is_not_cut_where_another_peers_message_stands_between_its_parts(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    put(bench, (struct spec){.sequence = 1, .batch = "x", .part = 1, .parts = 2, .first = 1, .count = 1});
+    put(bench, (struct spec){.source = "beta", .sequence = 1, .batch = "y", .first = 100, .count = 1});
+    put(bench, (struct spec){.sequence = 2, .batch = "x", .part = 2, .parts = 2, .first = 2, .count = 1});
+    bench->target->parents[1] = 1 + 2;
+    trouble(bench, 100, FAULT_PERMANENT, 0);
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_true(bench->target->rows[1].present && bench->target->rows[2].present);
+    assert_int_equal(bench->target->letters.count, 1);
+    assert_int_equal(transaction_of(bench, 1), book_get(&bench->target->handled, number_of("alpha", 2, 1000)));
+    bench_free(bench);
+}
+
 static void test_abandoned_batch_is_superseded_by_the_next(void **state)
 {
     (void)state;
@@ -1077,6 +1094,38 @@ static void test_numbers_that_come_again_are_no_gap(void **state)
     bench_free(bench);
 }
 
+static void test_number_that_came_again_before_the_connection_was_lost_is_no_gap(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    static const int64_t numbers[] = {1, 2, 3, 4, 2};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        put(bench, (struct spec){.sequence = numbers[i], .first = i, .count = 1});
+    put(bench, (struct spec){.sequence = 5, .first = 10, .count = 1, .ready_ms = 1000});
+    world_rule(bench->world, (struct rule){.call = CALL_RECEIVE, .from = 8, .count = 1, .fault = FAULT_CONNECTION});
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_int_equal(bench->world->calls[CALL_INLET_OPEN], 2);
+    assert_int_equal(bench->target->total.gaps, 0);
+    bench_free(bench);
+}
+
+static void test_settling_whose_reply_is_lost_leaves_no_gap(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    put(bench, (struct spec){.sequence = 1, .first = 0, .count = 1});
+    put(bench, (struct spec){.sequence = 2, .first = 1, .count = 1, .ready_ms = 1000});
+    put(bench, (struct spec){.sequence = 3, .first = 2, .count = 1, .ready_ms = 2000});
+    world_rule(bench->world,
+               (struct rule){.call = CALL_SETTLE, .from = 2, .count = 1, .fault = FAULT_CONNECTION, .after = true});
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_int_equal(bench->inlet.redelivered, 0);
+    assert_int_equal(bench->target->total.gaps, 0);
+    bench_free(bench);
+}
+
 static void test_unreadable_message_is_no_gap(void **state)
 {
     (void)state;
@@ -1134,6 +1183,7 @@ int main(void)
         cmocka_unit_test(test_batch_larger_than_a_group_is_applied_in_one_transaction),
         cmocka_unit_test(test_no_batch_of_a_backlog_is_cut),
         cmocka_unit_test(test_batches_of_two_peers_that_interleave_are_whole),
+        cmocka_unit_test(test_batch_is_not_cut_where_another_peers_message_stands_between_its_parts),
         cmocka_unit_test(test_abandoned_batch_is_superseded_by_the_next),
         cmocka_unit_test(test_rest_of_a_batch_is_not_waited_for_for_ever),
         cmocka_unit_test(test_batch_with_an_unreadable_last_part_does_not_wait),
@@ -1158,6 +1208,8 @@ int main(void)
         cmocka_unit_test(test_skipped_number_is_a_gap),
         cmocka_unit_test(test_sender_that_begins_anew_is_no_gap),
         cmocka_unit_test(test_numbers_that_come_again_are_no_gap),
+        cmocka_unit_test(test_number_that_came_again_before_the_connection_was_lost_is_no_gap),
+        cmocka_unit_test(test_settling_whose_reply_is_lost_leaves_no_gap),
         cmocka_unit_test(test_unreadable_message_is_no_gap),
         cmocka_unit_test(test_gap_is_recorded_when_its_delivery_was_lost_before_the_commit),
     };

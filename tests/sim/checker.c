@@ -1,0 +1,226 @@
+#include "tests/sim/checker.h"
+
+#include "tests/sim/world.h"
+
+/* ---- rows ---- */
+
+static bool is_manual(const struct world *world, size_t row)
+{
+    return policy_number(world->schedule.policies[row_entity(row)]) == policy_find(TEXT_LITERAL("manual"));
+}
+
+/* Some node has a conflict of this row that nobody has decided. */
+static bool is_open(const struct world *world, size_t row)
+{
+    for (size_t i = 0; i < world->schedule.node_count; i++) {
+        const struct database *database = &world->nodes[i].database;
+        for (size_t j = 0; j < database->conflict_count; j++) {
+            const struct conflict *conflict = &database->conflicts[j];
+            if (conflict->row == row && !conflict->same && conflict->ruling == RULING_OPEN)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* The latest of all writes ever made of the row; NOBODY: there was none. */
+static int latest_write(const struct world *world, size_t row)
+{
+    const struct written *writes = world->history.writes[row];
+    int latest = NOBODY;
+    for (size_t i = 0; i < world->history.counts[row]; i++)
+        if (writes[i].state == WRITTEN_COMMITTED &&
+            (latest == NOBODY || stamp_compare(writes[i].version, writes[latest].version) > 0))
+            latest = (int)i;
+    return latest;
+}
+
+static void check_row(struct world *world, size_t row)
+{
+    int latest = latest_write(world, row);
+    char name[32];
+    row_name(row, name, sizeof name);
+    for (size_t i = 0; i < world->schedule.node_count; i++) {
+        const struct row *here = &world->nodes[i].database.rows[row];
+        const struct written *wanted = latest != NOBODY ? &world->history.writes[row][latest] : NULL;
+        if (wanted == NULL
+                ? here->content.present || here->version.us != 0
+                : !content_equal(&here->content, &wanted->content) || !stamp_equal(here->version, wanted->version))
+            world_fail(world,
+                       "%s ends as write %d on %.*s, but write %d is the latest: present=%d value=%d version=%lld/%.*s "
+                       "against present=%d value=%d version=%lld/%.*s",
+                       name, here->write, TEXT_PRINTF(world->nodes[i].name), latest, here->content.present,
+                       here->content.value, (long long)here->version.us,
+                       TEXT_PRINTF(here->version.us ? node_name(here->version.node) : TEXT_LITERAL("none")),
+                       wanted ? wanted->content.present : 0, wanted ? wanted->content.value : 0,
+                       (long long)(wanted ? wanted->version.us : 0),
+                       TEXT_PRINTF(wanted ? node_name(wanted->version.node) : TEXT_LITERAL("none")));
+    }
+}
+
+/* ---- conflicts ---- */
+
+/* One side of a recorded conflict knew the write, and the other did not: it did not go in silence. */
+static bool was_contested(const struct world *world, size_t row, int write)
+{
+    for (size_t i = 0; i < world->schedule.node_count; i++) {
+        const struct database *database = &world->nodes[i].database;
+        for (size_t j = 0; j < database->conflict_count; j++) {
+            const struct conflict *conflict = &database->conflicts[j];
+            if (conflict->row == row && ((conflict->local_past ^ conflict->remote_past) & history_bit(write)) != 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+static void check_nothing_is_lost(struct world *world, size_t row)
+{
+    int latest = latest_write(world, row);
+    char name[32];
+    for (size_t i = 0; latest != NOBODY && i < world->history.counts[row]; i++) {
+        const struct written *written = &world->history.writes[row][i];
+        bool known = (world->history.writes[row][latest].past & history_bit((int)i)) != 0;
+        if (written->state == WRITTEN_COMMITTED && !known && !was_contested(world, row, (int)i))
+            world_fail(world, "write %zu of %s is gone, and nobody was told", i, row_name(row, name, sizeof name));
+    }
+}
+
+static size_t rank(const struct schedule *schedule, int node)
+{
+    size_t at = 0;
+    while (at < schedule->priority_count && schedule->priority[at] != (size_t)node)
+        at++;
+    return at;
+}
+
+/* The write's own node has let another one stand: one that goes before it, or an equal and later one. From then on that
+ * is the row there, and who knew that one has not to know this one. */
+static bool was_given_up(const struct world *world, size_t row, int number)
+{
+    const struct database *database = &world->nodes[world->history.writes[row][number].version.node].database;
+    for (size_t i = 0; i < database->conflict_count; i++) {
+        const struct conflict *conflict = &database->conflicts[i];
+        if (conflict->row == row && (conflict->same || conflict->ruling == RULING_REMOTE) &&
+            (conflict->local_past & history_bit(number)) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* With node-priority nobody who goes first loses to one who did not know of him: his node says so once more. A write
+ * that somebody knew when he wrote is not meant: that one stands for it. */
+static void check_priority(struct world *world, size_t row)
+{
+    const struct schedule *schedule = &world->schedule;
+    const struct written *writes = world->history.writes[row];
+    int latest = latest_write(world, row);
+    if (latest == NOBODY ||
+        policy_number(schedule->policies[row_entity(row)]) != policy_find(TEXT_LITERAL("node-priority")))
+        return;
+    past known = 0;
+    for (size_t i = 0; i < world->history.counts[row]; i++)
+        if (writes[i].state == WRITTEN_COMMITTED)
+            known |= writes[i].past & ~history_bit((int)i);
+    for (size_t i = 0; i < world->history.counts[row]; i++) {
+        char name[32];
+        if (writes[i].state == WRITTEN_COMMITTED && (int)i != latest && (known & history_bit((int)i)) == 0 &&
+            !content_equal(&writes[i].content, &writes[latest].content) && !was_given_up(world, row, (int)i) &&
+            rank(schedule, writes[i].version.node) < rank(schedule, writes[latest].version.node))
+            world_fail(world, "write %zu of %s goes before write %d, and lost", i, row_name(row, name, sizeof name),
+                       latest);
+    }
+}
+
+/* The versions that met, and which of them stands. */
+static int winner(const struct conflict *conflict)
+{
+    return conflict->ruling == RULING_LOCAL ? conflict->local : conflict->remote;
+}
+
+static void check_winners(struct world *world)
+{
+    for (size_t i = 0; i < world->schedule.node_count; i++) {
+        const struct database *here = &world->nodes[i].database;
+        for (size_t j = 0; j < here->conflict_count; j++) {
+            const struct conflict *one = &here->conflicts[j];
+            for (size_t k = i + 1; k < world->schedule.node_count; k++) {
+                const struct database *there = &world->nodes[k].database;
+                for (size_t l = 0; l < there->conflict_count; l++) {
+                    const struct conflict *other = &there->conflicts[l];
+                    bool both = one->row == other->row && one->local == other->remote && one->remote == other->local;
+                    if (both && !one->same && !other->same && one->ruling != RULING_OPEN &&
+                        winner(one) != winner(other))
+                        world_fail(world, "of writes %d and %d of row %zu another one wins on %.*s than on %.*s",
+                                   one->local, one->remote, one->row, TEXT_PRINTF(world->nodes[i].name),
+                                   TEXT_PRINTF(world->nodes[k].name));
+                }
+            }
+        }
+    }
+}
+
+/* ---- counters, constraints, messages ---- */
+
+static void check_node(struct world *world, struct node *node)
+{
+    struct database *database = &node->database;
+    const struct tally *tally = &database->tally;
+    struct text name = node->name;
+    size_t child;
+    if (!tally_conserves(tally))
+        world_fail(world, "%.*s received %llu changes, and has another number of verdicts", TEXT_PRINTF(name),
+                   (unsigned long long)tally->received);
+    for (size_t row = 0; row < ROWS_MAX; row++)
+        if ((database->rows[row].letters & ~(database->rows[row].past | database->rows[row].open)) != 0)
+            world_fail(world, "%.*s has buried a change for good", TEXT_PRINTF(name));
+    if (tally->conflicts != (uint64_t)database->conflict_count - tally->same)
+        world_fail(world, "%.*s counts %llu conflicts, but records %zu", TEXT_PRINTF(name),
+                   (unsigned long long)tally->conflicts, database->conflict_count - (size_t)tally->same);
+    if (database->gaps > 0 && !world->schedule.shuffles && world->schedule.duplicates == 0)
+        world_fail(world, "%.*s misses messages that were never lost", TEXT_PRINTF(name));
+    if (world->schedule.constraints && !database_parents_present(database, &child))
+        world_fail(world, "child %zu has no parent on %.*s", child - KEYS_MAX, TEXT_PRINTF(name));
+    for (size_t row = 0; world->schedule.constraints && row < KEYS_MAX; row++)
+        if (database_code_holder(database, &database->rows[row].content, row) != NOBODY)
+            world_fail(world, "parent %zu shares its code on %.*s", row, TEXT_PRINTF(name));
+    for (int link = 0; link < LINKS; link++)
+        if (node->links[link].open)
+            world_fail(world, "%.*s has ended and left connection %d open", TEXT_PRINTF(name), link);
+    world->statistics.conflicts += tally->conflicts;
+}
+
+/* Where nothing went wrong, every change travels once, and once only, to every peer. */
+static void check_messages(struct world *world)
+{
+    uint64_t received = 0, published = 0, echoes = 0;
+    bool undisturbed = world->schedule.faults == 0;
+    for (size_t row = 0; row < ROWS_MAX; row++)
+        for (size_t i = 0; i < world->history.counts[row]; i++)
+            published += world->history.writes[row][i].state == WRITTEN_COMMITTED
+                             ? world->history.writes[row][i].publications
+                             : 0;
+    for (size_t i = 0; i < world->schedule.node_count; i++) {
+        received += world->nodes[i].database.tally.received;
+        echoes += world->nodes[i].database.tally.echo;
+    }
+    if (undisturbed && received - echoes != published * (world->schedule.node_count - 1))
+        world_fail(world, "%llu changes were published, and the peers received %llu", (unsigned long long)published,
+                   (unsigned long long)(received - echoes));
+    if (undisturbed && echoes != (world->schedule.echoes ? published : 0))
+        world_fail(world, "%llu changes came back", (unsigned long long)echoes);
+}
+
+void checker_check(struct world *world)
+{
+    for (size_t row = 0; row < ROWS_MAX; row++) {
+        check_nothing_is_lost(world, row);
+        check_priority(world, row);
+        if (!is_manual(world, row) || !is_open(world, row))
+            check_row(world, row);
+    }
+    check_winners(world);
+    for (size_t i = 0; i < world->schedule.node_count; i++)
+        check_node(world, &world->nodes[i]);
+    check_messages(world);
+}

@@ -1,0 +1,184 @@
+#include "tests/sim/database.h"
+
+#include "tests/sim/world.h"
+
+void database_clear(struct database *database, struct world *world, int node)
+{
+    database->world = world;
+    database->node = node;
+    for (size_t i = 0; i < ROWS_MAX; i++)
+        database->rows[i] = (struct row){.write = NOBODY};
+    memset(database->locked, 0, sizeof database->locked);
+    memset(database->taken, 0, sizeof database->taken);
+    database->outbox_count = database->outbox_released = database->conflict_count = 0;
+    database->tally = (struct tally){0};
+    database->gaps = 0;
+    static struct text priority[NODES_MAX];
+    const struct schedule *schedule = &world->schedule;
+    for (size_t i = 0; i < schedule->priority_count; i++)
+        priority[i] = node_name((int)schedule->priority[i]);
+    for (size_t i = 0; i < ENTITIES; i++)
+        database->rules[i] = (struct rules){policy_number(schedule->policies[i]), schedule->priority_count, priority};
+}
+
+/* ---- transactions ---- */
+
+struct savepoint transaction_begin(struct transaction *transaction)
+{
+    transaction->undo_count = transaction->change_count = transaction->conflict_count = 0;
+    return transaction_point(transaction);
+}
+
+struct savepoint transaction_point(const struct transaction *transaction)
+{
+    return (struct savepoint){transaction->undo_count, transaction->change_count, transaction->conflict_count};
+}
+
+static struct written *written_by(const struct database *database, const struct outbox_change *change)
+{
+    return &database->world->history.writes[change->row][change->write];
+}
+
+void transaction_undo(struct database *database, struct transaction *transaction, struct savepoint to)
+{
+    while (transaction->undo_count > to.undo_count) {
+        size_t i = --transaction->undo_count;
+        database->rows[transaction->undo[i].row] = transaction->undo[i].before;
+    }
+    while (transaction->change_count > to.change_count)
+        written_by(database, &transaction->changes[--transaction->change_count])->state = WRITTEN_FREE;
+    transaction->conflict_count = to.conflict_count;
+}
+
+void transaction_commit(struct database *database, struct transaction *transaction)
+{
+    struct world *world = database->world;
+    if (database->outbox_count + transaction->change_count > CHANGES_MAX ||
+        database->conflict_count + transaction->conflict_count > CONFLICTS_MAX)
+        world_fail(world, "node %.*s writes without end", TEXT_PRINTF(node_name(database->node)));
+    for (size_t i = 0; i < transaction->change_count; i++) {
+        struct outbox_change *change = &transaction->changes[i];
+        change->last = i + 1 == transaction->change_count;
+        written_by(database, change)->state = WRITTEN_COMMITTED;
+        database->outbox[database->outbox_count++] = *change;
+    }
+    for (size_t i = 0; i < transaction->conflict_count; i++)
+        database->conflicts[database->conflict_count++] = transaction->conflicts[i];
+    transaction_begin(transaction);
+}
+
+void database_put(struct database *database, struct transaction *transaction, size_t row, const struct row *after)
+{
+    if (transaction->undo_count == CHANGES_MAX)
+        world_fail(database->world, "a transaction writes without end");
+    transaction->undo[transaction->undo_count].row = row;
+    transaction->undo[transaction->undo_count++].before = database->rows[row];
+    database->rows[row] = *after;
+}
+
+void database_disagree(struct database *database, struct transaction *transaction, const struct conflict *conflict)
+{
+    if (transaction->conflict_count == CONFLICTS_MAX)
+        world_fail(database->world, "a transaction meets conflicts without end");
+    transaction->conflicts[transaction->conflict_count++] = *conflict;
+}
+
+/* ---- the capture trigger ---- */
+
+void database_write(struct database *database, struct transaction *transaction, size_t at, enum change_op op,
+                    const struct content *content, bool assertion)
+{
+    struct world *world = database->world;
+    struct text name = node_name(database->node);
+    struct row after = database->rows[at];
+    struct stamp before = after.version;
+    int64_t now_us = node_clock_us(&world->nodes[database->node]);
+    bool bumps = world->variant != VARIANT_BUMP;
+    after.content = *content;
+    after.version = (struct stamp){bumps && now_us <= before.us ? before.us + 1 : now_us, database->node};
+    struct write known = write_of(before, after.base, after.seen_us, &world->scratch), nothing = {0};
+    seen_of(write_join(&known, &nothing, name, &world->scratch), after.seen_us);
+    after.base = before;
+    after.write = history_add(&world->history, at, after.version, after.past, content);
+    if (after.write == NOBODY || transaction->change_count == CHANGES_MAX)
+        world_fail(world, "a row is written without end");
+    world->history.writes[at][after.write].assertion = assertion;
+    after.past |= history_bit(after.write);
+    transaction->changes[transaction->change_count++] = (struct outbox_change){
+        .row = at, .op = op, .content = *content, .version = after.version, .base = after.base, .write = after.write};
+    memcpy(transaction->changes[transaction->change_count - 1].seen_us, after.seen_us, sizeof after.seen_us);
+    database_put(database, transaction, at, &after);
+    world->statistics.writes++;
+    world->statistics.assertions += assertion;
+    if (world->verbose) {
+        char row[32];
+        world_print(world, "%.*s %s %s %s value=%d code=%d parent=%d version=%lld%+d base=%lld/%.*s", TEXT_PRINTF(name),
+                    assertion ? "asserts" : "writes", row_name(at, row, sizeof row), change_op_name(op), content->value,
+                    content->code, content->parent, (long long)now_us, (int)(after.version.us - now_us),
+                    (long long)before.us, TEXT_PRINTF(before.us ? node_name(before.node) : TEXT_LITERAL("none")));
+    }
+    /* A deletion that is forgotten: the row is as if it had never been. */
+    if (world->variant == VARIANT_TOMBSTONE && !content->present)
+        database->rows[at].version = (struct stamp){0};
+}
+
+/* ---- constraints ---- */
+
+int database_code_holder(const struct database *database, const struct content *content, size_t except)
+{
+    if (!content->present || content->code == NOBODY)
+        return NOBODY;
+    for (size_t i = 0; i < KEYS_MAX; i++) {
+        const struct content *other = &database->rows[i].content;
+        if (i != except && !database->taken[i] && other->present && other->code == content->code)
+            return (int)i;
+    }
+    return NOBODY;
+}
+
+bool database_parents_present(const struct database *database, size_t *child)
+{
+    for (size_t i = KEYS_MAX; i < ROWS_MAX; i++) {
+        const struct content *content = &database->rows[i].content;
+        if (!content->present || content->parent == NOBODY || database->rows[content->parent].content.present)
+            continue;
+        *child = i;
+        return false;
+    }
+    return true;
+}
+
+/* ---- between the model's numbers and the core's texts ---- */
+
+struct version version_of(struct stamp stamp)
+{
+    return stamp.us == 0 ? (struct version){0} : (struct version){stamp.us, node_name(stamp.node)};
+}
+
+struct stamp stamp_of(struct version version)
+{
+    return version_is_none(version) ? (struct stamp){0}
+                                    : (struct stamp){version.timestamp_us, node_number(version.node)};
+}
+
+struct write write_of(struct stamp version, struct stamp base, const int64_t seen_us[NODES_MAX], struct arena *arena)
+{
+    struct version *versions = NULL;
+    size_t count = 0;
+    for (int i = 0; i < NODES_MAX; i++) {
+        if (seen_us[i] == 0)
+            continue;
+        if (versions == NULL)
+            versions = arena_take_array(arena, NODES_MAX, sizeof *versions);
+        versions[count++] = (struct version){seen_us[i], node_name(i)};
+    }
+    return (struct write){version_of(version), version_of(base), {count, versions}};
+}
+
+void seen_of(struct seen seen, int64_t seen_us[NODES_MAX])
+{
+    for (int i = 0; i < NODES_MAX; i++)
+        seen_us[i] = 0;
+    for (size_t i = 0; i < seen.count; i++)
+        seen_us[node_number(seen.versions[i].node)] = seen.versions[i].timestamp_us;
+}

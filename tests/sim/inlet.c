@@ -1,0 +1,104 @@
+/* The inlet port on the model broker's queue. */
+#include "tests/sim/world.h"
+
+static struct node *node_of(struct inlet *port)
+{
+    return ((struct inlet_port *)port)->node;
+}
+
+static struct queue *queue_of(const struct node *node)
+{
+    return &node->world->broker.queues[node->number];
+}
+
+static bool inlet_open(struct inlet *port, struct error *error)
+{
+    struct node *node = node_of(port);
+    link_close(node, LINK_INLET);
+    if (world_call(node, LINK_INLET, CALL_INLET_OPEN, error) != FAILS_NOT)
+        return false;
+    node->links[LINK_INLET] = (struct link){.open = true};
+    queue_of(node)->tag_base = queue_of(node)->delivered;
+    return true;
+}
+
+static bool has_messages(const struct node *node)
+{
+    return queue_of(node)->delivered < queue_of(node)->count;
+}
+
+static bool inlet_receive(struct inlet *port, int wait_ms, struct delivery **delivery, struct error *error)
+{
+    struct node *node = node_of(port);
+    struct queue *queue = queue_of(node);
+    if (world_call(node, LINK_INLET, CALL_RECEIVE, error) != FAILS_NOT ||
+        !world_wait(node, LINK_INLET, wait_ms, has_messages, error))
+        return false;
+    *delivery = NULL;
+    /* What is in the queue need not have reached us yet. */
+    if (!has_messages(node) || (wait_ms == 0 && random_chance(&node->world->random, 4)))
+        return true;
+    struct place *place = &queue->places[queue->delivered++];
+    *delivery = delivery_new();
+    (*delivery)->envelope = place->parcel->envelope;
+    (*delivery)->envelope.redelivered = place->delivered;
+    (*delivery)->tag = queue->delivered - queue->tag_base;
+    place->delivered = true;
+    world_trace(node->world, "%.*s receives tag %llu of %.*s: %.*s", TEXT_PRINTF(node->name),
+                (unsigned long long)(*delivery)->tag, TEXT_PRINTF(node_name(place->parcel->source)),
+                TEXT_PRINTF(place->parcel->envelope.body));
+    return true;
+}
+
+/* Everything in it is known here, and durably: nothing is settled while a transaction is open. */
+static void check_durable(struct node *node, const struct parcel *parcel)
+{
+    for (size_t i = 0; i < parcel->row_count && parcel->source != node->number; i++) {
+        const struct row *row = &node->database.rows[parcel->rows[i].row];
+        char name[32];
+        if (((row->past | row->open | row->letters) & history_bit(parcel->rows[i].write)) == 0)
+            world_fail(node->world, "%.*s settles write %d of %s, which it does not have", TEXT_PRINTF(node->name),
+                       parcel->rows[i].write, row_name(parcel->rows[i].row, name, sizeof name));
+    }
+}
+
+static bool inlet_settle(struct inlet *port, uint64_t tag, struct error *error)
+{
+    struct node *node = node_of(port);
+    struct queue *queue = queue_of(node);
+    size_t upto = queue->tag_base + (size_t)tag;
+    enum failing failing = world_call(node, LINK_INLET, CALL_SETTLE, error);
+    if (failing == FAILS_BEFORE)
+        return false;
+    if (tag < 1 || upto > queue->delivered || upto <= queue->acked || node->target.in_transaction)
+        world_fail(node->world, "%.*s settles tag %llu out of order", TEXT_PRINTF(node->name), (unsigned long long)tag);
+    for (size_t i = queue->acked; i < upto; i++)
+        check_durable(node, queue->places[i].parcel);
+    /* The broker has heard of earlier ones by now, as a rule. */
+    if (!random_chance(&node->world->random, 4))
+        queue->settled = queue->acked;
+    queue->acked = upto;
+    world_trace(node->world, "%.*s settles up to tag %llu", TEXT_PRINTF(node->name), (unsigned long long)tag);
+    return failing == FAILS_NOT || link_break(node, LINK_INLET, error);
+}
+
+static bool inlet_depth(struct inlet *port, uint64_t *messages, struct error *error)
+{
+    struct node *node = node_of(port);
+    if (world_call(node, LINK_INLET, CALL_DEPTH, error) != FAILS_NOT)
+        return false;
+    *messages = queue_of(node)->count - queue_of(node)->delivered;
+    return true;
+}
+
+static void inlet_close(struct inlet *port)
+{
+    link_close(node_of(port), LINK_INLET);
+}
+
+static const struct inlet_ops ops = {inlet_open, inlet_receive, inlet_settle, inlet_depth, inlet_close};
+
+void inlet_init(struct node *node)
+{
+    node->inlet = (struct inlet_port){.port = {&ops}, .node = node};
+}

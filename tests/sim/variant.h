@@ -1,0 +1,21 @@
+#pragma once
+/* Variants: the rules, broken on purpose, one each. A simulator that does not notice is of no use. */
+#include "bridge/base/text.h"
+
+enum variant {
+    VARIANT_NONE,
+    VARIANT_TIE,       /* of two versions at the same time the one that is asked about first wins */
+    VARIANT_BUMP,      /* a write is stamped by the clock alone, whatever it replaces */
+    VARIANT_NODELESS,  /* a version is a time, and nobody's */
+    VARIANT_TOMBSTONE, /* a deleted row leaves no version behind */
+    VARIANT_ARRIVAL,   /* what comes later wins */
+    VARIANTS,
+};
+
+/* VARIANTS: none has this name. */
+enum variant variant_find(struct text name);
+const char *variant_name(enum variant variant);
+const char *variant_sentence(enum variant variant);
+
+/* What the core's rules are wrapped in asks this. */
+void variant_choose(enum variant variant);
