@@ -75,6 +75,7 @@ static const cyaml_schema_field_t entity_keys[] = {
     KEY_WORD(struct config_raw_entity, coalesce, coalesce_words),
     KEY_TEXT(OPTIONAL, struct config_raw_entity, policy),
     KEY_LIST(OPTIONAL, struct config_raw_entity, priority, &text_schema, 1, LIMIT_PEERS),
+    KEY_LIST(OPTIONAL, struct config_raw_entity, owners, &text_schema, 1, LIMIT_FIELDS),
     CYAML_FIELD_END,
 };
 

@@ -179,6 +179,8 @@ static void write_inbound(const struct page *page, const struct counters *counte
     put_counter(page, "pgbridge_changes_unchanged_total",
                 "Changes applied to a row that held this content already, so that no data was written.",
                 &counters->unchanged);
+    put_counter(page, "pgbridge_changes_ignored_total",
+                "Changes applied but for a field that another node than their writer owns.", &counters->ignored);
     put_counter(page, "pgbridge_conflicts_total", "Changes made on both sides at once, whoever won.",
                 &counters->conflicts);
     put_counter(page, "pgbridge_transactions_applied_total", "Transactions that applied changes of peers.",

@@ -14,6 +14,7 @@ struct catalog_column {
     const char *row_text;    /* text of the column of alias t */
     const char *input_text;  /* text of the input k.t<position>, cast to the exact type */
     bool generated;
+    struct text owner;       /* the node whose writes alone change it; null: anybody's do. The target's, from the config */
 };
 
 struct catalog_foreign_key {
@@ -36,6 +37,7 @@ struct catalog_entity {
     size_t foreign_key_count;
     struct catalog_foreign_key *foreign_keys;
     enum trigger_mode triggers;
+    bool owns_fields;   /* some field is this node's own */
     struct rules rules; /* how its conflicts are settled: the target's, from the config */
     void *statements; /* the target's prepared statements for this entity */
 };

@@ -166,6 +166,23 @@ static void put_equal(FILE *out, const struct statement *statement)
     fputs(")), false)", out);
 }
 
+static bool owns(const struct statement *statement, size_t i)
+{
+    return i >= statement->entity->key_count && !text_is_null(column_of(statement, i)->owner);
+}
+
+/* Whether row t differs from the input in a field that is another's than the writer's. Node names hold no quotes. */
+static void put_owned(FILE *out, const struct statement *statement, size_t source)
+{
+    fputs("coalesce(t.tableoid is not null and (false", out);
+    for (size_t i = 0; i < statement->column_count; i++)
+        if (owns(statement, i))
+            fprintf(out, " or ($%zu::text <> '%.*s' and record_image_ne(row(t.%s), row((k.t%zu)::%s)))", source,
+                    TEXT_PRINTF(column_of(statement, i)->owner), column_of(statement, i)->column, i + 1,
+                    column_of(statement, i)->exact_type);
+    fputs("), false) as owned", out);
+}
+
 /* input: the parameters as typed rows with their key's text. */
 static void put_input(FILE *out, const struct statement *statement)
 {
@@ -191,11 +208,12 @@ static void put_judged(FILE *out, const struct statement *statement, const struc
     fprintf(out,
             ", judged as materialized (\n  select y.*, case when $%zu::boolean then 'f'\n"
             "    when y.row_ts is null and not y.present and y.ts <= $%zu::bigint then 'x'\n"
-            "    when y.row_ts is null then 'f'\n"
             "    when y.row_ts = y.ts and y.row_node = $%zu::text then 'd'\n"
             "    when y.row_node = $%zu and y.row_ts > y.ts then 'x'\n"
-            "    when y.row_node = $%zu then 'f'\n"
             "    when (y.row_seen ->> $%zu)::bigint >= y.ts then 'x'\n"
+            "    when y.owned and %s then '?'\n"
+            "    when y.row_ts is null then 'f'\n"
+            "    when y.row_node = $%zu then 'f'\n"
             "    when y.row_ts <= y.base_ts and y.row_node = y.base_node then 'f'\n"
             "    when (y.seen::jsonb ->> y.row_node)::bigint >= y.row_ts then 'f'\n"
             "    when y.equal then 's'\n"
@@ -203,7 +221,7 @@ static void put_judged(FILE *out, const struct statement *statement, const struc
             "    y.ts > y.row_ts or (y.ts = y.row_ts and $%zu > y.row_node collate \"C\") as newer\n  from (\n"
             "  select z.*, v.ts as row_ts, v.node as row_node, v.seen as row_seen, %s as equal\n  from (\n"
             "  select k.n, k.ts, k.base_ts, k.base_node, k.seen, k.correlation, k.locked, ",
-            force, horizon, source, source, source, source, source, statement->deletion ? "not z.present and coalesce(v.deleted, false)" : "z.holds");
+            force, horizon, source, source, source, entity->owns_fields ? "true" : "false", source, source, statement->deletion ? "not z.present and coalesce(v.deleted, false)" : "z.holds");
     put_names(out, "k.c", statement->column_count);
     fputs(", t.tableoid is not null as present, t.tableoid as row_table, t.ctid as row_place,\n"
           "         case when t.tableoid is null then ", out);
@@ -215,7 +233,9 @@ static void put_judged(FILE *out, const struct statement *statement, const struc
         fputs("false", out);
     else
         put_equal(out, statement);
-    fprintf(out, " as holds\n    from input k left join %s t on ", entity->relation);
+    fputs(" as holds, ", out);
+    put_owned(out, statement, source);
+    fprintf(out, "\n    from input k left join %s t on ", entity->relation);
     put_key_match(out, entity, "t", "k");
     fprintf(out, ") z\n    left join bridge.row_version v on v.entity = %d and v.key = z.key) y)", entity->id);
 }
@@ -248,8 +268,9 @@ static void put_verdicts(FILE *out)
     fputs("select count(*) filter (where verdict = 'f' and done), count(*) filter (where verdict = 'f' and done and equal),\n"
           "       count(*) filter (where verdict = 's' and done), count(*) filter (where verdict = 'd'),\n"
           "       count(*) filter (where verdict = 'x'),\n"
-          "       array_agg(n) filter (where verdict = '?' or (verdict in ('f', 's') and not done))\n"
-          "  from (select j.n, j.verdict, j.equal and j.present as equal, j.key in (select s.key from stamped s) as done\n"
+          "       array_agg(n) filter (where verdict = '?' or (verdict in ('f', 's') and not done)),\n"
+          "       count(*) filter (where verdict = 'f' and done and owned)\n"
+          "  from (select j.n, j.verdict, j.owned, j.equal and j.present as equal, j.key in (select s.key from stamped s) as done\n"
           "          from judged j) r",
           out);
 }
@@ -262,8 +283,15 @@ static void put_apply_upsert(FILE *out, const struct statement *statement, const
     put_judged(out, statement, options);
     if (n > keys) {
         fprintf(out, ", updated as (\n  update %s t set ", entity->relation);
-        for (size_t i = keys; i < n; i++)
-            fprintf(out, "%s%s = j.c%zu", i > keys ? ", " : "", column_of(statement, i)->column, i + 1);
+        for (size_t i = keys; i < n; i++) {
+            const char *column = column_of(statement, i)->column;
+            fprintf(out, "%s%s = ", i > keys ? ", " : "", column);
+            if (owns(statement, i))
+                fprintf(out, "case when $%zu = '%.*s' then j.c%zu else t.%s end", n + 7,
+                        TEXT_PRINTF(column_of(statement, i)->owner), i + 1, column);
+            else
+                fprintf(out, "j.c%zu", i + 1);
+        }
         fputs(" from judged j where j.verdict = 'f' and j.present and not j.equal and ", out);
         put_unchanged_match(out, entity);
         fputs(" returning j.n)", out);
@@ -318,7 +346,7 @@ static void put_fetch(FILE *out, const struct statement *statement)
     fputs("\nselect j.key, j.present, v.deleted, v.ts, v.node, v.seen, v.correlation, j.equal, case when j.present then array[", out);
     for (size_t i = 0; i < statement->entity->column_count; i++)
         fprintf(out, "%s%s", i ? ", " : "", statement->entity->columns[i].row_text);
-    fprintf(out, "]::text[] end from judged j left join %s t on ", statement->entity->relation);
+    fprintf(out, "]::text[] end, j.owned from judged j left join %s t on ", statement->entity->relation);
     put_key_match(out, statement->entity, "t", "j");
     fprintf(out, " left join bridge.row_version v on v.entity = %d and v.key = j.key", statement->entity->id);
 }

@@ -13,11 +13,12 @@ enum statement_kind {
     /* -> n: locks the rows that exist: for those that STATEMENT_APPLY left. Must be a statement of its own: only the next
      * one's snapshot shows what was committed while it waited. */
     STATEMENT_LOCK,
-    /* -> applied, unchanged, same, duplicate, stale, rest bigint[]: judges and writes set-based, as
+    /* -> applied, unchanged, same, duplicate, stale, rest bigint[], ignored: judges and writes set-based, as
      * bridge/flow/judge.c does. rest: rows that were concurrent, or changed while it looked, or hold this content already and
-     * were not locked, or met another row on insert. force: the judge has ruled already. */
+     * were not locked, or met another row on insert; and such as differ in a field that this node owns. ignored: rows of the
+     * applied that differed in a field which another node than their writer owns. force: the judge has ruled already. */
     STATEMENT_APPLY,
-    /* -> key, present, deleted, timestamp, node, correlation, equal, fields text[]: what the judge must know of a row. */
+    /* -> key, present, deleted, timestamp, node, seen, correlation, equal, fields text[], owned: what the judge must know of a row. */
     STATEMENT_FETCH,
     /* Inserts without "on conflict", so that a clash is an error which names its constraint. */
     STATEMENT_INSERT,

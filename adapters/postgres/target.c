@@ -71,6 +71,10 @@ static void load_rules(struct pg_target *target)
         struct catalog_entity *entity = &catalog->entities[i];
         const struct entity_config *config =
             config_entity(target->config, arena_string(&catalog->arena, entity->name));
+        for (size_t j = 0; j < entity->column_count; j++) {
+            entity->columns[j].owner = text_from(config != NULL ? config_owner(config, entity->columns[j].field) : NULL);
+            entity->owns_fields = entity->owns_fields || text_equal(entity->columns[j].owner, text_from(target->config->node));
+        }
         entity->rules.policy = config != NULL ? config->policy : policy_default();
         size_t count = config != NULL ? config->priority_count : 0;
         struct text *priority = arena_take_array(&catalog->arena, count, sizeof *priority);
@@ -327,6 +331,7 @@ static bool apply_set(struct pg_target *target, struct statement *statement, con
     tally->duplicate += (uint64_t)pg_integer(result, 0, 3);
     tally->stale += (uint64_t)pg_integer(result, 0, 4);
     *rest_count = selected(result, 5, selection, rest);
+    tally->ignored += (uint64_t)pg_integer(result, 0, 6);
     if (!statement->deletion && pg_integer(result, 0, 0) > pg_integer(result, 0, 1))
         note_written(target, statement->entity, selection, &parameters);
     return true;
@@ -452,8 +457,17 @@ static bool fetch_row(struct pg_target *target, struct statement *statement, con
         .correlation = arena_copy(arena, pg_value(result, 0, 6)),
         .equal = pg_boolean(result, 0, 7),
         .fields = arena_copy(arena, pg_value(result, 0, 8)),
+        .owned = pg_boolean(result, 0, 9),
     };
     return codec_decode_seen(pg_value(result, 0, 5), arena, &local->write.seen, error);
+}
+
+bool target_assert(struct pg_target *target, const struct catalog_entity *entity, struct text key, struct error *error)
+{
+    struct text sql = arena_printf(&target->arena, "select bridge.assert_%d($1)", entity->id);
+    const char *parameters[] = {arena_string(&target->arena, key)};
+    PG_RESULT result = pg_query_text(&target->session, sql.data, 1, parameters, error);
+    return result != NULL;
 }
 
 bool target_stamp(struct pg_target *target, const struct catalog_entity *entity, const struct local_row *local,
@@ -473,11 +487,7 @@ bool target_stamp(struct pg_target *target, const struct catalog_entity *entity,
         if (result == NULL)
             return false;
     }
-    if (!settlement->assertion)
-        return true;
-    struct text sql = arena_printf(arena, "select bridge.assert_%d($1)", entity->id);
-    PG_RESULT result = pg_query_text(&target->session, sql.data, 1, &parameters[1], error);
-    return result != NULL;
+    return !settlement->assertion || target_assert(target, entity, local->key, error);
 }
 
 bool target_look(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
@@ -529,6 +539,9 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
         struct settlement settlement =
             policy_settle(&entity->rules, text_from(target->config->node), &change, &local.write, local.equal, arena);
         bool conflict = settlement.verdict == VERDICT_CONCURRENT;
+        /* A field of ours was changed elsewhere: ours stays, and everybody is told. */
+        bool assertion = local.owned && entity->owns_fields && settlement.action == ACTION_WRITE;
+        one.force = assertion;
         if (settlement.verdict == VERDICT_FRESH && !local.present &&
             judge_forgotten(&change, &local.write, target->horizon_us))
             settlement.verdict = VERDICT_STALE;
@@ -572,7 +585,7 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
             if (conflict && !target_record_conflict(target, statement, message, row, &local, settlement.ruling, error))
                 return false;
             tally_add(tally, &written);
-            return true;
+            return !assertion || target_assert(target, entity, local.key, error);
         }
         /* The insert met another row: by its own key, which is looked at again, or by a unique constraint, which is an
          * error that has a name. */
@@ -679,15 +692,15 @@ static bool write_receipt(struct pg_target *target, const struct receipt *receip
     const struct tally *tally = &receipt->tally;
     const uint64_t numbers[] = {receipt->messages, receipt->bytes,   receipt->gaps, receipt->refused, tally->received,
                                 tally->applied,    tally->same,      tally->duplicate, tally->stale,  tally->echo,
-                                tally->kept,       tally->dead_letters, tally->conflicts, tally->unchanged};
-    const char *parameters[18];
+                                tally->kept,       tally->dead_letters, tally->conflicts, tally->unchanged, tally->ignored};
+    const char *parameters[19];
     parameters[0] = arena_string(arena, receipt->source);
     parameters[1] = arena_copy(arena, receipt->epoch).data;
     parameters[2] = receipt->sequence ? arena_printf(arena, "%" PRId64, receipt->sequence).data : NULL;
-    for (size_t i = 0; i < 14; i++)
+    for (size_t i = 0; i < 15; i++)
         parameters[3 + i] = arena_printf(arena, "%" PRIu64, numbers[i]).data;
-    parameters[17] = arena_printf(arena, "%" PRId64, receipt->newest_us).data;
-    PG_RESULT result = pg_query(&target->session, "inbound_receipt", 18, parameters, error);
+    parameters[18] = arena_printf(arena, "%" PRId64, receipt->newest_us).data;
+    PG_RESULT result = pg_query(&target->session, "inbound_receipt", 19, parameters, error);
     return result != NULL;
 }
 

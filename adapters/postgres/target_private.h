@@ -24,6 +24,7 @@ struct pg_target {
 struct local_row {
     struct text key;
     bool present, deleted, equal;
+    bool owned; /* the change differs in a field that its writer does not own */
     struct write write;
     struct text correlation;
     struct text fields; /* text[] literal of the entity's fields, null when not present */
@@ -43,6 +44,8 @@ bool target_look(struct pg_target *target, struct statement *statement, const st
                  struct local_row *local, struct error *error);
 bool target_record_conflict(struct pg_target *target, const struct statement *statement, const struct message *message,
                             size_t row, const struct local_row *local, enum ruling ruling, struct error *error);
+/* This node writes the row once more, as it is, for everybody. */
+bool target_assert(struct pg_target *target, const struct catalog_entity *entity, struct text key, struct error *error);
 /* The row stays, its version becomes another; and when this node has to say so to everybody, it does. */
 bool target_stamp(struct pg_target *target, const struct catalog_entity *entity, const struct local_row *local,
                   const struct settlement *settlement, struct error *error);

@@ -36,6 +36,7 @@ static void free_entity(struct entity_config *entity)
     for (size_t i = 0; i < entity->field_count; i++) {
         free(entity->fields[i].field);
         free(entity->fields[i].column);
+        free(entity->fields[i].owner);
     }
     free(entity->fields);
     for (size_t i = 0; i < entity->priority_count; i++)
@@ -68,5 +69,13 @@ const struct entity_config *config_entity(const struct config *config, const cha
     for (size_t i = 0; i < config->entity_count; i++)
         if (strcmp(config->entities[i].name, name) == 0)
             return &config->entities[i];
+    return NULL;
+}
+
+const char *config_owner(const struct entity_config *entity, struct text field)
+{
+    for (size_t i = 0; i < entity->field_count; i++)
+        if (text_equal(text_from(entity->fields[i].field), field))
+            return entity->fields[i].owner;
     return NULL;
 }

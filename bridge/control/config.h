@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bridge/base/text.h"
+
 struct policy;
 
 enum capture_mode { CAPTURE_OUTBOX, CAPTURE_WAL };
@@ -15,6 +17,7 @@ enum log_format { LOG_TEXT, LOG_JSON };
 /* "canonical = column". */
 struct mapping {
     char *field;  /* canonical name */
+    char *owner;  /* the node whose writes alone change it elsewhere; NULL: anybody's do */
     char *column; /* SQL's name of it: folded to lower case unless it was quoted, quotes removed */
 };
 
@@ -73,3 +76,5 @@ struct config {
 
 void config_free(struct config *config);
 const struct entity_config *config_entity(const struct config *config, const char *name);
+/* The owner of a field, or NULL. */
+const char *config_owner(const struct entity_config *entity, struct text field);

@@ -394,6 +394,14 @@ static bool check_mappings(struct reading *reading, const struct outline *key, c
     return reading_fail(reading, mark, "field \"%s\" is given twice", names[repeat]);
 }
 
+static bool is_known_node(const struct config *config, const char *name)
+{
+    bool known = strcmp(name, config->node) == 0;
+    for (size_t i = 0; i < config->peer_count; i++)
+        known = known || strcmp(name, config->peers[i]) == 0;
+    return known;
+}
+
 /* Every node must be told the same: they settle the same conflicts each by itself. */
 static bool read_policy(struct reading *reading, const struct outline *node, const struct config_raw_entity *raw,
                         const struct config *config, struct entity_config *entity)
@@ -425,10 +433,7 @@ static bool read_policy(struct reading *reading, const struct outline *node, con
     entity->priority = take_array(raw->priority_count + 1, sizeof *entity->priority);
     const struct outline *entry = priority->first;
     for (size_t i = 0; i < raw->priority_count; i++, entry = entry->next) {
-        bool known = strcmp(raw->priority[i], config->node) == 0;
-        for (size_t j = 0; j < config->peer_count; j++)
-            known = known || strcmp(raw->priority[i], config->peers[j]) == 0;
-        if (!known)
+        if (!is_known_node(config, raw->priority[i]))
             return reading_fail(reading, entry->mark, "\"%.*s\" is neither this node nor one of its peers",
                                 name_shown(text_from(raw->priority[i])), raw->priority[i]);
         entity->priority[entity->priority_count++] = name_copy(text_from(raw->priority[i]));
@@ -436,6 +441,38 @@ static bool read_policy(struct reading *reading, const struct outline *node, con
     size_t repeat = first_repeat(reading, (const char *const *)raw->priority, raw->priority_count);
     if (repeat < raw->priority_count)
         return reading_fail(reading, reading_entry(priority, repeat)->mark, "node \"%s\" is given twice", raw->priority[repeat]);
+    return true;
+}
+
+/* owners: [field = node, ...] */
+static bool read_owners(struct reading *reading, const struct outline *node, const struct config *config,
+                        struct entity_config *entity)
+{
+    const struct outline *list = reading_find(node, "owners");
+    for (const struct outline *entry = list != NULL ? list->first : NULL; entry != NULL; entry = entry->next) {
+        struct mapping pair = {0};
+        if (!mapping_parse(text_from(entry->value), &pair, reading->error))
+            return reading_fail_at(reading, entry);
+        size_t at = entity->key_count;
+        while (at < entity->field_count && strcmp(entity->fields[at].field, pair.field) != 0)
+            at++;
+        /* A mapping folds what stands for a column; a node's name is taken as it is written. */
+        const char *owner = strrchr(entry->value, '=');
+        owner = owner != NULL ? owner + 1 + strspn(owner + 1, " ") : "";
+        bool good = at < entity->field_count && entity->fields[at].owner == NULL && is_known_node(config, owner);
+        if (good)
+            entity->fields[at].owner = name_copy(text_from(owner));
+        else if (at == entity->field_count)
+            reading_fail(reading, entry->mark, "entity \"%s\" has no field \"%s\" beside its key", entity->name, pair.field);
+        else if (entity->fields[at].owner != NULL)
+            reading_fail(reading, entry->mark, "field \"%s\" is given two owners", pair.field);
+        else
+            reading_fail(reading, entry->mark, "the owner of field \"%s\" is neither this node nor one of its peers", pair.field);
+        free(pair.field);
+        free(pair.column);
+        if (!good)
+            return error_hint(reading->error, "owners: [field = node]");
+    }
     return true;
 }
 
@@ -457,7 +494,7 @@ static bool read_entity(struct reading *reading, const struct outline *node, con
     entity->fields = take_array(raw->key_count + raw->fields_count, sizeof *entity->fields);
     return read_table(reading, reading_require(node, "table"), entity) && read_mappings(reading, key, entity) &&
            (fields == NULL || read_mappings(reading, fields, entity)) && check_mappings(reading, key, fields, entity) &&
-           read_policy(reading, node, raw, config, entity);
+           read_policy(reading, node, raw, config, entity) && read_owners(reading, node, config, entity);
 }
 
 /* Two entities of one table would answer each other's changes. */

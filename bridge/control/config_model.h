@@ -24,7 +24,8 @@ struct config_raw_entity {
     enum coalesce coalesce;
     char *policy;
     char **priority;
-    unsigned priority_count;
+    char **owners;
+    unsigned priority_count, owners_count;
 };
 
 struct config_raw {

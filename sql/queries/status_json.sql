@@ -16,7 +16,7 @@ select json_build_object(
                                   from bridge.outbound) o),
            'inbound', coalesce((select json_agg(row_to_json(i) order by i.source)
                                   from (select source, epoch, sequence, messages, bytes, gaps, refused, received, applied,
-                                               same, duplicate, stale, echo, kept, dead_letters, conflicts, unchanged,
+                                               same, duplicate, stale, echo, kept, dead_letters, conflicts, unchanged, ignored,
                                                last_message, newest
                                           from bridge.inbound) i), '[]'))
   from bridge.node n

@@ -12,6 +12,7 @@ servers_start alpha beta fsync=off
 tables="create table latest (id int primary key, what text, n int);
     create table ranked (id int primary key, what text, n int);
     create table argued (id int primary key, what text, n int, doubled int generated always as (n * 2) stored);
+    create table owned (id int primary key, what text, n int);
     create table pair (a int, b text, what text, primary key (a, b))"
 sql alpha postgres "create database shop"
 sql beta postgres "create database ops"
@@ -22,6 +23,7 @@ entities() {
   - {name: latest, table: latest, key: [id], fields: [what, n]}
   - {name: ranked, table: ranked, key: [id], fields: [what, n], policy: node-priority, priority: [commerce, operations]}
   - {name: argued, table: argued, key: [id], fields: [what, n, doubled], policy: manual}
+  - {name: owned, table: owned, key: [id], fields: [what, n], owners: [n = operations]}
   - {name: pair, table: pair, key: [a, b], fields: [what], policy: manual}
 YAML
 }
@@ -117,6 +119,23 @@ assert_equal "0" "$(both ranked | grep -c '^2|' || true)" "a row resolved away"
 { node_sql commerce "select bridge.resolve_conflict(-1, 'local')" 2>&1 || true; } | grep -q 'there is no conflict -1' || fail "an unknown conflict was resolved"
 { node_sql commerce "select bridge.resolve_conflict($(id commerce latest 1), '{\"nonsense\": 1}')" 2>&1 || true; } | grep -q 'has no field "nonsense"' || fail "an unknown field was written"
 printf 'ok - a ruling can be undone later\n'
+
+# ---- a field that operations owns ----
+node_sql commerce "insert into owned values (1, 'first', 1), (2, 'first', 2), (3, 'first', 3)"
+bridge_quiet commerce operations
+node_sql commerce "update owned set what = 'commerce', n = 100 where id = 1; update owned set what = 'only this' where id = 2"
+bridge_quiet commerce operations
+assert_equal $'1|commerce|1\n2|only this|2\n3|first|3' "$(both owned)" "operations keeps its field, takes the other, and commerce's is undone"
+node_sql operations "update owned set n = 5"
+bridge_quiet commerce operations
+assert_equal $'1|commerce|5\n2|only this|5\n3|first|5' "$(both owned)" "what the owner writes"
+stop
+node_sql operations "update owned set n = 7 where id = 3"
+node_sql commerce "update owned set what = 'later', n = 8 where id = 3"
+start
+assert_equal "3|later|7" "$(both owned | tail -n 1)" "a conflict that commerce wins, but for that field"
+assert_equal "2" "$(node_sql operations "select ignored from bridge.inbound where source = 'commerce'")" "changes with an ignored field"
+printf 'ok - a field has an owner\n'
 
 # ---- what was seen once is not a conflict when it comes again ----
 before=$(node_sql operations "select count(*) from bridge.conflicts")

@@ -519,6 +519,23 @@ static void test_policies_are_read(void **state)
     config_free(&config);
 }
 
+static void test_owners_are_read(void **state)
+{
+    (void)state;
+    struct config config;
+    read_parts((struct parts){.entities = "  - {name: a, table: a, key: [id], fields: [n, what], owners: [n = commerce]}"}, &config);
+    assert_null(config_owner(&config.entities[0], TEXT_LITERAL("what")));
+    assert_same(config_owner(&config.entities[0], TEXT_LITERAL("n")), "commerce");
+    config_free(&config);
+#define OWNERS(text) ((struct parts){.entities = "  - {name: c, table: t, key: [id], fields: [n], owners: [" text "]}"})
+    refuse_parts(OWNERS("id = commerce"), "x.yaml:7:58: entity \"c\" has no field \"id\" beside its key\nHINT: owners: [field = node]");
+    refuse_parts(OWNERS("n = commerce, n = operations"), "x.yaml:7:72: field \"n\" is given two owners\nHINT: owners: [field = node]");
+    refuse_parts(OWNERS("n = nobody"), "x.yaml:7:58: the owner of field \"n\" is neither this node nor one of its peers\n"
+                                       "HINT: owners: [field = node]");
+    refuse_parts(OWNERS("n"), "x.yaml:7:58: the owner of field \"n\" is neither this node nor one of its peers\n"
+                              "HINT: owners: [field = node]");
+}
+
 static void test_policies_that_cannot_work_are_refused(void **state)
 {
     (void)state;
@@ -944,7 +961,7 @@ static void test_every_key_is_in_the_example(void **state)
         if (!found)
             fail_msg("deploy/config/example.yaml does not show key \"%s\" of \"%s\"", key, section);
     }
-    assert_int_equal(count, 31);
+    assert_int_equal(count, 32);
     free(yaml);
 }
 
@@ -965,6 +982,7 @@ int main(void)
         cmocka_unit_test(test_empty_values_are_refused),
         cmocka_unit_test(test_wrong_types_are_refused),
         cmocka_unit_test(test_policies_are_read),
+        cmocka_unit_test(test_owners_are_read),
         cmocka_unit_test(test_policies_that_cannot_work_are_refused),
         cmocka_unit_test(test_wal_capture_is_announced_only),
         cmocka_unit_test(test_names_are_checked),
