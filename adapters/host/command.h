@@ -21,9 +21,14 @@ struct options {
     bool print;               /* install, uninstall: show the SQL */
     const char *admin;        /* conninfo that may create schema, role and triggers */
     const char *broker_admin; /* amqp url that may declare */
+    bool open, dry_run;       /* conflict: list, resolve */
+    const char *entity, *key, *since, *limit; /* conflict list: which */
+    char *const *words;       /* what follows the command */
+    int word_count;
 };
 
 int command_check(const struct options *options);
+int command_conflict(const struct options *options);
 int command_install(const struct options *options);
 int command_uninstall(const struct options *options);
 int command_run(const struct options *options);
@@ -31,6 +36,9 @@ int command_status(const struct options *options);
 
 /* Reads the config or says why not; false: exit with EXIT_BAD_CONFIG. */
 bool command_config(const struct options *options, struct config *config);
+
+/* Prints what is wrong with the command line, and the word in question unless it is empty; gives EXIT_BAD_USAGE. */
+int command_bad_usage(const char *problem, const char *word);
 
 /* Prints "pgbridge: <text>" and its hints to stderr, and gives the exit code for its fault and code. */
 int command_fail(const struct error *error);

@@ -1,32 +1,18 @@
 /* pgbridge status: what is mirrored, how far behind, what is wrong. Asks the database, so that it tells the truth about
  * an adapter that runs, hangs or is gone. */
 #include <stdio.h>
-#include <string.h>
 
+#include "adapters/host/ask.h"
 #include "adapters/host/command.h"
-#include "adapters/host/table.h"
-#include "adapters/postgres/session.h"
-#include "bridge/base/limits.h"
 
 enum health { HEALTH_GOOD, HEALTH_WARNING, HEALTH_CRITICAL };
-
-static bool not_installed(const struct config *config, struct error *error)
-{
-    error_set(error, FAULT_OPERATOR, NULL, "the bridge is not installed in the database of node %s", config->node);
-    return error_hint(error, "run \"pgbridge install\"");
-}
 
 /* The views are read in one snapshot, so that sums agree. Without statistics the planner takes their small tables for
  * large ones, and the just-in-time compiler then costs seconds. */
 static bool open_status(struct pg_session *session, const struct config *config, struct error *error)
 {
-    if (!pg_session_open(session, config->database, config->database_password, "pgbridge status", error) ||
-        !pg_execute(session, "begin isolation level repeatable read read only; set local jit = off", error))
-        return false;
-    PG_RESULT installed = pg_query(session, "status_installed", 0, NULL, error);
-    if (installed == NULL)
-        return false;
-    return (PQntuples(installed) > 0 && pg_boolean(installed, 0, 0)) || not_installed(config, error);
+    return ask_open(session, config, "pgbridge status", error) &&
+           pg_execute(session, "begin isolation level repeatable read read only; set local jit = off", error);
 }
 
 static enum health health_of(struct text status)
@@ -38,23 +24,6 @@ static enum health health_of(struct text status)
 
 /* ---- for people ---- */
 
-/* A result whose columns are the table's. Nothing for no rows. */
-static void print_result(const PGresult *result, size_t column_count, const struct table_column *columns)
-{
-    size_t rows = (size_t)PQntuples(result);
-    struct arena arena;
-    if (rows == 0)
-        return;
-    arena_init(&arena, LIMIT_ARENA_BYTES);
-    const char **cells = arena_take_array(&arena, rows * column_count, sizeof *cells);
-    for (size_t row = 0; row < rows; row++)
-        for (size_t column = 0; column < column_count; column++)
-            cells[row * column_count + column] = PQgetvalue(result, (int)row, (int)column);
-    putchar('\n');
-    table_print(stdout, column_count, columns, rows, cells);
-    arena_free(&arena);
-}
-
 static bool print_query(struct pg_session *session, const char *name, size_t column_count,
                         const struct table_column *columns, const char *when_empty, struct error *error)
 {
@@ -63,7 +32,9 @@ static bool print_query(struct pg_session *session, const char *name, size_t col
         return false;
     if (PQntuples(result) == 0 && when_empty != NULL)
         printf("\n%s\n", when_empty);
-    print_result(result, column_count, columns);
+    if (PQntuples(result) > 0)
+        putchar('\n');
+    ask_print(result, column_count, columns);
     return true;
 }
 
@@ -74,7 +45,7 @@ static bool print_header(struct pg_session *session, const struct config *config
     if (result == NULL)
         return false;
     if (PQntuples(result) == 0)
-        return not_installed(config, error);
+        return ask_not_installed(config, error);
     *health = health_of(pg_value(result, 0, 2));
     struct text program = pg_value(result, 0, 4);
     printf("node %s   pgbridge %s   schema %s   adapter %.*s   health: %s", PQgetvalue(result, 0, 0), PGBRIDGE_VERSION,
@@ -144,7 +115,7 @@ static bool print_json(struct pg_session *session, const struct config *config, 
     if (json == NULL)
         return false;
     if (PQntuples(summary) == 0 || PQntuples(json) == 0)
-        return not_installed(config, error);
+        return ask_not_installed(config, error);
     *health = health_of(pg_value(summary, 0, 2));
     puts(PQgetvalue(json, 0, 0));
     return true;

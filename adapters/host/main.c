@@ -19,18 +19,25 @@ static const char usage_text[] =
     "  uninstall   take all of that away again\n"
     "  run         mirror, until stopped\n"
     "  status      what is mirrored, how far behind, what is wrong; asks the database\n"
+    "  conflict    list: which there are; show ID: both rows; resolve ID local|remote|JSON|null: settle it\n"
     "  version     print the version\n"
     "  help        print this\n"
     "\n"
     "Options:\n"
     "  -c, --config FILE        the node's config (default: $PGBRIDGE_CONFIG)\n"
-    "      --json               check, status: print JSON\n"
+    "      --json               check, status, conflict, version: print JSON\n"
     "  -v, --verbose            log every message\n"
     "  -q, --quiet              log warnings and errors only\n"
     "      --print              install, uninstall: print the SQL, do nothing\n"
     "      --admin CONNINFO     install, uninstall: connect with these settings over the config's own,\n"
     "                           as a role that may create schema, role and triggers\n"
     "      --broker-admin URL   install, uninstall: an AMQP user that may declare\n"
+    "      --open               conflict list: only those that nobody has settled\n"
+    "      --entity NAME, --key KEY, --since TIME|INTERVAL\n"
+    "                           conflict list: of this entity, of this key, since (\"2 hours\", \"2025-11-20 14:00\" UTC)\n"
+    "      --limit N            conflict list: the newest N (default: 50; with --json, and at most: 100000)\n"
+    "      --dry-run            conflict resolve: show what would be written, write nothing\n"
+    "  -h, --help; -V, --version\n"
     "\n"
     "Exit codes: 0 good, 1 a clean no, 64 usage, 69 unreachable, 70 bug, 75 try again, 77 permission,\n"
     "78 configuration.\n";
@@ -40,10 +47,11 @@ static const struct {
     int (*run)(const struct options *options);
 } commands[] = {
     {"check", command_check},         {"install", command_install}, {"uninstall", command_uninstall},
-    {"run", command_run},             {"status", command_status},
+    {"run", command_run},             {"status", command_status},   {"conflict", command_conflict},
 };
 
-enum { OPTION_JSON = 256, OPTION_PRINT, OPTION_ADMIN, OPTION_BROKER_ADMIN };
+enum { OPTION_JSON = 256, OPTION_PRINT, OPTION_ADMIN, OPTION_BROKER_ADMIN,
+       OPTION_OPEN, OPTION_ENTITY, OPTION_KEY, OPTION_SINCE, OPTION_LIMIT, OPTION_DRY_RUN };
 
 static const struct option long_options[] = {
     {"config", required_argument, NULL, 'c'},
@@ -55,6 +63,12 @@ static const struct option long_options[] = {
     {"print", no_argument, NULL, OPTION_PRINT},
     {"admin", required_argument, NULL, OPTION_ADMIN},
     {"broker-admin", required_argument, NULL, OPTION_BROKER_ADMIN},
+    {"open", no_argument, NULL, OPTION_OPEN},
+    {"entity", required_argument, NULL, OPTION_ENTITY},
+    {"key", required_argument, NULL, OPTION_KEY},
+    {"since", required_argument, NULL, OPTION_SINCE},
+    {"limit", required_argument, NULL, OPTION_LIMIT},
+    {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
     {0},
 };
 
@@ -76,8 +90,9 @@ bool command_config(const struct options *options, struct config *config)
 
 int command_fail(const struct error *error)
 {
-    fprintf(stderr, "pgbridge: %s%s%s%s\n", error->text, error->code[0] ? " (" : "", error->code,
-            error->code[0] ? ")" : "");
+    int said = (int)strcspn(error->text, "\n"); /* then come the hints */
+    fprintf(stderr, "pgbridge: %.*s%s%s%s%s\n", said, error->text, error->code[0] ? " (" : "", error->code,
+            error->code[0] ? ")" : "", error->text + said);
     switch (error->fault) {
     case FAULT_CONNECTION:
         return EXIT_UNREACHABLE;
@@ -109,7 +124,7 @@ static int print_version(const struct options *options)
     return EXIT_GOOD;
 }
 
-static int bad_usage(const char *problem, const char *word)
+int command_bad_usage(const char *problem, const char *word)
 {
     fprintf(stderr, "pgbridge: %s%s%s%s\nHINT: pgbridge help\n", problem, word[0] ? " \"" : "", word, word[0] ? "\"" : "");
     return EXIT_BAD_USAGE;
@@ -149,17 +164,41 @@ int main(int argc, char **argv)
         case OPTION_BROKER_ADMIN:
             options.broker_admin = optarg;
             break;
+        case OPTION_OPEN:
+            options.open = true;
+            break;
+        case OPTION_ENTITY:
+            options.entity = optarg;
+            break;
+        case OPTION_KEY:
+            options.key = optarg;
+            break;
+        case OPTION_SINCE:
+            options.since = optarg;
+            break;
+        case OPTION_LIMIT:
+            options.limit = optarg;
+            break;
+        case OPTION_DRY_RUN:
+            options.dry_run = true;
+            break;
         default:
-            return bad_usage("unknown or incomplete option", argv[optind - 1]);
+            return command_bad_usage("unknown or incomplete option", argv[optind - 1]);
         }
     }
     if (wants_version)
         return print_version(&options);
     if (optind >= argc)
-        return bad_usage("no command given", "");
+        return command_bad_usage("no command given", "");
     const char *name = argv[optind];
-    if (optind + 1 < argc)
-        return bad_usage("unexpected argument", argv[optind + 1]);
+    options.words = argv + optind + 1;
+    options.word_count = argc - optind - 1;
+    bool takes_words = strcmp(name, "conflict") == 0;
+    if (options.word_count > 0 && !takes_words)
+        return command_bad_usage("unexpected argument", options.words[0]);
+    /* Of all options this one must not be overlooked: who tries a command dry wants nothing written. */
+    if (options.dry_run && !takes_words)
+        return command_bad_usage("--dry-run is of conflict resolve, not of", name);
     if (strcmp(name, "help") == 0)
         return print_usage();
     if (strcmp(name, "version") == 0)
@@ -172,5 +211,5 @@ int main(int argc, char **argv)
             return code;
         }
     }
-    return bad_usage("unknown command", name);
+    return command_bad_usage("unknown command", name);
 }

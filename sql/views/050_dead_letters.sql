@@ -9,7 +9,7 @@ select id, class, state, source, entity, key, op, error_code, error, correlation
 create or replace view bridge.conflicts as
 select id, at, entity, key, kind, policy, ruling,
        case when local_row is not null then json_object(fields, local_row) end as local_row,
-       to_timestamp(local_ts / 1000000.0) as local_time, local_node, local_correlation,
+       to_timestamp(nullif(local_ts, 0) / 1000000.0) as local_time, local_node, local_correlation,
        case when remote_row is not null then json_object(fields, remote_row) end as remote_row,
        to_timestamp(remote_ts / 1000000.0) as remote_time, remote_node, remote_correlation,
        case when resolved_at is null then 'open' else 'resolved' end as state, resolved_at, resolution, resolved_by

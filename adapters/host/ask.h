@@ -1,0 +1,19 @@
+#pragma once
+/* How commands ask the bridge's views and show the answer. What they print came from rows: control characters are made
+ * visible, so that no value reaches the terminal as a command. */
+#include "adapters/host/table.h"
+#include "adapters/postgres/session.h"
+#include "bridge/control/config.h"
+
+/* Opens a session with the node's database, in which the bridge must be installed. Close it also on failure. */
+bool ask_open(struct pg_session *session, const struct config *config, const char *application_name,
+              struct error *error);
+
+/* Returns false. */
+bool ask_not_installed(const struct config *config, struct error *error);
+
+/* One field for a table's cell, in the arena or the result; null is the empty text. */
+const char *ask_cell(struct arena *arena, const PGresult *result, int row, int column);
+
+/* A result whose first columns are the table's. Nothing for no rows. */
+void ask_print(const PGresult *result, size_t column_count, const struct table_column *columns);
