@@ -12,6 +12,7 @@
 #include "adapters/rabbitmq/topology.h"
 #include "bridge/base/limits.h"
 #include "bridge/base/log.h"
+#include "bridge/flow/policy.h"
 
 enum {
     SERVER_VERSION_MIN = 150000,
@@ -116,6 +117,9 @@ static void put_field(FILE *out, const struct config *config, const struct entit
         {"triggers", text_from(entity->triggers == TRIGGERS_FIRE ? "fire" : "suppress")},
         {"truncate", text_from(entity->truncate == TRUNCATE_REFUSE ? "refuse" : "capture")},
         {"coalesced", text_from(entity->coalesce ? "true" : "false")},
+        {"policy", text_from(entity->policy->name)},
+        {"counter", text_from(entity->fields[index].counter ? "true" : "false")},
+        {"update_revives", text_from(entity->update_revives ? "true" : "false")},
         {"nodes", text_from(nodes)},
     };
     put_object(out, members, sizeof members / sizeof *members);
@@ -235,6 +239,7 @@ static const struct check {
     {"check_schema", check_schema, false},       {"check_version", check_version, true},
     {"check_grants", check_plain, true},         {"check_node", check_node, true},
     {"check_tables", check_tables, false},       {"check_columns", check_tables, false},
+    {"check_policies", check_tables, false},
     {"check_keys", check_tables, false},         {"check_privileges", check_tables, false},
     {"check_defaults", check_tables, false},     {"check_sequences", check_tables, false},
     {"check_foreign_keys", check_tables, false}, {"check_row_security", check_tables, false},

@@ -46,6 +46,7 @@ static const cyaml_strval_t capture_words[] = {{"outbox", CAPTURE_OUTBOX}, {"wal
 static const cyaml_strval_t log_words[] = {{"text", LOG_TEXT}, {"json", LOG_JSON}};
 static const cyaml_strval_t triggers_words[] = {{"suppress", TRIGGERS_SUPPRESS}, {"fire", TRIGGERS_FIRE}};
 static const cyaml_strval_t truncate_words[] = {{"capture", TRUNCATE_CAPTURE}, {"refuse", TRUNCATE_REFUSE}};
+static const cyaml_strval_t revives_words[] = {{"false", REVIVES_FALSE}, {"true", REVIVES_TRUE}};
 static const cyaml_strval_t coalesce_words[] = {{"true", COALESCE_TRUE}, {"false", COALESCE_FALSE}};
 
 /* Numbers are read as texts: libcyaml would take 010 for 8. */
@@ -76,6 +77,8 @@ static const cyaml_schema_field_t entity_keys[] = {
     KEY_TEXT(OPTIONAL, struct config_raw_entity, policy),
     KEY_LIST(OPTIONAL, struct config_raw_entity, priority, &text_schema, 1, LIMIT_PEERS),
     KEY_LIST(OPTIONAL, struct config_raw_entity, owners, &text_schema, 1, LIMIT_FIELDS),
+    KEY_LIST(OPTIONAL, struct config_raw_entity, counters, &text_schema, 1, LIMIT_FIELDS),
+    KEY_WORD(struct config_raw_entity, update_revives, revives_words),
     CYAML_FIELD_END,
 };
 

@@ -335,7 +335,7 @@ struct reading {
 static bool read_row(struct pg_outbox *outbox, struct reading *reading, const PGresult *row, struct error *error)
 {
     struct batch *batch = reading->batch;
-    struct text all = pg_value(row, 0, 11);
+    struct text all = pg_value(row, 0, 12);
     if (all.length > LIMIT_ROW_BYTES) {
         struct oversize *oversize = arena_take(&batch->arena, sizeof *oversize);
         *oversize = (struct oversize){.next = reading->oversize, .seq = binary_int8(row, 0, 1),
@@ -350,7 +350,7 @@ static bool read_row(struct pg_outbox *outbox, struct reading *reading, const PG
     if (layout == NULL)
         return false;
     char op = PQgetvalue(row, 0, 3)[0];
-    struct text fields = pg_value(row, 0, 11);
+    struct text fields = pg_value(row, 0, 12);
     if (reading->bytes > 0 && reading->bytes + fields.length > LIMIT_BATCH_BYTES) {
         reading->cut = true;
         return true;
@@ -379,6 +379,12 @@ static bool read_row(struct pg_outbox *outbox, struct reading *reading, const PG
     };
     if (!codec_decode_seen(pg_value(row, 0, 10), &batch->arena, &change->seen, error))
         return false;
+    if (!PQgetisnull(row, 0, 11)) {
+        struct merge *merge = arena_take(&batch->arena, sizeof *merge);
+        if (!codec_decode_merge(pg_value(row, 0, 11), &batch->arena, merge, error))
+            return false;
+        change->merge = merge;
+    }
     if (text_is_null(change->version.node))
         change->version.node = text_from(outbox->config->node);
     change->values = binary_texts(&batch->arena, fields, change_value_count(change));

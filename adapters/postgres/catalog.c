@@ -21,14 +21,23 @@ static bool load_columns(struct catalog *catalog, struct pg_session *session, st
             .key_count = (size_t)pg_integer(result, row, 3),
             .triggers = text_equal(pg_value(result, row, 4), TEXT_LITERAL("fire")) ? TRIGGERS_FIRE : TRIGGERS_SUPPRESS,
             .column_count = (size_t)pg_integer(result, row, 5),
+            .policy = copied(catalog, result, row, 14),
+            .merged = text_equal(pg_value(result, row, 14), TEXT_LITERAL("merge")),
+            .update_revives = pg_boolean(result, row, 17),
         };
         entity->columns = arena_take_array(&catalog->arena, entity->column_count, sizeof *entity->columns);
+        entity->merge = arena_take_array(&catalog->arena, entity->column_count, sizeof *entity->merge);
         for (size_t i = 0; i < entity->column_count; i++, row++) {
             if (!pg_boolean(result, row, 13)) {
                 error_set(error, FAULT_OPERATOR, "42703", "entity \"%.*s\": table %s or its column %s does not exist",
                           TEXT_PRINTF(entity->name), entity->relation, PQgetvalue(result, row, 7));
                 return error_hint(error, "correct the mapping in the config and run \"pgbridge install\"");
             }
+            entity->merge[i] = (struct merge_field){
+                .name = arena_copy(&catalog->arena, pg_value(result, row, 6)),
+                .group = arena_copy(&catalog->arena, pg_value(result, row, 15)),
+                .counter = pg_boolean(result, row, 16),
+            };
             entity->columns[i] = (struct catalog_column){
                 .field = arena_copy(&catalog->arena, pg_value(result, row, 6)),
                 .column = copied(catalog, result, row, 7),

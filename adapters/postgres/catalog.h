@@ -37,6 +37,10 @@ struct catalog_entity {
     size_t foreign_key_count;
     struct catalog_foreign_key *foreign_keys;
     enum trigger_mode triggers;
+    const char *policy;        /* as installed: the capture trigger depends on it */
+    bool merged;               /* policy merge */
+    bool update_revives;
+    struct merge_field *merge; /* as many as columns; of a merged entity */
     bool owns_fields;   /* some field is this node's own */
     struct rules rules; /* how its conflicts are settled: the target's, from the config */
     void *statements; /* the target's prepared statements for this entity */

@@ -49,6 +49,20 @@ static void put_array(FILE *out, char *const *texts, size_t count)
     fputs("]::text[]", out);
 }
 
+static void put_counters(FILE *out, const struct entity_config *entity)
+{
+    bool any = false;
+    fputs(", array[", out);
+    for (size_t i = 0; i < entity->field_count; i++) {
+        if (!entity->fields[i].counter)
+            continue;
+        fputs(any ? ", " : "", out);
+        put_literal(out, entity->fields[i].field);
+        any = true;
+    }
+    fputs("]::text[]", out);
+}
+
 static void put_names(FILE *out, const struct entity_config *entity, bool columns)
 {
     fputs("array[", out);
@@ -221,7 +235,8 @@ static void put_mapping(FILE *out, const struct config *config, const char *role
         put_literal(out, entity->policy->name);
         fputs(", ", out);
         put_array(out, entity->priority, entity->priority_count);
-        fprintf(out, "%s);\n", guarded ? "" : ", guarded => false");
+        put_counters(out, entity);
+        fprintf(out, ", %s%s);\n", entity->update_revives ? "true" : "false", guarded ? "" : ", guarded => false");
     }
     fputs("select bridge.refresh_entity_state();\nselect bridge.grant_adapter();\nselect bridge.own();\n", out);
 }

@@ -182,9 +182,13 @@ static bool keep_parent(struct pg_target *target, const struct message *message,
         .write = {.version = stands, .seen = write_join(&change, &local.write, stands.node, &target->arena)},
         .assertion = true,
     };
+    /* Of a row that is merged: it comes after this deletion, as if it had been made anew. */
+    struct merge kept_state = local.merge;
+    if (version_compare(change.version, kept_state.died) > 0)
+        kept_state.died = change.version;
     *kept = true;
     return target_record_conflict(target, statement, message, 0, &local, RULING_LOCAL, error) &&
-           target_stamp(target, entity, &local, &settlement, error);
+           target_stamp(target, entity, &local, &settlement, entity->merged ? &kept_state : NULL, error);
 }
 
 static bool letter_ended(struct pg_target *target, const char *id, const char *state, struct error *error)

@@ -47,7 +47,7 @@ static void put_text(struct writer *writer, struct text text)
     writer->length += text.length;
 }
 
-enum { ARRAY_HEAD_BYTES = 20, MAX_SCALARS = 9, SPARE_PARAMETERS = 1 };
+enum { ARRAY_HEAD_BYTES = 20, MAX_SCALARS = 10, SPARE_PARAMETERS = 1 };
 
 static void set_parameter(struct parameters *parameters, int index, Oid type, struct writer value)
 {
@@ -99,6 +99,9 @@ struct parameters parameters_make(struct arena *arena, const struct statement *s
         seen[i] = codec_encode_seen(write_join(&known, &nothing, message->source, arena), arena);
         seen_bytes += 4 + seen[i].length;
     }
+    struct text *merges = arena_take_array(arena, n, sizeof *merges);
+    for (size_t i = 0; i < n && message->merges != NULL; i++)
+        merges[i] = codec_encode_merge(&message->merges[selection->rows[i]], arena);
     struct writer seens = {arena_take(arena, seen_bytes), 0};
     put_array_head(&seens, OID_TEXT, n);
     for (size_t i = 0; i < n; i++) {
@@ -115,6 +118,8 @@ struct parameters parameters_make(struct arena *arena, const struct statement *s
     for (size_t i = 0; i < n; i++) {
         size_t row = selection->rows[i];
         struct version base = message->bases ? message->bases[row] : (struct version){0};
+        if (selection->force)
+            base = selection->judged;
         put_int32(&versions, 8);
         put_int64(&versions, message_version(message, row));
         if (base.timestamp_us == 0 || base.node.length > LIMIT_NAME_BYTES) {
@@ -133,6 +138,8 @@ struct parameters parameters_make(struct arena *arena, const struct statement *s
     set_parameter(&parameters, at++, OID_INT8_ARRAY, base_times);
     set_parameter(&parameters, at++, OID_TEXT_ARRAY, base_nodes);
     set_parameter(&parameters, at++, OID_TEXT_ARRAY, seens);
+    struct text merge_array = parameters_texts(arena, n, merges);
+    set_parameter(&parameters, at++, OID_TEXT_ARRAY, (struct writer){(char *)(uintptr_t)merge_array.data, merge_array.length});
     set_parameter(&parameters, at++, OID_TEXT_ARRAY, correlations);
     set_parameter(&parameters, at++, OID_BOOL_ARRAY, locked);
     struct text source = arena_copy(arena, message->source);

@@ -193,35 +193,51 @@ static void put_input(FILE *out, const struct statement *statement)
     fputs("\n    from unnest(", out);
     put_arrays(out, n);
     fprintf(out,
-            ", $%zu::bigint[], $%zu::bigint[], $%zu::text[], $%zu::text[], $%zu::text[], $%zu::boolean[]) with ordinality as i (",
-            n + 1, n + 2, n + 3, n + 4, n + 5, n + 6);
+            ", $%zu::bigint[], $%zu::bigint[], $%zu::text[], $%zu::text[], $%zu::text[], $%zu::text[], $%zu::boolean[])"
+            " with ordinality as i (",
+            n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7);
     put_names(out, "t", n);
-    fputs(", ts, base_ts, base_node, seen, correlation, locked, n))", out);
+    fputs(", ts, base_ts, base_node, seen, merge, correlation, locked, n))", out);
 }
 
 /* judged: what the row is now, and the verdict: f(resh), s(ame), d(uplicate), x stale, ? for the judge. The key's text, by
  * which versions are kept, is that of the row here: 1.5 finds numeric 1.50. */
 static void put_judged(FILE *out, const struct statement *statement, const struct statement_options *options)
 {
+    /* What is merged is joined, unless the writer had seen all that is in the row (merge_replaces). */
+    static const char unseen_format[] =
+        "    when exists (select from jsonb_each_text(y.row_seen) s where s.key <> $%zu\n"
+        "                  and s.value::bigint > coalesce((y.seen::jsonb ->> s.key)::bigint, 0)) then '?'\n";
+    static const char revived_text[] =
+        "    when y.present and (y.row_merge -> 'd', y.row_merge -> 's')\n"
+        "                       is distinct from (y.merge::jsonb -> 'd', y.merge::jsonb -> 's') then '?'\n";
     const struct catalog_entity *entity = statement->entity;
-    size_t source = statement->column_count + 7, force = statement->column_count + 8, horizon = statement->column_count + 9;
+    size_t source = statement->column_count + 8, force = statement->column_count + 9, horizon = statement->column_count + 10;
+    char unseen_text[sizeof unseen_format + sizeof revived_text + 24] = "";
+    if (entity->merged)
+        snprintf(unseen_text, sizeof unseen_text, unseen_format, source);
+    if (entity->merged && entity->update_revives && !statement->deletion)
+        strcat(unseen_text, revived_text);
+    struct text unseen = text_from(unseen_text);
     fprintf(out,
-            ", judged as materialized (\n  select y.*, case when $%zu::boolean then 'f'\n"
+            ", judged as materialized (\n  select y.*, case\n"
+            "    when $%zu::boolean then case when (y.row_ts, y.row_node) is not distinct from (y.base_ts, y.base_node) then 'f' else '?' end\n"
             "    when y.row_ts is null and not y.present and y.ts <= $%zu::bigint then 'x'\n"
             "    when y.row_ts = y.ts and y.row_node = $%zu::text then 'd'\n"
             "    when y.row_node = $%zu and y.row_ts > y.ts then 'x'\n"
             "    when (y.row_seen ->> $%zu)::bigint >= y.ts then 'x'\n"
-            "    when y.owned and %s then '?'\n"
+            "    when y.owned and %s then '?'\n%s"
             "    when y.row_ts is null then 'f'\n"
             "    when y.row_node = $%zu then 'f'\n"
             "    when y.row_ts <= y.base_ts and y.row_node = y.base_node then 'f'\n"
             "    when (y.seen::jsonb ->> y.row_node)::bigint >= y.row_ts then 'f'\n"
-            "    when y.equal then 's'\n"
+            "    when y.equal and not %s then 's'\n"
             "    else '?' end as verdict,\n"
             "    y.ts > y.row_ts or (y.ts = y.row_ts and $%zu > y.row_node collate \"C\") as newer\n  from (\n"
-            "  select z.*, v.ts as row_ts, v.node as row_node, v.seen as row_seen, %s as equal\n  from (\n"
-            "  select k.n, k.ts, k.base_ts, k.base_node, k.seen, k.correlation, k.locked, ",
-            force, horizon, source, source, source, entity->owns_fields ? "true" : "false", source, source, statement->deletion ? "not z.present and coalesce(v.deleted, false)" : "z.holds");
+            "  select z.*, v.ts as row_ts, v.node as row_node, v.seen as row_seen, v.merge as row_merge, %s as equal\n  from (\n"
+            "  select k.n, k.ts, k.base_ts, k.base_node, k.seen, k.merge, k.correlation, k.locked, ",
+            force, horizon, source, source, source, entity->owns_fields ? "true" : "false", unseen.data, source,
+            entity->merged ? "true" : "false", source, statement->deletion ? "not z.present and coalesce(v.deleted, false)" : "z.holds");
     put_names(out, "k.c", statement->column_count);
     fputs(", t.tableoid is not null as present, t.tableoid as row_table, t.ctid as row_place,\n"
           "         case when t.tableoid is null then ", out);
@@ -243,21 +259,23 @@ static void put_judged(FILE *out, const struct statement *statement, const struc
 /* stamped: the versions of what was written; only where the version is still the one that was judged. */
 static void put_stamped(FILE *out, const struct statement *statement, const char *written)
 {
-    size_t source = statement->column_count + 7;
+    size_t source = statement->column_count + 8;
     fprintf(out,
             ", stamped as (\n  insert into bridge.row_version as v (entity, key, ts, node, deleted, base_ts, base_node, "
-            "correlation, seen)\n"
+            "correlation, seen, merge)\n"
             "  select %d, j.key, case when j.stands then j.ts else j.row_ts end,\n"
             "         case when j.stands then $%zu::text else j.row_node end, %s, j.row_ts, j.row_node, j.correlation,\n"
             "         case when j.row_node is null or (j.row_node = $%zu and j.row_seen is null and j.seen is null) then j.seen::jsonb\n"
             "              else bridge.join_seen(j.row_seen,\n"
             "                       case when j.stands then j.seen::jsonb else bridge.join_seen(j.seen::jsonb, null, j.ts, $%zu, '') end,\n"
-            "                       j.row_ts, j.row_node, case when j.stands then $%zu else j.row_node end) end\n"
+            "                       j.row_ts, j.row_node, case when j.stands then $%zu else j.row_node end) end,\n"
+            "         j.merge::jsonb\n"
             "    from (select *, verdict <> 's' or newer as stands from judged) j\n"
             "   where (j.verdict = 'f' and (%s))\n"
             "      or (j.verdict = 's' and (j.locked or not j.present))\n"
             "  on conflict (entity, key) do update set ts = excluded.ts, node = excluded.node, deleted = excluded.deleted,\n"
-            "      base_ts = excluded.base_ts, base_node = excluded.base_node, correlation = excluded.correlation, seen = excluded.seen\n"
+            "      base_ts = excluded.base_ts, base_node = excluded.base_node, correlation = excluded.correlation, seen = excluded.seen,\n"
+            "      merge = excluded.merge\n"
             "   where v.ts = excluded.base_ts and v.node = excluded.base_node\n"
             "  returning v.key)\n",
             statement->entity->id, source, statement->deletion ? "true" : "false", source, source, source, written);
@@ -287,7 +305,7 @@ static void put_apply_upsert(FILE *out, const struct statement *statement, const
             const char *column = column_of(statement, i)->column;
             fprintf(out, "%s%s = ", i > keys ? ", " : "", column);
             if (owns(statement, i))
-                fprintf(out, "case when $%zu = '%.*s' then j.c%zu else t.%s end", n + 7,
+                fprintf(out, "case when $%zu = '%.*s' then j.c%zu else t.%s end", n + 8,
                         TEXT_PRINTF(column_of(statement, i)->owner), i + 1, column);
             else
                 fprintf(out, "j.c%zu", i + 1);
@@ -346,7 +364,7 @@ static void put_fetch(FILE *out, const struct statement *statement)
     fputs("\nselect j.key, j.present, v.deleted, v.ts, v.node, v.seen, v.correlation, j.equal, case when j.present then array[", out);
     for (size_t i = 0; i < statement->entity->column_count; i++)
         fprintf(out, "%s%s", i ? ", " : "", statement->entity->columns[i].row_text);
-    fprintf(out, "]::text[] end, j.owned from judged j left join %s t on ", statement->entity->relation);
+    fprintf(out, "]::text[] end, j.owned, v.merge from judged j left join %s t on ", statement->entity->relation);
     put_key_match(out, statement->entity, "t", "j");
     fprintf(out, " left join bridge.row_version v on v.entity = %d and v.key = j.key", statement->entity->id);
 }
@@ -387,7 +405,7 @@ static void put_put_back(FILE *out, const struct statement *statement)
         else
             fprintf(out, "%s(o.taken).%s", i ? ", " : "", entity->writable[i]);
     }
-    fprintf(out, " from input i, (select ($%zu::text)::%s as taken) o", statement->column_count + 10, entity->relation);
+    fprintf(out, " from input i, (select ($%zu::text)::%s as taken) o", statement->column_count + 11, entity->relation);
 }
 
 static FILE *text_open(char **text, size_t *length)

@@ -4,7 +4,7 @@
  *
  * Parameters of all but lock, which has the key's arrays alone, in this order:
  *   one text[] per used column, the key's first; bigint[] version timestamps; bigint[] base timestamps; text[] base nodes;
- *   text[] seen, as jsonb; text[] correlations; boolean[] locked; text source; boolean force; bigint horizon.
+ *   text[] seen, as jsonb; text[] merge states, as jsonb; text[] correlations; boolean[] locked; text source; boolean force; bigint horizon.
  * Row numbers count from 1 and follow the arrays. */
 #include "adapters/postgres/catalog.h"
 #include "bridge/message/message.h"
@@ -16,9 +16,10 @@ enum statement_kind {
     /* -> applied, unchanged, same, duplicate, stale, rest bigint[], ignored: judges and writes set-based, as
      * bridge/flow/judge.c does. rest: rows that were concurrent, or changed while it looked, or hold this content already and
      * were not locked, or met another row on insert; and such as differ in a field that this node owns. ignored: rows of the
-     * applied that differed in a field which another node than their writer owns. force: the judge has ruled already. */
+     * applied that differed in a field which another node than their writer owns. force: the judge has ruled
+     * already, about a row whose version is the base given; one that has another by now is among the rest. */
     STATEMENT_APPLY,
-    /* -> key, present, deleted, timestamp, node, seen, correlation, equal, fields text[], owned: what the judge must know of a row. */
+    /* -> key, present, deleted, timestamp, node, seen, correlation, equal, fields text[], owned, merge: what the judge must know of a row. */
     STATEMENT_FETCH,
     /* Inserts without "on conflict", so that a clash is an error which names its constraint. */
     STATEMENT_INSERT,

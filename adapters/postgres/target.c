@@ -32,6 +32,7 @@ struct taken_row {
     struct statement *statement;
     const struct message *message;
     size_t row;
+    struct version judged;
     struct text text; /* all of it, in the form of its row type */
 };
 
@@ -64,7 +65,7 @@ static bool collect_tombstones(struct pg_target *target, struct error *error)
 }
 
 /* The rules are the config's: install only shows them. */
-static void load_rules(struct pg_target *target)
+static bool load_rules(struct pg_target *target, struct error *error)
 {
     struct catalog *catalog = &target->catalog;
     for (size_t i = 0; i < catalog->entity_count; i++) {
@@ -76,6 +77,11 @@ static void load_rules(struct pg_target *target)
             entity->owns_fields = entity->owns_fields || text_equal(entity->columns[j].owner, text_from(target->config->node));
         }
         entity->rules.policy = config != NULL ? config->policy : policy_default();
+        if (strcmp(entity->rules.policy->name, entity->policy) != 0) {
+            error_set(error, FAULT_OPERATOR, NULL, "entity \"%.*s\" has policy %s in the config, and %s is installed",
+                      TEXT_PRINTF(entity->name), entity->rules.policy->name, entity->policy);
+            return error_hint(error, "run \"pgbridge install\"");
+        }
         size_t count = config != NULL ? config->priority_count : 0;
         struct text *priority = arena_take_array(&catalog->arena, count, sizeof *priority);
         for (size_t j = 0; j < count; j++)
@@ -83,6 +89,7 @@ static void load_rules(struct pg_target *target)
         entity->rules.priority = priority;
         entity->rules.priority_count = count;
     }
+    return true;
 }
 
 static bool target_open(struct target *port, struct error *error)
@@ -109,8 +116,7 @@ static bool target_open(struct target *port, struct error *error)
     }
     if (!catalog_load(&target->catalog, &target->session, error))
         return false;
-    load_rules(target);
-    return collect_tombstones(target, error);
+    return load_rules(target, error) && collect_tombstones(target, error);
 }
 
 void target_forget_checks(struct pg_target *target)
@@ -400,7 +406,7 @@ static bool take_row(struct pg_target *target, struct statement *statement, cons
         return error_set(error, FAULT_CONTENTION, "40001", "the row went while it was applied");
     struct taken_row *taken = arena_take(&target->arena, sizeof *taken);
     *taken = (struct taken_row){.next = target->taken, .statement = statement, .message = one->message,
-                                .row = one->rows[0], .text = arena_copy(&target->arena, pg_value(result, 0, 0))};
+                                .row = one->rows[0], .judged = one->judged, .text = arena_copy(&target->arena, pg_value(result, 0, 0))};
     target->taken = taken;
     return true;
 }
@@ -409,7 +415,8 @@ static bool take_row(struct pg_target *target, struct statement *statement, cons
 static bool put_back(struct pg_target *target, const struct taken_row *taken, struct error *error)
 {
     bool locked = true;
-    struct selection one = {.message = taken->message, .count = 1, .rows = &taken->row, .locked = &locked, .force = true};
+    struct selection one = {.message = taken->message, .count = 1, .rows = &taken->row, .locked = &locked, .force = true,
+                            .judged = taken->judged};
     struct parameters parameters = parameters_make(&target->arena, taken->statement, &one);
     int last = parameters.count++;
     parameters.types[last] = OID_TEXT;
@@ -424,7 +431,9 @@ static bool put_back(struct pg_target *target, const struct taken_row *taken, st
     note_written(target, taken->statement->entity, &one, &parameters);
     struct tally stamped = {0};
     size_t rest, rest_count;
-    return apply_set(target, taken->statement, &one, &stamped, &rest, &rest_count, error);
+    if (!apply_set(target, taken->statement, &one, &stamped, &rest, &rest_count, error))
+        return false;
+    return rest_count == 0 || error_set(error, FAULT_CONTENTION, "40001", "the row was written while it was judged");
 }
 
 static bool put_all_back(struct pg_target *target, struct offences *offences, struct error *error)
@@ -459,19 +468,36 @@ static bool fetch_row(struct pg_target *target, struct statement *statement, con
         .fields = arena_copy(arena, pg_value(result, 0, 8)),
         .owned = pg_boolean(result, 0, 9),
     };
-    return codec_decode_seen(pg_value(result, 0, 5), arena, &local->write.seen, error);
+    local->merge.present = local->present;
+    bool present = local->present;
+    if (!codec_decode_seen(pg_value(result, 0, 5), arena, &local->write.seen, error) ||
+        !codec_decode_merge(pg_value(result, 0, 10), arena, &local->merge, error))
+        return false;
+    local->merge.present = present;
+    return true;
+}
+
+static bool assert_row(struct pg_target *target, const struct catalog_entity *entity, struct text key, const char *revived,
+                       struct error *error)
+{
+    struct text sql = arena_printf(&target->arena, "select bridge.assert_%d($1, $2::boolean)", entity->id);
+    const char *parameters[] = {arena_string(&target->arena, key), revived};
+    PG_RESULT result = pg_query_text(&target->session, sql.data, 2, parameters, error);
+    return result != NULL;
 }
 
 bool target_assert(struct pg_target *target, const struct catalog_entity *entity, struct text key, struct error *error)
 {
-    struct text sql = arena_printf(&target->arena, "select bridge.assert_%d($1)", entity->id);
-    const char *parameters[] = {arena_string(&target->arena, key)};
-    PG_RESULT result = pg_query_text(&target->session, sql.data, 1, parameters, error);
-    return result != NULL;
+    return assert_row(target, entity, key, "false", error);
+}
+
+bool target_revive(struct pg_target *target, const struct catalog_entity *entity, struct text key, struct error *error)
+{
+    return assert_row(target, entity, key, "true", error);
 }
 
 bool target_stamp(struct pg_target *target, const struct catalog_entity *entity, const struct local_row *local,
-                  const struct settlement *settlement, struct error *error)
+                  const struct settlement *settlement, const struct merge *merge, struct error *error)
 {
     struct arena *arena = &target->arena;
     const char *parameters[] = {
@@ -481,13 +507,29 @@ bool target_stamp(struct pg_target *target, const struct catalog_entity *entity,
         arena_string(arena, settlement->write.version.node),
         codec_encode_seen(settlement->write.seen, arena).data,
         local->present ? "false" : "true",
+        merge != NULL ? codec_encode_merge(merge, arena).data : NULL,
+        arena_printf(arena, "%" PRId64, local->write.version.timestamp_us).data,
+        arena_string(arena, local->write.version.node),
     };
     {
-        PG_RESULT result = pg_query(&target->session, "stamp", 6, parameters, error);
+        PG_RESULT result = pg_query(&target->session, "stamp", 9, parameters, error);
         if (result == NULL)
             return false;
+        if (strcmp(PQcmdTuples(result), "1") != 0)
+            return error_set(error, FAULT_CONTENTION, "40001", "the row was written while it was judged");
     }
     return !settlement->assertion || target_assert(target, entity, local->key, error);
+}
+
+bool target_write_forced(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
+                         const struct local_row *local, struct tally *tally, struct error *error)
+{
+    struct selection one = {.message = message, .count = 1, .rows = &row, .locked = &local->present, .force = true,
+                            .judged = local->write.version};
+    size_t rest, rest_count;
+    if (!apply_set(target, statement, &one, tally, &rest, &rest_count, error))
+        return false;
+    return rest_count == 0 || error_set(error, FAULT_CONTENTION, "40001", "the row kept changing while it was applied");
 }
 
 bool target_look(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
@@ -535,11 +577,14 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
             return false;
         if (local.present != locked)
             continue;
+        if (entity->merged)
+            return merging_settle(target, statement, message, row, &local, tally, error);
         struct write change = message_write(message, row);
         struct settlement settlement =
             policy_settle(&entity->rules, text_from(target->config->node), &change, &local.write, local.equal, arena);
         bool conflict = settlement.verdict == VERDICT_CONCURRENT;
         /* A field of ours was changed elsewhere: ours stays, and everybody is told. */
+        one.judged = local.write.version;
         bool assertion = local.owned && entity->owns_fields && settlement.action == ACTION_WRITE;
         one.force = assertion;
         if (settlement.verdict == VERDICT_FRESH && !local.present &&
@@ -566,7 +611,7 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
             tally->kept++;
             tally->conflicts++;
             return target_record_conflict(target, statement, message, row, &local, settlement.ruling, error) &&
-                   (settlement.action == ACTION_NOTHING || target_stamp(target, entity, &local, &settlement, error));
+                   (settlement.action == ACTION_NOTHING || target_stamp(target, entity, &local, &settlement, NULL, error));
         }
         if (put_off && settlement.action == ACTION_WRITE && local.present) {
             if (conflict && !target_record_conflict(target, statement, message, row, &local, settlement.ruling, error))
@@ -623,6 +668,8 @@ bool target_apply_rows(struct pg_target *target, const struct message *message, 
         if (!pg_execute(&target->session, sql.data, error))
             return false;
     }
+    if (entity->merged && !merging_prepare(target, entity, &message, error))
+        return false;
     tally->received += count;
     /* Triggers that fire would see the row go and come: for those the clash stands. */
     if (mode == APPLY_PUT_OFF && entity->triggers == TRIGGERS_SUPPRESS && message->op != CHANGE_DELETED) {

@@ -26,6 +26,7 @@ struct local_row {
     bool present, deleted, equal;
     bool owned; /* the change differs in a field that its writer does not own */
     struct write write;
+    struct merge merge;
     struct text correlation;
     struct text fields; /* text[] literal of the entity's fields, null when not present */
 };
@@ -46,9 +47,22 @@ bool target_record_conflict(struct pg_target *target, const struct statement *st
                             size_t row, const struct local_row *local, enum ruling ruling, struct error *error);
 /* This node writes the row once more, as it is, for everybody. */
 bool target_assert(struct pg_target *target, const struct catalog_entity *entity, struct text key, struct error *error);
+/* The same, with the version of every field as it is: a row that outlives its deletion (merge.h). */
+bool target_revive(struct pg_target *target, const struct catalog_entity *entity, struct text key, struct error *error);
 /* The row stays, its version becomes another; and when this node has to say so to everybody, it does. */
 bool target_stamp(struct pg_target *target, const struct catalog_entity *entity, const struct local_row *local,
-                  const struct settlement *settlement, struct error *error);
+                  const struct settlement *settlement, const struct merge *merge, struct error *error);
+
+/* Rows [first, first + count) of a merged entity's message, and judged one: data is written, not its version. */
+bool target_write_forced(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
+                         const struct local_row *local, struct tally *tally, struct error *error);
+
+/* merging.c: a row whose conflicts are settled field by field; locked and fetched. */
+bool merging_settle(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
+                    const struct local_row *local, struct tally *tally, struct error *error);
+/* Refuses a message that cannot be merged here, and gives one of a foreign source a state. */
+bool merging_prepare(struct pg_target *target, const struct catalog_entity *entity, const struct message **message,
+                     struct error *error);
 
 /* letters.c: two calls of the port. */
 bool letters_bury(struct target *port, const struct dead_letter *letter, struct error *error);

@@ -17,6 +17,7 @@ enum log_format { LOG_TEXT, LOG_JSON };
 /* "canonical = column". */
 struct mapping {
     char *field;  /* canonical name */
+    bool counter; /* its value is the sum of what each node has added */
     char *owner;  /* the node whose writes alone change it elsewhere; NULL: anybody's do */
     char *column; /* SQL's name of it: folded to lower case unless it was quoted, quotes removed */
 };
@@ -32,6 +33,7 @@ struct entity_config {
     enum truncate_mode truncate;
     bool coalesce;
     const struct policy *policy; /* bridge/flow/policy.h; never NULL */
+    bool update_revives;         /* of merge: a write that a deletion had not seen brings the row back */
     size_t priority_count;
     char **priority;             /* of node-priority: node names, the first goes before the others */
     unsigned line; /* where the entity begins in the file */

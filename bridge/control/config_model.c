@@ -418,7 +418,7 @@ static bool read_policy(struct reading *reading, const struct outline *node, con
             const char *nearest = name_nearest(raw->policy, names, count);
             reading_fail(reading, given->mark, "there is no policy \"%.*s\"", name_shown(text_from(raw->policy)), raw->policy);
             return nearest != NULL ? error_hint(reading->error, "Did you mean \"%s\"?", nearest)
-                                   : error_hint(reading->error, "The policies are last-write-wins, node-priority and manual");
+                                   : error_hint(reading->error, "The policies are last-write-wins, node-priority, merge and manual");
         }
     }
     bool wants_priority = strcmp(entity->policy->name, "node-priority") == 0;
@@ -476,12 +476,34 @@ static bool read_owners(struct reading *reading, const struct outline *node, con
     return true;
 }
 
+static bool read_counters(struct reading *reading, const struct outline *node, struct entity_config *entity)
+{
+    const struct outline *list = reading_find(node, "counters"), *revives = reading_find(node, "update_revives");
+    bool merged = strcmp(entity->policy->name, "merge") == 0;
+    const struct outline *wrong = list != NULL ? list : revives;
+    if (!merged && wrong != NULL)
+        return reading_fail(reading, wrong->mark, "\"%s\" has no use without \"policy: merge\"", wrong->key);
+    for (const struct outline *entry = list != NULL ? list->first : NULL; entry != NULL; entry = entry->next) {
+        size_t at = entity->key_count;
+        while (at < entity->field_count && strcmp(entity->fields[at].field, entry->value) != 0)
+            at++;
+        if (at == entity->field_count)
+            return reading_fail(reading, entry->mark, "entity \"%s\" has no field \"%.*s\" beside its key", entity->name,
+                                name_shown(text_from(entry->value)), entry->value);
+        if (entity->fields[at].owner != NULL)
+            return reading_fail(reading, entry->mark, "field \"%s\" has an owner: nobody else can add to it", entry->value);
+        entity->fields[at].counter = true;
+    }
+    return true;
+}
+
 static bool read_entity(struct reading *reading, const struct outline *node, const struct config_raw_entity *raw,
                         const struct config *config, struct entity_config *entity)
 {
     entity->line = node->mark.line;
     entity->triggers = raw->triggers;
     entity->truncate = raw->truncate;
+    entity->update_revives = raw->update_revives == REVIVES_TRUE;
     entity->coalesce = raw->coalesce == COALESCE_TRUE;
     entity->key_count = raw->key_count;
     entity->name = name_copy(text_from(raw->name));
@@ -494,7 +516,8 @@ static bool read_entity(struct reading *reading, const struct outline *node, con
     entity->fields = take_array(raw->key_count + raw->fields_count, sizeof *entity->fields);
     return read_table(reading, reading_require(node, "table"), entity) && read_mappings(reading, key, entity) &&
            (fields == NULL || read_mappings(reading, fields, entity)) && check_mappings(reading, key, fields, entity) &&
-           read_policy(reading, node, raw, config, entity) && read_owners(reading, node, config, entity);
+           read_policy(reading, node, raw, config, entity) && read_owners(reading, node, config, entity) &&
+           read_counters(reading, node, entity);
 }
 
 /* Two entities of one table would answer each other's changes. */

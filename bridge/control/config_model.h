@@ -14,6 +14,7 @@ struct config_raw_broker {
 
 /* Zero is what a missing key means. */
 enum coalesce { COALESCE_TRUE, COALESCE_FALSE };
+enum revives { REVIVES_FALSE, REVIVES_TRUE };
 
 struct config_raw_entity {
     char *name, *table;
@@ -24,8 +25,9 @@ struct config_raw_entity {
     enum coalesce coalesce;
     char *policy;
     char **priority;
-    char **owners;
-    unsigned priority_count, owners_count;
+    char **owners, **counters;
+    unsigned priority_count, owners_count, counters_count;
+    enum revives update_revives;
 };
 
 struct config_raw {

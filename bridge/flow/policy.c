@@ -32,6 +32,8 @@ static const struct policy policies[] = {
     {"last-write-wins", "The later version wins; of two at the same microsecond the one of the node whose name sorts last.",
      rule_last_write_wins},
     {"node-priority", "The write of the node that \"priority\" names first wins, whatever the clocks say.", rule_node_priority},
+    {"merge", "Field by field: of each field the later write wins; a deletion wins over a write that had not seen it.",
+     rule_last_write_wins},
     {"manual", "Each node keeps its own row, and the conflict stays open until somebody resolves it.", rule_manual},
 };
 

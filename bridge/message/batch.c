@@ -331,6 +331,8 @@ static size_t row_cost(const struct change *change)
     cost += change->base.timestamp_us == 0 ? 5 : BRACKETS + TIMESTAMP + text_cost(change->base.node);
     for (size_t i = 0; i < change->seen.count; i++)
         cost += TIMESTAMP + text_cost(change->seen.versions[i].node);
+    if (change->merge != NULL)
+        cost += 64 * (1 + change->merge->group_count + change->merge->total_count);
     for (size_t i = 0; i < change_value_count(change); i++)
         cost += text_cost(change->values[i]);
     return cost;
@@ -400,14 +402,18 @@ static void fill_message(const struct plan *plan, const struct piece *piece, str
     int64_t *versions = arena_take_array(arena, piece->count, sizeof *versions);
     struct version *bases = arena_take_array(arena, piece->count, sizeof *bases);
     struct seen *seen = arena_take_array(arena, piece->count, sizeof *seen);
+    struct merge *merges = arena_take_array(arena, piece->count, sizeof *merges);
     struct text *correlations = arena_take_array(arena, piece->count, sizeof *correlations);
-    bool any_base = false, any_seen = false, any_correlation = false, several_traces = false;
+    bool any_base = false, any_seen = false, any_merge = false, any_correlation = false, several_traces = false;
     for (size_t row = 0; row < piece->count; row++) {
         const struct change *change = &plan->batch->changes[plan->members[piece->first + row]];
         memcpy(values + row * columns, change->values, columns * sizeof *values);
         versions[row] = change->version.timestamp_us;
         bases[row] = change->base;
         seen[row] = change->seen;
+        if (change->merge != NULL)
+            merges[row] = *change->merge;
+        any_merge = any_merge || change->merge != NULL;
         correlations[row] = change->correlation;
         any_base = any_base || change->base.timestamp_us != 0;
         any_seen = any_seen || change->seen.count > 0;
@@ -424,6 +430,7 @@ static void fill_message(const struct plan *plan, const struct piece *piece, str
     message->versions = versions;
     message->bases = any_base ? bases : NULL;
     message->seen = any_seen ? seen : NULL;
+    message->merges = any_merge ? merges : NULL;
     message->correlations = any_correlation ? correlations : NULL;
 }
 

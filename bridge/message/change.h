@@ -1,6 +1,6 @@
 #pragma once
 /* A change: one row's new state, or its deletion. The unit of version, verdict and conflict. */
-#include "bridge/message/version.h"
+#include "bridge/message/merge.h"
 
 enum change_op { CHANGE_CREATED, CHANGE_UPDATED, CHANGE_DELETED };
 
@@ -26,6 +26,7 @@ struct change {
     struct version version;    /* node is this node, except in a source that forwards */
     struct version base;       /* the version this write replaced; timestamp 0 = it replaced none */
     struct seen seen;          /* of other nodes' writes to the row */
+    const struct merge *merge; /* NULL: the entity is not merged, or the row was there before that */
     struct text correlation;   /* null when the application gave none */
     struct text traceparent;
 };

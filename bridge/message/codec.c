@@ -188,6 +188,86 @@ static int put_seen(struct json_object *member, struct printbuf *out, int level,
     return 0;
 }
 
+static void put_version(const struct writer *writer, struct printbuf *out, struct version version)
+{
+    put_char(out, '[');
+    put_number(writer, out, version.timestamp_us);
+    put_char(out, ',');
+    put_text(writer, out, version.node);
+    put_char(out, ']');
+}
+
+static void put_merge_version(const struct writer *writer, struct printbuf *out, bool *any, const char *name,
+                              struct version version)
+{
+    if (version_is_none(version))
+        return;
+    put_raw(out, *any ? ",\"" : "{\"", 2);
+    put_raw(out, name, 1);
+    put_raw(out, "\":", 2);
+    put_version(writer, out, version);
+    *any = true;
+}
+
+static void put_merge_totals(const struct writer *writer, struct printbuf *out, const struct merge *merge)
+{
+    for (size_t i = 0; i < merge->total_count; i++) {
+        const struct merge_total *total = &merge->totals[i];
+        bool first = i == 0 || !text_equal(merge->totals[i - 1].field, total->field);
+        if (first) {
+            put_raw(out, i == 0 ? "{" : "},", i == 0 ? 1 : 2);
+            put_text(writer, out, total->field);
+        }
+        put_raw(out, first ? ":{" : ",", first ? 2 : 1);
+        put_text(writer, out, total->version.node);
+        put_raw(out, ":[", 2);
+        put_number(writer, out, total->version.timestamp_us);
+        put_char(out, ',');
+        put_text(writer, out, total->total);
+        put_char(out, ']');
+    }
+    put_raw(out, "}}", 2);
+}
+
+static void put_merge_of(const struct writer *writer, struct printbuf *out, const struct merge *merge)
+{
+    bool any = false;
+    put_merge_version(writer, out, &any, "d", merge->died);
+    put_merge_version(writer, out, &any, "s", merge->survived);
+    put_merge_version(writer, out, &any, "v", merge->rest);
+    if (merge->group_count > 0) {
+        put_raw(out, any ? ",\"g\":" : "{\"g\":", 5);
+        any = true;
+        for (size_t i = 0; i < merge->group_count; i++) {
+            put_char(out, i == 0 ? '{' : ',');
+            put_text(writer, out, merge->groups[i].name);
+            put_char(out, ':');
+            put_version(writer, out, merge->groups[i].version);
+        }
+        put_char(out, '}');
+    }
+    if (merge->total_count > 0) {
+        put_raw(out, any ? ",\"c\":" : "{\"c\":", 5);
+        any = true;
+        put_merge_totals(writer, out, merge);
+    }
+    put_raw(out, any ? "}" : "null", any ? 1 : 4);
+}
+
+static int put_merge(struct json_object *member, struct printbuf *out, int level, int flags)
+{
+    (void)level, (void)flags;
+    const struct writer *writer = json_object_get_userdata(member);
+    put_char(out, '[');
+    for (size_t row = 0; row < writer->message->row_count; row++) {
+        if (row > 0)
+            put_char(out, ',');
+        put_merge_of(writer, out, &writer->message->merges[row]);
+    }
+    put_char(out, ']');
+    return 0;
+}
+
 static int put_correlations(struct json_object *member, struct printbuf *out, int level, int flags)
 {
     (void)level, (void)flags;
@@ -235,6 +315,8 @@ struct text codec_encode(const struct message *message, struct arena *arena)
         add_array(root, "bases", &writer, put_bases);
     if (message->seen != NULL)
         add_array(root, "seen", &writer, put_seen);
+    if (message->merges != NULL)
+        add_array(root, "merge", &writer, put_merge);
     if (has_correlation(message))
         add_array(root, "correlations", &writer, put_correlations);
     struct text body = TEXT_NULL;
@@ -275,13 +357,17 @@ static bool refuse(struct error *error, const char *format, ...)
 }
 
 enum {
-    DEPTH_MAX = 4,
+    /* The object, "merge", a row's state, "c", a counter, a node's total. */
+    DEPTH_MAX = 6,
     /* rows, bases, seen and changed have at most one bracket per row, and a few stand around them. A bracket costs
-     * json-c up to 500 bytes. */
-    BRACKETS_MAX = 4 * LIMIT_MESSAGE_ROWS + 16,
+     * json-c up to 500 bytes. A merge state has one for each group, counter and node's total: MERGE_MAX is what one row
+     * can have at most, and more than the states of a message of many rows have. */
+    MERGE_MAX = LIMIT_FIELDS * (MERGE_NODES_MAX + 2) + 8,
+    BRACKETS_MAX = 4 * LIMIT_MESSAGE_ROWS + 16 + MERGE_MAX,
     /* Every value of every array is followed by a comma or a bracket: row values, and five arrays with one or two
      * values per row. */
-    COMMAS_MAX = LIMIT_MESSAGE_VALUES + 6 * LIMIT_MESSAGE_ROWS,
+    COMMAS_MAX = LIMIT_MESSAGE_VALUES + 7 * LIMIT_MESSAGE_ROWS + 2 * MERGE_MAX,
+    TOTAL_BYTES_MAX = 1000, /* of a counter's total */
 };
 
 enum byte_class {
@@ -745,6 +831,180 @@ static bool read_seen(struct reader *reader)
     return true;
 }
 
+static bool read_version(struct reader *reader, struct json_object *pair, struct version *version)
+{
+    if (!json_object_is_type(pair, json_type_array) || json_object_array_length(pair) != 2 ||
+        !read_timestamp(json_object_array_get_idx(pair, 0), &version->timestamp_us) ||
+        !is_name(json_object_array_get_idx(pair, 1)))
+        return false;
+    version->node = keep(reader, json_object_array_get_idx(pair, 1));
+    return true;
+}
+
+static bool is_name_text(struct text name)
+{
+    return name.length >= 1 && name.length <= LIMIT_NAME_BYTES;
+}
+
+/* As numeric is written: digits with at most one point between them, or what is not a number at all. */
+static bool is_decimal(struct text text)
+{
+    if (text_equal(text, TEXT_LITERAL("NaN")) || text_equal(text, TEXT_LITERAL("Infinity")) ||
+        text_equal(text, TEXT_LITERAL("-Infinity")))
+        return true;
+    size_t i = text.length > 0 && (text.data[0] == '-' || text.data[0] == '+');
+    bool point = false, digit = false;
+    if (text.length > TOTAL_BYTES_MAX)
+        return false;
+    for (; i < text.length; i++) {
+        if (text.data[i] >= '0' && text.data[i] <= '9')
+            digit = true;
+        else if (text.data[i] == '.' && digit && !point)
+            point = true, digit = false;
+        else
+            return false;
+    }
+    return digit;
+}
+
+static int group_order(const void *a, const void *b)
+{
+    return text_compare(((const struct merge_group *)a)->name, ((const struct merge_group *)b)->name);
+}
+
+static bool read_groups(struct reader *reader, struct json_object *object, struct merge *merge)
+{
+    if (!json_object_is_type(object, json_type_object))
+        return refuse(reader->error, "\"g\" is not an object");
+    size_t count = (size_t)json_object_object_length(object);
+    if (count > LIMIT_FIELDS)
+        return refuse(reader->error, "\"g\" names %zu groups, more than %d", count, LIMIT_FIELDS);
+    struct merge_group *groups = arena_take_array(reader->arena, count, sizeof *groups);
+    size_t filled = 0;
+    json_object_object_foreach(object, name, pair)
+    {
+        struct merge_group *group = &groups[filled++];
+        group->name = text_from(name);
+        if (!is_name_text(group->name) || !read_version(reader, pair, &group->version))
+            return refuse(reader->error, "\"g\" has an entry that is not a group and its version");
+        group->name = keep_bytes(reader, group->name);
+    }
+    qsort(groups, count, sizeof *groups, group_order);
+    /* What goes without saying is not listed: else equal states would differ. */
+    for (size_t i = 0; i < count; i++)
+        if (!version_equal(groups[i].version, merge->rest))
+            groups[merge->group_count++] = groups[i];
+    merge->groups = groups;
+    return true;
+}
+
+static int total_order(const void *a, const void *b)
+{
+    const struct merge_total *one = a, *other = b;
+    int order = text_compare(one->field, other->field);
+    return order != 0 ? order : text_compare(one->version.node, other->version.node);
+}
+
+/* [timestamp, "total"] of a node; at 0 what nobody has counted, under no name. */
+static bool read_total(struct reader *reader, const char *node, struct json_object *pair, struct merge_total *total)
+{
+    struct text name = text_from(node);
+    if (!json_object_is_type(pair, json_type_array) || json_object_array_length(pair) != 2)
+        return false;
+    struct json_object *timestamp = json_object_array_get_idx(pair, 0), *value = json_object_array_get_idx(pair, 1);
+    bool nobody = name.length == 0 && json_object_is_type(timestamp, json_type_int) &&
+                  json_object_get_int64(timestamp) == 0;
+    if (!nobody && (!is_name_text(name) || !read_timestamp(timestamp, &total->version.timestamp_us)))
+        return false;
+    if (!json_object_is_type(value, json_type_string) || !is_decimal(view(value)))
+        return false;
+    total->version.node = keep_bytes(reader, name);
+    total->total = keep(reader, value);
+    return true;
+}
+
+static bool read_totals(struct reader *reader, struct json_object *object, struct merge *merge)
+{
+    if (!json_object_is_type(object, json_type_object))
+        return refuse(reader->error, "\"c\" is not an object");
+    size_t count = 0;
+    json_object_object_foreach(object, counter, nodes)
+    {
+        size_t length = json_object_is_type(nodes, json_type_object) ? (size_t)json_object_object_length(nodes) : 0;
+        if (!is_name_text(text_from(counter)) || length < 1 || length > MERGE_NODES_MAX)
+            return refuse(reader->error, "\"c\" has an entry that is not a counter with the totals of 1 to %d nodes",
+                          MERGE_NODES_MAX);
+        count += length;
+    }
+    if (json_object_object_length(object) > LIMIT_FIELDS)
+        return refuse(reader->error, "\"c\" names more than %d counters", LIMIT_FIELDS);
+    struct merge_total *totals = arena_take_array(reader->arena, count, sizeof *totals);
+    size_t filled = 0;
+    json_object_object_foreach(object, field, shares)
+    {
+        struct text name = keep_bytes(reader, text_from(field));
+        json_object_object_foreach(shares, node, pair)
+        {
+            totals[filled].field = name;
+            if (!read_total(reader, node, pair, &totals[filled++]))
+                return refuse(reader->error, "\"c\" has an entry that is not a node, a timestamp and a decimal");
+        }
+    }
+    qsort(totals, count, sizeof *totals, total_order);
+    merge->totals = totals;
+    merge->total_count = count;
+    return true;
+}
+
+/* Strict: a member that is not known might be one that the join needs. */
+static bool read_merge_of(struct reader *reader, struct json_object *object, struct merge *merge)
+{
+    const struct {
+        const char *name;
+        struct version *version;
+    } versions[] = {{"d", &merge->died}, {"s", &merge->survived}, {"v", &merge->rest}};
+    struct json_object *member = NULL;
+    int known = 0;
+    for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++) {
+        if (!json_object_object_get_ex(object, versions[i].name, &member))
+            continue;
+        if (!read_version(reader, member, versions[i].version))
+            return refuse(reader->error, "\"%s\" is not a version", versions[i].name);
+        known++;
+    }
+    if (!version_is_none(merge->survived) && version_compare(merge->survived, merge->died) <= 0)
+        return refuse(reader->error, "\"s\" is not later than \"d\"");
+    if (json_object_object_get_ex(object, "g", &member) && (known++, !read_groups(reader, member, merge)))
+        return false;
+    if (json_object_object_get_ex(object, "c", &member) && (known++, !read_totals(reader, member, merge)))
+        return false;
+    if (known != json_object_object_length(object))
+        return refuse(reader->error, "the merge state has a member that is not known");
+    return true;
+}
+
+/* An array with an object or null for each row. */
+static bool read_merge(struct reader *reader)
+{
+    struct json_object *array;
+    if (!find_per_row(reader, "merge", &array))
+        return false;
+    if (array == NULL)
+        return true;
+    size_t count = reader->message->row_count;
+    struct merge *merges = arena_take_array(reader->arena, count, sizeof *merges);
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *item = json_object_array_get_idx(array, i);
+        if (item != NULL && !json_object_is_type(item, json_type_object))
+            return refuse(reader->error, "\"merge\" of row %zu is neither an object nor null", i + 1);
+        if (item != NULL && !read_merge_of(reader, item, &merges[i]))
+            return error_prefix(reader->error, "\"merge\" of row %zu: ", i + 1);
+        merges[i].present = reader->message->op != CHANGE_DELETED;
+    }
+    reader->message->merges = merges;
+    return true;
+}
+
 static bool read_correlations(struct reader *reader)
 {
     struct json_object *array;
@@ -772,7 +1032,8 @@ static bool read_message(struct reader *reader)
 {
     size_t *order = NULL;
     if (!read_head(reader) || !read_columns(reader, &order) || !read_rows(reader, order) || !read_versions(reader) ||
-        !read_bases(reader) || !read_seen(reader) || !read_correlations(reader))
+        !read_bases(reader) || !read_seen(reader) || !read_merge(reader) ||
+        !read_correlations(reader))
         return false;
     /* Known to the protocol, not used by this release. */
     find(reader, "changed");
@@ -892,6 +1153,38 @@ bool codec_decode_seen(struct text json, struct arena *arena, struct seen *seen,
     return read_seen_of(&reader, root, seen);
 }
 
+struct text codec_encode_merge(const struct merge *merge, struct arena *arena)
+{
+    JSON_OWNED *text = new_string(TEXT_LITERAL(""));
+    JSON_OWNED *number = must(json_object_new_int64(0));
+    struct writer writer = {NULL, text, number};
+    struct printbuf *out = must(printbuf_new());
+    put_merge_of(&writer, out, merge);
+    struct text json = {out->buf, (size_t)out->bpos};
+    json = text_equal(json, TEXT_LITERAL("null")) ? TEXT_NULL : arena_copy(arena, json);
+    printbuf_free(out);
+    return json;
+}
+
+bool codec_decode_merge(struct text json, struct arena *arena, struct merge *merge, struct error *error)
+{
+    *merge = (struct merge){0};
+    if (text_is_null(json))
+        return true;
+    size_t member_count = 0;
+    if (!scan_body(json, &member_count, error))
+        return false;
+    JSON_OWNED *root = NULL;
+    if (!parse_body(json, &root, error))
+        return false;
+    if (!json_object_is_type(root, json_type_object))
+        return refuse(error, "\"merge\" is not an object");
+    if ((size_t)json_object_object_length(root) != member_count)
+        return refuse(error, "\"merge\" has two members of the same name");
+    struct reader reader = {root, arena, error, NULL, 0, arena_take(arena, json.length + 1)};
+    return read_merge_of(&reader, root, merge);
+}
+
 bool codec_decode(struct text body, struct arena *arena, struct message *message, struct error *error)
 {
     if (text_is_null(body) || body.length == 0)
@@ -916,13 +1209,15 @@ bool codec_decode(struct text body, struct arena *arena, struct message *message
         return refuse(error, "the body has two members of the same name");
 
     /* What is taken below grows with the body: a value takes 3 bytes of it and 16 of the arena, a column's name 4 and
-     * 57, a base 5 and 24, an entry of seen 6 and 24, and every text at most its own length again. */
-    size_t room = 16 * body.length + 1024;
+     * 57, a base 5 and 24, an entry of seen 6 and 24, a merge state 3 and 112, its groups 12 and 40, its totals 10 and
+     * 56, and every text at most its own length again; a row with a state takes at least 8 and 144. */
+    size_t room = 20 * body.length + 1024;
     if (arena_room(arena) < room)
         return error_set(error, FAULT_TRANSIENT, NULL, "no room to decode a body of %zu bytes", body.length);
     message->versions = NULL;
     message->bases = NULL;
     message->seen = NULL;
+    message->merges = NULL;
     message->correlations = NULL;
     message->unknown_members = 0;
     struct reader reader = {root, arena, error, message, 0, arena_take(arena, body.length + 1)};

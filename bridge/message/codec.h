@@ -12,7 +12,7 @@ struct text codec_encode(const struct message *message, struct arena *arena);
 
 /* Fills the body fields of *message (headers stay as they are), the key's columns first and in the key's order, whatever
  * order they came in. Trailing blanks are allowed. FAULT_POISON when it cannot be read, FAULT_TRANSIENT when memory or
- * the arena's room (16 times the body at most) is short; message is then unspecified. */
+ * the arena's room (20 times the body at most) is short; message is then unspecified. */
 bool codec_decode(struct text body, struct arena *arena, struct message *message, struct error *error);
 
 /* The same for one row's "seen" alone, {"node": timestamp}, as the database keeps it; a null text is nothing seen, both
@@ -23,3 +23,8 @@ bool codec_decode_seen(struct text json, struct arena *arena, struct seen *seen,
 /* A heartbeat's body; its source is not part of it. FAULT_POISON when it cannot be read. */
 struct text codec_encode_heartbeat(const struct heartbeat *heartbeat, struct arena *arena);
 bool codec_decode_heartbeat(struct text body, struct arena *arena, struct heartbeat *heartbeat, struct error *error);
+
+/* The same for one row's merge state, as the database keeps it; a null text and "{}" are no state. merge->present is left
+ * false: the row itself says it. */
+struct text codec_encode_merge(const struct merge *merge, struct arena *arena);
+bool codec_decode_merge(struct text json, struct arena *arena, struct merge *merge, struct error *error);

@@ -4,6 +4,7 @@
 #include "bridge/base/arena.h"
 #include "bridge/base/error.h"
 #include "bridge/message/change.h"
+#include "bridge/message/merge.h"
 
 struct message {
     /* headers */
@@ -26,6 +27,7 @@ struct message {
     const int64_t *versions;       /* row_count timestamps, us; NULL: the message's timestamp is the version */
     const struct version *bases;   /* row_count, or NULL when the source has none */
     const struct seen *seen;       /* row_count, or NULL when no writer had seen another's write */
+    const struct merge *merges;    /* row_count, or NULL when the entity is not merged */
     const struct text *correlations; /* row_count, or NULL */
     size_t unknown_members;        /* JSON members and headers that this protocol does not know: ignored and counted */
 };

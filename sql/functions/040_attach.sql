@@ -27,6 +27,11 @@ declare
     owner_node text;
     seen       text;        -- what a row's writer had seen before this node writes it
     found_by   text;
+    merged     boolean;     -- conflicts are settled field by field
+    deleted_anew text := ''; -- of the state that this needs: in an insert, and in its conflict
+    deleted_over text := '';
+    written_anew text := '';
+    written_over text := '';
     leaf       record;
     i          int;
 begin
@@ -54,6 +59,18 @@ begin
                       (select string_agg(format('old.%I', c), ', ') from unnest(e.columns) c),
                       (select string_agg(format('new.%I', c), ', ') from unnest(e.columns) c));
     seen := format('case when v.node = %1$L then v.seen else bridge.join_seen(v.seen, null, v.ts, v.node, %1$L) end', node.name);
+    merged := e.policy = 'merge';
+    if merged then
+        -- What replaces {V} and {TS}: no row_version yet, or the one that is replaced.
+        deleted_anew := ', ' || replace(bridge.merge_expression(e, node.name, 'delete'), '{TS}', 'now_us');
+        deleted_over := ', merge = ' || replace(bridge.merge_expression(e, node.name, 'delete'), '{TS}', 'greatest(excluded.ts, v.ts + 1)');
+        written_anew := format(', case when operation = ''u'' then %s else %s end',
+            replace(replace(bridge.merge_expression(e, node.name, 'update'), '{V}', 'null::jsonb'), '{TS}', 'now_us'),
+            replace(replace(bridge.merge_expression(e, node.name, 'insert'), '{V}', 'null::jsonb'), '{TS}', 'now_us'));
+        written_over := format(', merge = case when operation = ''u'' then %s else %s end',
+            replace(replace(bridge.merge_expression(e, node.name, 'update'), '{V}', 'v.merge'), '{TS}', 'greatest(excluded.ts, v.ts + 1)'),
+            replace(replace(bridge.merge_expression(e, node.name, 'insert'), '{V}', 'v.merge'), '{TS}', 'greatest(excluded.ts, v.ts + 1)'));
+    end if;
     if not guarded then
         changed := 'true';
         guard := 'true';
@@ -74,29 +91,29 @@ declare
 begin
     -- A new key is the old key's end and another row's beginning.
     if tg_op = 'DELETE' or (tg_op = 'UPDATE' and record_image_ne(row(%3$s), row(%4$s))) then
-        insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation)
-        values (%5$s, %6$s, now_us, %11$s, true, correlation)
+        insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%14$s)
+        values (%5$s, %6$s, now_us, %11$s, true, correlation%15$s)
         on conflict (entity, key) do update
            set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = true,
-               base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s
-        returning v.ts, v.base_ts, v.base_node, v.seen into stamp;
-        insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent, seen)
+               base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%16$s
+        returning v.ts, v.base_ts, v.base_node, v.seen%20$s into stamp;
+        insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent, seen%14$s)
         values (%7$s, 'd', array[%8$s]::text[], stamp.ts, %12$s, stamp.base_ts, stamp.base_node, correlation, traceparent,
-                stamp.seen);
+                stamp.seen%19$s);
         if tg_op = 'DELETE' then
             return null;
         end if;
         operation := 'c';
     end if;
-    insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation)
-    values (%5$s, %9$s, now_us, %11$s, false, correlation)
+    insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%14$s)
+    values (%5$s, %9$s, now_us, %11$s, false, correlation%17$s)
     on conflict (entity, key) do update
        set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = false,
-           base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s
-    returning v.ts, v.base_ts, v.base_node, v.seen into stamp;
-    insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent, seen)
+           base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%18$s
+    returning v.ts, v.base_ts, v.base_node, v.seen%20$s into stamp;
+    insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent, seen%14$s)
     values (%7$s, operation, array[%10$s]::text[], stamp.ts, %12$s,
-            stamp.base_ts, stamp.base_node, correlation, traceparent, stamp.seen);
+            stamp.base_ts, stamp.base_node, correlation, traceparent, stamp.seen%19$s);
     return null;
 end
 $trigger$ $f$,
@@ -104,7 +121,9 @@ $trigger$ $f$,
         (select string_agg(format('old.%I', c), ', ') from unnest(e.columns[1:e.key_count]) c),
         (select string_agg(format('new.%I', c), ', ') from unnest(e.columns[1:e.key_count]) c),
         e.id, bridge.key_expression(olds[1:e.key_count]), e.layout, array_to_string(olds[1:e.key_count], ', '),
-        bridge.key_expression(news[1:e.key_count]), array_to_string(news, ', '), owner_node, origin, seen);
+        bridge.key_expression(news[1:e.key_count]), array_to_string(news, ', '), owner_node, origin, seen,
+        case when merged then ', merge' else '' end, deleted_anew, deleted_over, written_anew, written_over,
+        case when merged then ', stamp.merge' else '' end, case when merged then ', v.merge' else '' end);
 
     -- TRUNCATE: the rows are still there before it, and the table is locked against everybody.
     if e.truncate = 'refuse' then
@@ -124,17 +143,16 @@ as $trigger$
 begin
     execute format($statement$
         with stamped as (
-            insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation)
-            select %3$s, %4$s, (date_part('epoch', clock_timestamp()) * 1000000)::bigint, %7$L, true,
-                   nullif(current_setting('bridge.correlation_id', true), '')
-              from %%s
+            insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%9$s)
+            select %3$s, %4$s, now_us, %7$L, true, nullif(current_setting('bridge.correlation_id', true), '')%10$s
+              from (select (date_part('epoch', clock_timestamp()) * 1000000)::bigint as now_us) as clock, %%s
             on conflict (entity, key) do update
                set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = true,
-                   base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %8$s
-            returning v.key, v.ts, v.base_ts, v.base_node, v.correlation, v.seen)
-        insert into bridge.outbox (layout, op, fields, ts, base_ts, base_node, correlation, traceparent, seen)
+                   base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %8$s%11$s
+            returning v.key, v.ts, v.base_ts, v.base_node, v.correlation, v.seen%12$s)
+        insert into bridge.outbox (layout, op, fields, ts, base_ts, base_node, correlation, traceparent, seen%9$s)
         select %5$s, 'd', %6$s, ts, base_ts, base_node, correlation, nullif(current_setting('bridge.traceparent', true), ''),
-               seen
+               seen%9$s
           from stamped $statement$,
         -- A partition that was made after install has no trigger of its own: the partitioned table's sees to it.
         case when (select relkind from pg_class where oid = tg_relid) = 'p'
@@ -146,7 +164,9 @@ begin
 end
 $trigger$ $f$, 'truncate_' || e.id, pinned, e.id,
             replace(bridge.key_expression(rows_[1:e.key_count]), '%', '%%'), e.layout,
-            case when e.key_count = 1 then 'array[key]' else 'key::text[]' end, node.name, seen);
+            case when e.key_count = 1 then 'array[key]' else 'key::text[]' end, node.name, seen,
+            case when merged then ', merge' else '' end, deleted_anew, deleted_over,
+            case when merged then ', v.merge' else '' end);
     end if;
 
     -- The row as it is now, said by this node to everybody: with a version after all that it knows of. For a write that no
@@ -155,7 +175,7 @@ $trigger$ $f$, 'truncate_' || e.id, pinned, e.id,
                            else format('t.%I = (row_key::text[])[%s]::%s', c, o, types[o]::regtype) end, ' and ')
       into found_by from unnest(e.columns[1:e.key_count]) with ordinality as u (c, o);
     execute format($f$
-create or replace function bridge.%1$I(row_key text) returns void language plpgsql security definer
+create or replace function bridge.%1$I(row_key text, revived boolean default false) returns void language plpgsql security definer
     set search_path = pg_catalog, pg_temp %2$s
 as $function$
 declare
@@ -168,17 +188,23 @@ begin
     values (%6$s, row_key, (date_part('epoch', clock_timestamp()) * 1000000)::bigint, %7$L, present is null)
     on conflict (entity, key) do update
        set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = excluded.deleted,
-           base_ts = v.ts, base_node = v.node, seen = %8$s
-    returning v.ts, v.base_ts, v.base_node, v.correlation, v.seen into stamp;
-    insert into bridge.outbox (layout, op, fields, ts, base_ts, base_node, correlation, seen)
+           base_ts = v.ts, base_node = v.node, seen = %8$s%11$s
+    returning v.ts, v.base_ts, v.base_node, v.correlation, v.seen%14$s into stamp;
+    insert into bridge.outbox (layout, op, fields, ts, base_ts, base_node, correlation, seen%12$s)
     values (%9$s, case when present then 'u' else 'd' end::"char", case when present then row_fields else %10$s end,
-            stamp.ts, stamp.base_ts, stamp.base_node, stamp.correlation, stamp.seen);
+            stamp.ts, stamp.base_ts, stamp.base_node, stamp.correlation, stamp.seen%13$s);
 end
 $function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relation, found_by, e.id, node.name, seen,
-        e.layout, case when e.key_count = 1 then 'array[row_key]' else 'row_key::text[]' end);
-    execute format('alter function bridge.%I(text) owner to pgbridge_owner', 'assert_' || e.id);
-    execute format('revoke execute on function bridge.%I(text) from public', 'assert_' || e.id);
-    execute format('grant execute on function bridge.%I(text) to %I', 'assert_' || e.id, node.adapter_role);
+        e.layout, case when e.key_count = 1 then 'array[row_key]' else 'row_key::text[]' end,
+        case when merged then format(', merge = case when revived then v.merge when present then %s else %s end',
+                                     replace(replace(bridge.merge_expression(e, node.name, 'assert'), '{V}', 'v.merge'), '{TS}', 'greatest(excluded.ts, v.ts + 1)'),
+                                     replace(bridge.merge_expression(e, node.name, 'delete'), '{TS}', 'greatest(excluded.ts, v.ts + 1)'))
+             else '' end,
+        case when merged then ', merge' else '' end, case when merged then ', stamp.merge' else '' end,
+        case when merged then ', v.merge' else '' end);
+    execute format('alter function bridge.%I(text, boolean) owner to pgbridge_owner', 'assert_' || e.id);
+    execute format('revoke execute on function bridge.%I(text, boolean) from public', 'assert_' || e.id);
+    execute format('grant execute on function bridge.%I(text, boolean) to %I', 'assert_' || e.id, node.adapter_role);
 
     execute format('alter function bridge.%I() owner to pgbridge_owner', 'capture_' || e.id);
     execute format('alter function bridge.%I() owner to pgbridge_owner', 'truncate_' || e.id);

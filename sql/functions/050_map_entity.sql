@@ -22,7 +22,8 @@ $$;
 -- relation is schema-qualified; fields are canonical names and columns this table's, the key_count key fields first.
 create or replace function bridge.map_entity(entity_name text, relation text, key_count int, fields text[], columns text[],
                                              triggers text, truncate text, coalesced boolean, policy text,
-                                             priority text[], guarded boolean default true) returns void
+                                             priority text[], counters text[], update_revives boolean,
+                                             guarded boolean default true) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
@@ -45,20 +46,37 @@ begin
             using errcode = '0A000',
                   hint = 'Make it not deferrable: what is applied would not be checked against it.';
     end if;
+    for related in select u.f as field, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull or t.typnotnull as filled, t.typname
+                     from unnest(fields, columns) as u (f, c)
+                     join pg_attribute a on a.attrelid = table_oid and a.attname = u.c
+                     join pg_type t on t.oid = a.atttypid
+                    where u.f = any (counters) loop
+        if related.typname not in ('int2', 'int4', 'int8') and related.type !~ '^numeric\(' then
+            raise exception 'entity "%": field "%" cannot be a counter: its type is %', entity_name, related.field, related.type
+                using errcode = '42804', hint = 'Counters are smallint, integer, bigint, or numeric with a declared scale: others do not add up exactly.';
+        elsif not related.filled then
+            raise exception 'entity "%": field "%" cannot be a counter: it may be null', entity_name, related.field
+                using errcode = '42804', hint = 'Make the column NOT NULL.';
+        end if;
+    end loop;
     select substr(encode(sha256(convert_to(string_agg(f || ':' || format_type(a.atttypid, a.atttypmod), E'\n'
                                                       order by f collate "C"), 'UTF8')), 'hex'), 1, 16)
       into fingerprint
       from unnest(fields, columns) as u (f, c)
       left join pg_attribute a on a.attrelid = table_oid and a.attname = u.c and not a.attisdropped;
     insert into bridge.entity as e (name, relation, key_count, fields, columns, layout, triggers, truncate, coalesced,
-                                    policy, priority)
+                                    policy, priority, counters, update_revives, groups)
     values (entity_name, relation, map_entity.key_count, map_entity.fields, map_entity.columns, 0,
-            map_entity.triggers, map_entity.truncate, map_entity.coalesced, map_entity.policy, map_entity.priority)
+            map_entity.triggers, map_entity.truncate, map_entity.coalesced, map_entity.policy, map_entity.priority,
+            map_entity.counters, map_entity.update_revives,
+            case when map_entity.policy = 'merge'
+                 then bridge.merge_groups(relation, map_entity.fields, map_entity.columns, map_entity.key_count, map_entity.counters) end)
     on conflict (name) do update
        set relation = excluded.relation, key_count = excluded.key_count, fields = excluded.fields,
            columns = excluded.columns, triggers = excluded.triggers, truncate = excluded.truncate,
            coalesced = excluded.coalesced,
-           policy = excluded.policy, priority = excluded.priority, active = true
+           policy = excluded.policy, priority = excluded.priority, counters = excluded.counters,
+           update_revives = excluded.update_revives, groups = excluded.groups, active = true
     returning id into entity_id;
     insert into bridge.layout as l (entity, key_count, fields, schema)
     values (entity_id, map_entity.key_count, map_entity.fields, fingerprint)

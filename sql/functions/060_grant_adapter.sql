@@ -23,7 +23,7 @@ begin
     grant usage on schema bridge to public;
     grant execute on function bridge.correlate(text, text), bridge.content_hash(text[], text[]) to public;
     revoke execute on function bridge.attach(text, boolean), bridge.detach(text), bridge.unmap_entity(text),
-        bridge.map_entity(text, text, int, text[], text[], text, text, boolean, text, text[], boolean),
+        bridge.map_entity(text, text, int, text[], text[], text, text, boolean, text, text[], text[], boolean, boolean),
         bridge.refresh_entity_state(), bridge.grant_adapter() from public;
     grant select on bridge.status, bridge.lag, bridge.entities, bridge.outbox_pending, bridge.health,
         bridge.dead_letters, bridge.version to pgbridge_monitor;

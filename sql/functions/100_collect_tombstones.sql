@@ -36,7 +36,8 @@ begin
     with forgotten as (
         delete from bridge.row_version v
          where v.ctid in (select o.ctid from bridge.row_version o join bridge.entity e on e.id = o.entity
-                           where o.deleted and o.ts < now_us - (date_part('epoch', retention) * 1000000)::bigint
+                           -- A row that is merged must know the last deletion that it came after, for good.
+                           where o.deleted and e.policy <> 'merge' and o.ts < now_us - (date_part('epoch', retention) * 1000000)::bigint
                              and age(o.xmin) > age(c.mark_xmin::xid)
                              and not exists (select from bridge.dead_letter d where d.entity = e.name and d.key = o.key
                                                 and d.state in ('retrying', 'parked', 'quarantined'))

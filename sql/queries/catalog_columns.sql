@@ -4,7 +4,8 @@ select e.id, e.name, e.relation, e.key_count, e.triggers, cardinality(e.columns)
        format_type(b.base, -1), format_type(a.atttypid, a.atttypmod),
        bridge.text_expression('t.' || quote_ident(f.col), a.atttypid),
        bridge.text_expression(format('(k.t%s)::%s', f.position, format_type(a.atttypid, a.atttypmod)), a.atttypid),
-       a.attgenerated <> '' as generated, a.attname is not null as present
+       a.attgenerated <> '' as generated, a.attname is not null as present, e.policy,
+       e.groups[f.position], f.field = any (e.counters), e.update_revives
   from bridge.entity e
  cross join lateral unnest(e.fields, e.columns) with ordinality as f (field, col, position)
   left join pg_attribute a on a.attrelid = to_regclass(e.relation) and a.attname = f.col and a.attnum > 0 and not a.attisdropped

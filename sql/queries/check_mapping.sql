@@ -2,11 +2,13 @@
 with mapped as (
     select m.entity, m.relation, max(m.key_count) as key_count, array_agg(m.field order by m.position) as fields,
            array_agg(m."column" order by m.position) as columns, max(m.triggers) as triggers, max(m.truncate) as truncate,
-           bool_or(m.coalesced) as coalesced,
+           bool_or(m.coalesced) as coalesced, max(m.policy) as policy, bool_or(m.update_revives) as update_revives,
+           coalesce(array_agg(m.field order by m.position) filter (where m.counter), '{}') as counters,
            substr(encode(sha256(convert_to(string_agg(m.field || ':' || format_type(a.atttypid, a.atttypmod), E'\n'
                                                       order by m.field collate "C"), 'UTF8')), 'hex'), 1, 16) as types
       from json_to_recordset($1::json) as m (entity text, relation oid, attnum int2, field text, "column" text, position int,
-                                             key_count int, triggers text, truncate text, coalesced bool)
+                                             key_count int, triggers text, truncate text, coalesced bool, policy text,
+                                             counter bool, update_revives bool)
       left join pg_attribute a on a.attrelid = m.relation and a.attnum = m.attnum
      group by m.entity, m.relation),
 compared as (
@@ -16,7 +18,13 @@ compared as (
                           when l.schema <> m.types then 'types of columns' end,
                      case when e.triggers <> m.triggers then 'triggers' end,
                      case when e.truncate <> m.truncate then 'truncate' end,
-                     case when e.coalesced <> m.coalesced then 'coalesce' end) as differences
+                     case when e.coalesced <> m.coalesced then 'coalesce' end,
+                     case when e.policy <> m.policy then 'policy' end,
+                     case when e.counters <> m.counters then 'counters' end,
+                     case when e.update_revives <> m.update_revives then 'update_revives' end,
+                     case when e.policy = 'merge' and e.groups is distinct from
+                               bridge.merge_groups(e.relation, e.fields, e.columns, e.key_count, e.counters)
+                          then 'the constraints that tie fields together' end) as differences
       from mapped m
       left join pg_class c on c.oid = m.relation
       left join pg_namespace n on n.oid = c.relnamespace

@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct arena arena;
     struct message message = {0}, again = {0};
     struct error error = {0};
-    arena_init(&arena, 16 * size + 1024);
+    arena_init(&arena, 20 * size + 1024);
     if (codec_decode(body, &arena, &message, &error)) {
         struct arena other;
         arena_init(&other, LIMIT_ARENA_BYTES);

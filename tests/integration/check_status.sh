@@ -323,6 +323,21 @@ test_keys_that_are_none() {
     good
 }
 
+test_policies_that_cannot_work() {
+    shop "create table shop.stock (id int primary key, amount numeric not null, sold int, kept int not null check (kept >= 0), street text, city text,
+        unique (street, city))"
+    MORE='  - {name: stock, table: shop.stock, key: [id], fields: [amount, sold, kept, street], policy: merge, counters: [amount, sold, kept]}'
+    check 78 error 'entity stock' 'counter amount: column amount is numeric, which does not add up exactly' 'counters are smallint*' \
+        error 'entity stock' 'counter sold: column sold may be null' 'alter table shop.stock alter column sold set not null' \
+        warning 'entity stock' 'counter kept has a CHECK constraint*' 'a change that would break it*' \
+        note 'entity stock' '*ties columns together that are not all mapped*' 'map all of its columns, or none'
+    shop 'drop table shop.stock'
+    config_defaults
+    CUSTOMER_OPTIONS='    policy: manual'
+    check 78 error 'entity customer' 'what is installed differs from the config: policy' 'run "pgbridge install"'
+    good
+}
+
 test_columns_that_peers_cannot_fill() {
     shop 'alter table shop.customers add country text not null; alter table shop.customers add region text not null default 1'
     check 78 error 'entity customer' 'column country is NOT NULL, has no default*' 'map it, or: alter table*alter column country set default ...'

@@ -358,7 +358,7 @@ for statement in "select * from crm.salary" "insert into crm.salary values (2, 2
     "create function bridge.mine() returns int language sql as 'select 1'" "drop trigger bridge_insert on crm.client" \
     "update bridge.node set name = 'other'" "insert into bridge.peer values ('intruder')" "delete from bridge.dead_letter" \
     "update bridge.entity set relation = 'crm.salary'" "insert into bridge.outbox (layout, op, fields, ts) values (1, 'c', '{}', 1)" \
-    "select bridge.attach('customer')" "select bridge.map_entity('salary', 'crm.salary', 1, array['id'], array['id'], 'fire', 'refuse', true, 'manual', '{}', true)" \
+    "select bridge.attach('customer')" "select bridge.map_entity('salary', 'crm.salary', 1, array['id'], array['id'], 'fire', 'refuse', true, 'manual', '{}', '{}', false)" \
     "alter system set fsync = on" "set role pgbridge_owner" "copy crm.client to '/dev/null'" "select pg_read_file('postgresql.conf')"; do
     denied pgbridge "$statement"
 done

@@ -519,6 +519,22 @@ static void test_policies_are_read(void **state)
     config_free(&config);
 }
 
+static void test_counters_are_read(void **state)
+{
+    (void)state;
+    struct config config;
+    read_parts((struct parts){.entities = "  - {name: a, table: a, key: [id], fields: [n, what], policy: merge, counters: [n], update_revives: true}"}, &config);
+    assert_true(config.entities[0].fields[1].counter && !config.entities[0].fields[2].counter);
+    assert_true(config.entities[0].update_revives);
+    config_free(&config);
+#define COUNTERS(text) ((struct parts){.entities = "  - {name: c, table: t, key: [id], fields: [n], " text "}"})
+    refuse_parts(COUNTERS("counters: [n]"), "x.yaml:7:59: \"counters\" has no use without \"policy: merge\"");
+    refuse_parts(COUNTERS("update_revives: true"), "x.yaml:7:65: \"update_revives\" has no use without \"policy: merge\"");
+    refuse_parts(COUNTERS("policy: merge, counters: [id]"), "x.yaml:7:75: entity \"c\" has no field \"id\" beside its key");
+    refuse_parts(COUNTERS("policy: merge, owners: [n = commerce], counters: [n]"),
+                 "x.yaml:7:99: field \"n\" has an owner: nobody else can add to it");
+}
+
 static void test_owners_are_read(void **state)
 {
     (void)state;
@@ -543,7 +559,7 @@ static void test_policies_that_cannot_work_are_refused(void **state)
     refuse_parts(POLICY("policy: last-write-win"),
                  "x.yaml:7:44: there is no policy \"last-write-win\"\nHINT: Did you mean \"last-write-wins\"?");
     refuse_parts(POLICY("policy: first"), "x.yaml:7:44: there is no policy \"first\"\n"
-                                          "HINT: The policies are last-write-wins, node-priority and manual");
+                                          "HINT: The policies are last-write-wins, node-priority, merge and manual");
     refuse_parts(POLICY("policy: node-priority"),
                  "x.yaml:7:44: policy node-priority needs \"priority\"\n"
                  "HINT: priority: [the node whose writes win, the next one, ...]");
@@ -894,7 +910,7 @@ static void test_the_example_is_valid(void **state)
     char *yaml = read_example();
     struct config config;
     read_config(yaml, &config);
-    assert_int_equal(config.entity_count, 2);
+    assert_int_equal(config.entity_count, 3);
     assert_mapping(&config.entities[0], 3, "balance", "Saldo €");
     config_free(&config);
     free(yaml);
@@ -961,7 +977,7 @@ static void test_every_key_is_in_the_example(void **state)
         if (!found)
             fail_msg("deploy/config/example.yaml does not show key \"%s\" of \"%s\"", key, section);
     }
-    assert_int_equal(count, 32);
+    assert_int_equal(count, 34);
     free(yaml);
 }
 
@@ -982,6 +998,7 @@ int main(void)
         cmocka_unit_test(test_empty_values_are_refused),
         cmocka_unit_test(test_wrong_types_are_refused),
         cmocka_unit_test(test_policies_are_read),
+        cmocka_unit_test(test_counters_are_read),
         cmocka_unit_test(test_owners_are_read),
         cmocka_unit_test(test_policies_that_cannot_work_are_refused),
         cmocka_unit_test(test_wal_capture_is_announced_only),

@@ -156,7 +156,7 @@ static void test_policies_are_found_by_name_and_say_what_they_do(void **state)
         size_t length = strlen(policy->sentence);
         assert_true(length > 20 && policy->sentence[length - 1] == '.');
     }
-    assert_int_equal(count, 3);
+    assert_int_equal(count, 4);
     assert_null(policy_find(TEXT_LITERAL("first-write-wins")));
 }
 
