@@ -46,10 +46,15 @@ struct seen write_join(const struct write *a, const struct write *b, struct text
     struct version *versions = arena_take_array(arena, a->seen.count + b->seen.count + 4, sizeof *versions);
     size_t count = 0;
     for (size_t i = 0; i < 2; i++) {
+        /* Of its writer a write's own version tells all: whoever claims to stand upon a later write of his own is not
+         * believed, or that write would be old news when it comes. */
+        struct text writer = both[i]->version.node;
         count = see(versions, count, both[i]->version, node);
-        count = see(versions, count, both[i]->base, node);
+        if (!text_equal(both[i]->base.node, writer))
+            count = see(versions, count, both[i]->base, node);
         for (size_t j = 0; j < both[i]->seen.count; j++)
-            count = see(versions, count, both[i]->seen.versions[j], node);
+            if (!text_equal(both[i]->seen.versions[j].node, writer))
+                count = see(versions, count, both[i]->seen.versions[j], node);
     }
     return (struct seen){count, versions};
 }

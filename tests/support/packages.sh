@@ -19,7 +19,7 @@ PACKAGES_BUILD=(
 # prometheus brings promtool.
 PACKAGES_TEST=(
     libcmocka-dev amqp-tools clang=clang libclang-rt-14-dev prometheus=promtool jq=jq curl=curl openssl=openssl
-    python3-pika
+    python3-pika faketime
 )
 
 packages_say() {

@@ -91,6 +91,25 @@ static void test_base_of_another_node_at_the_same_time_is_not_what_the_writer_sa
     expect(VERDICT_CONCURRENT, at(6, "a"), at(4, "b"), at(5, "b"), false);
 }
 
+static void test_later_write_of_its_own_that_a_writer_claims_to_have_seen_is_still_news(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena, 1 << 16);
+    struct version own = at(7, "a");
+    struct write row = {at(4, "here"), none, {0}};
+    struct write claims[] = {{at(2, "a"), own, {0}}, {at(2, "a"), none, {1, &own}}};
+    for (size_t i = 0; i < 2; i++) {
+        /* The row's version is the later one and stands; it knows now of (2, a), and of nothing newer. */
+        row.seen = write_join(&claims[i], &row, row.version.node, &arena);
+        assert_int_equal(row.seen.count, 1);
+        assert_true(version_equal(row.seen.versions[0], at(2, "a")));
+        assert_int_equal(judge_change(HERE, &(struct write){at(5, "a"), none, {0}}, &row, false), VERDICT_CONCURRENT);
+        row.seen = (struct seen){0};
+    }
+    arena_free(&arena);
+}
+
 static void test_base_without_time_covers_nothing(void **state)
 {
     (void)state;
@@ -388,6 +407,7 @@ int main(void)
         cmocka_unit_test(test_newer_change_of_the_same_node_is_fresh_without_a_base),
         cmocka_unit_test(test_change_whose_writer_saw_the_row_is_fresh),
         cmocka_unit_test(test_base_of_another_node_at_the_same_time_is_not_what_the_writer_saw),
+        cmocka_unit_test(test_later_write_of_its_own_that_a_writer_claims_to_have_seen_is_still_news),
         cmocka_unit_test(test_base_without_time_covers_nothing),
         cmocka_unit_test(test_equal_times_of_two_nodes_are_concurrent),
         cmocka_unit_test(test_concurrent_change_is_the_same_only_with_equal_content),
