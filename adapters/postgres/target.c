@@ -105,7 +105,11 @@ static bool target_open(struct target *port, struct error *error)
                                    "set enable_bitmapscan = off; set enable_hashjoin = off; set enable_mergejoin = off;"
                                    "set enable_material = off; set enable_memoize = off; set enable_tidscan = off;"
                                    "set synchronous_commit = on; set work_mem = '32MB'";
-    if (!pg_execute(&target->session, planning, error))
+    /* Of two that wait for each other the server ends the one that has waited for deadlock_timeout: never the application, when
+     * we give up our wait before that. */
+    static const char yielding[] = "select set_config('lock_timeout', (date_part('epoch', current_setting('deadlock_timeout')::interval)"
+                                   " * 500)::int || 'ms', false)";
+    if (!pg_execute(&target->session, planning, error) || !pg_execute(&target->session, yielding, error))
         return false;
     const char *settings = target->options.apply_is_captured ? "set session_replication_role = origin"
                                                              : "set session_replication_role = replica";

@@ -14,6 +14,9 @@ with measured (check_name, value, warning, critical, unit, hint) as (
     select 'dead letters', (select count(*) from bridge.dead_letter where state in ('retrying', 'parked', 'quarantined')), 1, 10,
            'letters', 'Changes that could not be applied are kept: see bridge.dead_letters, mend the cause.'
     union all
+    select 'open conflicts', (select count(*) from bridge.conflict where resolved_at is null), 1, 100,
+           'conflicts', 'Both sides wrote what cannot stand together, and nobody has decided yet: pgbridge conflict list --open.'
+    union all
     select 'message gaps', coalesce((select sum(gaps) from bridge.inbound), 0), 1, 1,
            'messages', 'Numbered messages of a peer never arrived: compare the tables of both sides.'
     union all

@@ -104,6 +104,16 @@ assert_equal "2" "$(same revived | head -n 1 | cut -d'|' -f 1)" "a deletion that
 states_equal
 printf 'ok - merge: update_revives\n'
 
+# Full mesh, no relaying: what a node published came once to each other node, and to nobody twice.
+for node in $nodes; do
+    for peer in $nodes; do
+        [[ $node == "$peer" ]] || assert_equal "$(node_sql "$node" "select published from bridge.outbound")" \
+            "$(node_sql "$peer" "select received from bridge.inbound where source = '$node'")" "changes of $node at $peer"
+    done
+    assert_equal "0" "$(node_sql "$node" "select coalesce(sum(echo), 0) from bridge.inbound")" "echoes at $node"
+done
+printf 'ok - three nodes: each change reaches each other node once\n'
+
 # ---- resolved by hand ----
 node_sql commerce "select bridge.resolve_conflict((select max(id) from bridge.conflicts where key = '3'), '{\"price\": 5.5, \"name\": \"agreed\"}')" >/dev/null
 quiet
