@@ -95,8 +95,11 @@ struct parameters parameters_make(struct arena *arena, const struct statement *s
     size_t correlation_bytes = ARRAY_HEAD_BYTES, seen_bytes = ARRAY_HEAD_BYTES;
     for (size_t i = 0; i < n; i++) {
         struct write known = message_write(message, selection->rows[i]);
+        bool alone = known.seen.count == 0 && (version_is_none(known.base) || text_equal(known.base.node, message->source));
         known.version = nothing.version;
-        seen[i] = codec_encode_seen(write_join(&known, &nothing, message->source, arena), arena);
+        /* Most rows are written by one node only. */
+        if (!alone)
+            seen[i] = codec_encode_seen(write_join(&known, &nothing, message->source, arena), arena);
         seen_bytes += 4 + seen[i].length;
     }
     struct text *merges = arena_take_array(arena, n, sizeof *merges);

@@ -401,22 +401,28 @@ static void fill_message(const struct plan *plan, const struct piece *piece, str
     struct text *values = arena_take_array(arena, piece->count * columns, sizeof *values);
     int64_t *versions = arena_take_array(arena, piece->count, sizeof *versions);
     struct version *bases = arena_take_array(arena, piece->count, sizeof *bases);
-    struct seen *seen = arena_take_array(arena, piece->count, sizeof *seen);
-    struct merge *merges = arena_take_array(arena, piece->count, sizeof *merges);
+    /* Few rows have these. */
+    struct seen *seen = NULL;
+    struct merge *merges = NULL;
     struct text *correlations = arena_take_array(arena, piece->count, sizeof *correlations);
-    bool any_base = false, any_seen = false, any_merge = false, any_correlation = false, several_traces = false;
+    bool any_base = false, any_correlation = false, several_traces = false;
     for (size_t row = 0; row < piece->count; row++) {
         const struct change *change = &plan->batch->changes[plan->members[piece->first + row]];
         memcpy(values + row * columns, change->values, columns * sizeof *values);
         versions[row] = change->version.timestamp_us;
         bases[row] = change->base;
-        seen[row] = change->seen;
-        if (change->merge != NULL)
+        if (change->seen.count > 0) {
+            if (seen == NULL)
+                seen = arena_take_array(arena, piece->count, sizeof *seen);
+            seen[row] = change->seen;
+        }
+        if (change->merge != NULL) {
+            if (merges == NULL)
+                merges = arena_take_array(arena, piece->count, sizeof *merges);
             merges[row] = *change->merge;
-        any_merge = any_merge || change->merge != NULL;
+        }
         correlations[row] = change->correlation;
         any_base = any_base || change->base.timestamp_us != 0;
-        any_seen = any_seen || change->seen.count > 0;
         any_correlation = any_correlation || !text_is_null(change->correlation);
         note_single(change->traceparent, &message->traceparent, &several_traces);
     }
@@ -429,8 +435,8 @@ static void fill_message(const struct plan *plan, const struct piece *piece, str
     message->values = values;
     message->versions = versions;
     message->bases = any_base ? bases : NULL;
-    message->seen = any_seen ? seen : NULL;
-    message->merges = any_merge ? merges : NULL;
+    message->seen = seen;
+    message->merges = merges;
     message->correlations = any_correlation ? correlations : NULL;
 }
 
