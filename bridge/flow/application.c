@@ -301,9 +301,13 @@ static bool settle_held(struct application *application, const struct item *item
     return true;
 }
 
-static bool hear(struct application *application, const struct heartbeat *heartbeat, struct error *error)
+static bool hear(struct application *application, const struct item *item, struct error *error)
 {
+    const struct heartbeat *heartbeat = &item->heartbeat;
     int64_t offset_us = 0;
+    /* What comes again may come before what it speaks of. */
+    if (item->delivery->envelope.redelivered)
+        return true;
     if (!application->target->ops->hear(application->target, heartbeat, &offset_us, error))
         return false;
     if (offset_us > CLOCK_WARNING_US || offset_us < -CLOCK_WARNING_US)
@@ -325,7 +329,7 @@ static bool apply_item(struct application *application, const struct item *item,
     case FATE_POISON:
         return bury(application, item, 0, &item->error, tally, error);
     case FATE_HEARD:
-        return hear(application, &item->heartbeat, error);
+        return hear(application, item, error);
     case FATE_APPLY:
         break;
     }

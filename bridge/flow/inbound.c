@@ -221,6 +221,14 @@ static void add_item(struct inbound *in, struct group *group, struct delivery *d
         group->whole = group->count;
 }
 
+/* Nobody waits for them once more. */
+static void forget_missing_parts(struct group *group)
+{
+    for (size_t i = 0; i < group->source_count; i++)
+        group->sources[i].parts_missing = 0;
+    group->whole = group->count;
+}
+
 /* Takes what is there, without a timer, up to the bounds; if that is not one whole batch, waits for its rest. */
 static bool receive_group(struct inbound *in, struct group *group)
 {
@@ -246,6 +254,7 @@ static bool receive_group(struct inbound *in, struct group *group)
             break;
         if (clock->ops->monotonic_ms(clock) >= deadline) {
             log_event(LOG_LEVEL_WARNING, "waited", "reason=\"the rest of a batch did not come\" wait_ms=%d", PARTS_WAIT_MS);
+            forget_missing_parts(group);
             break;
         }
         wait_ms = IDLE_WAIT_MS;

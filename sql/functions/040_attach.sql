@@ -27,6 +27,7 @@ declare
     owner_node text;
     seen       text;        -- what a row's writer had seen before this node writes it
     found_by   text;
+    forgets    boolean;     -- a deletion that a peer has not forgotten yet must not win over a row that is made anew
     merged     boolean;     -- conflicts are settled field by field
     deleted_anew text := ''; -- of the state that this needs: in an insert, and in its conflict
     deleted_over text := '';
@@ -59,6 +60,8 @@ begin
                       (select string_agg(format('old.%I', c), ', ') from unnest(e.columns) c),
                       (select string_agg(format('new.%I', c), ', ') from unnest(e.columns) c));
     seen := format('case when v.node = %1$L then v.seen else bridge.join_seen(v.seen, null, v.ts, v.node, %1$L) end', node.name);
+    -- With last-write-wins the row wins by its time anyway; what is merged is never forgotten.
+    forgets := e.policy in ('node-priority', 'manual');
     merged := e.policy = 'merge';
     if merged then
         -- What replaces {V} and {TS}: no row_version yet, or the one that is replaced.
@@ -105,8 +108,8 @@ begin
         end if;
         operation := 'c';
     end if;
-    insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%14$s)
-    values (%5$s, %9$s, now_us, %11$s, false, correlation%17$s)
+    insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%21$s%14$s)
+    values (%5$s, %9$s, now_us, %11$s, false, correlation%22$s%17$s)
     on conflict (entity, key) do update
        set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = false,
            base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%18$s
@@ -123,7 +126,14 @@ $trigger$ $f$,
         e.id, bridge.key_expression(olds[1:e.key_count]), e.layout, array_to_string(olds[1:e.key_count], ', '),
         bridge.key_expression(news[1:e.key_count]), array_to_string(news, ', '), owner_node, origin, seen,
         case when merged then ', merge' else '' end, deleted_anew, deleted_over, written_anew, written_over,
-        case when merged then ', stamp.merge' else '' end, case when merged then ', v.merge' else '' end);
+        case when merged then ', stamp.merge' else '' end, case when merged then ', v.merge' else '' end,
+        case when forgets then ', seen' else '' end,
+        case when forgets then format($e$, case when operation = 'c' then (
+            select c.seen from bridge.collection c
+             where c.seen is not null and not exists (select from bridge.dead_letter d
+                   where d.entity = %L and d.key = %s and d.version_ts <= c.horizon_us
+                     and d.state in ('retrying', 'parked', 'quarantined'))) end$e$, e.name, bridge.key_expression(news[1:e.key_count]))
+             else '' end);
 
     -- TRUNCATE: the rows are still there before it, and the table is locked against everybody.
     if e.truncate = 'refuse' then

@@ -12,5 +12,5 @@ update bridge.peer p
                             when better.yes then s.round_trip_us else p.round_trip_us * 5 / 4 end
   from sample s
  cross join lateral (select coalesce(s.round_trip_us <= q.round_trip_us, true) as yes from bridge.peer q where q.name = $1) better
- where p.name = $1
+ where p.name = $1 and $2::bigint > coalesce(p.sent_us, 0)
 returning coalesce(p.offset_us, 0)

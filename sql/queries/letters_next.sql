@@ -5,4 +5,4 @@ with settled as (
      where c.kind = 'multiple_unique_conflicts' and c.resolved_at is null
        and not exists (select from bridge.dead_letter d where d.state = 'retrying' and d.entity = c.entity and d.key = c.key
                                                           and d.source = c.remote_node))
-select greatest(ceil(1000 * date_part('epoch', min(next_attempt) - now())), 0)::int from bridge.dead_letter where state = 'retrying'
+select least(greatest(ceil(1000 * date_part('epoch', min(next_attempt) - now())), 0), 3600000)::int from bridge.dead_letter where state = 'retrying'

@@ -1,11 +1,16 @@
 -- The transactions visible now and not in the snapshot $1 (null: none was taken yet), each with its number of rows; at
 -- most $2. Ordered by last sequence number: whoever saw another's commit wrote its own rows after it, so this order
--- never puts an effect before its cause. durable: all that is visible has reached the disk. heartbeat, when $3 asks for it: the time
--- before this snapshot was taken, and the newest heartbeats heard, whose nodes' changes are therefore visible in it.
+-- never puts an effect before its cause. durable: all that is visible has reached the disk. heartbeat, when $3 asks for it: a time
+-- before this snapshot was taken, later than that of any heartbeat before, and the newest heartbeats heard, whose nodes' changes are therefore visible in it.
+with said as (
+    update bridge.outbound
+       set said_us = greatest(said_us + 1, (date_part('epoch', statement_timestamp()) * 1000000)::bigint)
+     where $3::boolean
+    returning said_us)
 select pg_current_snapshot() as snapshot,
        current_setting('synchronous_standby_names') = '' and pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() as durable,
        t.txid, t.changes,
-       case when $3::boolean then json_build_object('time', (date_part('epoch', statement_timestamp()) * 1000000)::bigint,
+       case when $3::boolean then json_build_object('time', (select said_us from said),
            'heard', coalesce((select json_agg(json_build_array(p.name, p.sent_us, p.received_us))
                                 from bridge.peer p where p.sent_us is not null), '[]'))::text end as heartbeat
   from (values (1)) as one (row)

@@ -12,7 +12,10 @@ void database_clear(struct database *database, struct world *world, int node)
     memset(database->taken, 0, sizeof database->taken);
     database->outbox_count = database->outbox_released = database->conflict_count = 0;
     database->tally = (struct tally){0};
-    database->gaps = 0;
+    database->gaps = database->touches = database->transactions = 0;
+    database->letters.count = 0;
+    memset(database->peers, 0, sizeof database->peers);
+    database->collection = (struct collection){.checked_us = INT64_MIN};
     static struct text priority[NODES_MAX];
     const struct schedule *schedule = &world->schedule;
     for (size_t i = 0; i < schedule->priority_count; i++)
@@ -26,6 +29,8 @@ void database_clear(struct database *database, struct world *world, int node)
 struct savepoint transaction_begin(struct transaction *transaction)
 {
     transaction->undo_count = transaction->change_count = transaction->conflict_count = 0;
+    transaction->letters_changed = false;
+    memset(transaction->heard, 0, sizeof transaction->heard);
     return transaction_point(transaction);
 }
 
@@ -50,6 +55,16 @@ void transaction_undo(struct database *database, struct transaction *transaction
     transaction->conflict_count = to.conflict_count;
 }
 
+void transaction_roll_back(struct database *database, struct transaction *transaction)
+{
+    transaction_undo(database, transaction, (struct savepoint){0});
+    if (transaction->letters_changed) {
+        database->letters.count = transaction->letters.count;
+        memcpy(database->letters.list, transaction->letters.list, transaction->letters.count * sizeof(struct letter));
+    }
+    transaction_begin(transaction);
+}
+
 void transaction_commit(struct database *database, struct transaction *transaction)
 {
     struct world *world = database->world;
@@ -64,6 +79,10 @@ void transaction_commit(struct database *database, struct transaction *transacti
     }
     for (size_t i = 0; i < transaction->conflict_count; i++)
         database->conflicts[database->conflict_count++] = transaction->conflicts[i];
+    for (size_t i = 0; i < NODES_MAX; i++)
+        if (transaction->heard[i])
+            database->peers[i] = transaction->peers[i];
+    database->transactions += transaction->undo_count > 0;
     transaction_begin(transaction);
 }
 
@@ -74,6 +93,33 @@ void database_put(struct database *database, struct transaction *transaction, si
     transaction->undo[transaction->undo_count].row = row;
     transaction->undo[transaction->undo_count++].before = database->rows[row];
     database->rows[row] = *after;
+    database->rows[row].touched = ++database->touches;
+}
+
+bool database_has_letter(const struct database *database, size_t row)
+{
+    for (size_t i = 0; i < database->letters.count; i++)
+        if (database->letters.list[i].row == row)
+            return true;
+    return false;
+}
+
+struct letters *database_letters(struct database *database, struct transaction *transaction)
+{
+    if (!transaction->letters_changed) {
+        transaction->letters.count = database->letters.count;
+        memcpy(transaction->letters.list, database->letters.list, database->letters.count * sizeof(struct letter));
+    }
+    transaction->letters_changed = true;
+    return &database->letters;
+}
+
+const struct row *database_committed(const struct database *database, const struct transaction *transaction, size_t row)
+{
+    for (size_t i = 0; i < transaction->undo_count; i++)
+        if (transaction->undo[i].row == row)
+            return &transaction->undo[i].before;
+    return &database->rows[row];
 }
 
 void database_disagree(struct database *database, struct transaction *transaction, const struct conflict *conflict)
@@ -84,6 +130,14 @@ void database_disagree(struct database *database, struct transaction *transactio
 }
 
 /* ---- the capture trigger ---- */
+
+static bool has_old_letter(const struct database *database, size_t row, int64_t until_us)
+{
+    for (size_t i = 0; i < database->letters.count; i++)
+        if (database->letters.list[i].row == row && database->letters.list[i].version.us <= until_us)
+            return true;
+    return false;
+}
 
 void database_write(struct database *database, struct transaction *transaction, size_t at, enum change_op op,
                     const struct content *content, bool assertion)
@@ -98,6 +152,12 @@ void database_write(struct database *database, struct transaction *transaction, 
     after.version = (struct stamp){bumps && now_us <= before.us ? before.us + 1 : now_us, database->node};
     struct write known = write_of(before, after.base, after.seen_us, &world->scratch), nothing = {0};
     seen_of(write_join(&known, &nothing, name, &world->scratch), after.seen_us);
+    /* Of a row that is not known everything up to the horizon is: it may have been forgotten. But for what waits. */
+    int64_t horizon_us = database->collection.horizon_us;
+    bool anew = before.us == 0 && !has_old_letter(database, at, horizon_us) && world->variant != VARIANT_ANEW;
+    for (int i = 0; anew && i < (int)world->schedule.node_count; i++)
+        after.seen_us[i] = i == database->node ? 0 : horizon_us;
+    after.forgotten = false;
     after.base = before;
     after.write = history_add(&world->history, at, after.version, after.past, content);
     if (after.write == NOBODY || transaction->change_count == CHANGES_MAX)
@@ -136,16 +196,29 @@ int database_code_holder(const struct database *database, const struct content *
     return NOBODY;
 }
 
-bool database_parents_present(const struct database *database, size_t *child)
+int database_child_of(const struct database *database, size_t parent)
 {
     for (size_t i = KEYS_MAX; i < ROWS_MAX; i++) {
         const struct content *content = &database->rows[i].content;
-        if (!content->present || content->parent == NOBODY || database->rows[content->parent].content.present)
-            continue;
-        *child = i;
-        return false;
+        if (content->present && content->parent == (int)parent)
+            return (int)i;
     }
-    return true;
+    return NOBODY;
+}
+
+void database_check(const struct database *database)
+{
+    struct world *world = database->world;
+    struct text name = node_name(database->node);
+    for (size_t row = 0; world->schedule.constraints && row < KEYS_MAX; row++) {
+        const struct content *content = &database->rows[row].content;
+        int holder = database_code_holder(database, content, row);
+        int child = content->present ? NOBODY : database_child_of(database, row);
+        if (holder != NOBODY)
+            world_fail(world, "parents %zu and %d share a code on %.*s", row, holder, TEXT_PRINTF(name));
+        if (child != NOBODY)
+            world_fail(world, "child %d has no parent on %.*s", child - KEYS_MAX, TEXT_PRINTF(name));
+    }
 }
 
 /* ---- between the model's numbers and the core's texts ---- */

@@ -8,7 +8,7 @@
 
 #include "bridge/flow/policy.h"
 
-enum { CHANGES_MAX = 256, CONFLICTS_MAX = 512 };
+enum { CHANGES_MAX = 256, CONFLICTS_MAX = 512, LETTERS_MAX = 128 };
 
 struct world;
 
@@ -19,7 +19,10 @@ struct row {
     int64_t seen_us[NODES_MAX]; /* 0: nothing of that node */
     past past;                  /* all that is known here of this row */
     past open;                  /* what stands in an open conflict with it */
-    past letters;               /* what could not be applied */
+    past letters;               /* what could not be applied, with all upon which it stands */
+    bool forgotten;             /* its deletion was, and its version with it */
+    bool ever_forgotten;
+    uint64_t touched; /* when it was written, counted in writes */
 };
 
 /* A row of the outbox. */
@@ -39,7 +42,41 @@ struct conflict {
     int local, remote;
     past local_past, remote_past; /* of the rows that met */
     bool same;                    /* equal content: no conflict to record, but one of the two versions went */
+    bool of_letter;               /* met when a letter was tried again: not counted */
+    bool parent_kept;             /* a deletion that lost to a child, not to a version */
     enum ruling ruling;
+};
+
+/* A change that waits. */
+struct letter {
+    size_t row;
+    int write;
+    enum change_op op;
+    struct content content;
+    struct stamp version, base;
+    int64_t seen_us[NODES_MAX];
+    char code[8];    /* why it could not be applied */
+    int64_t next_us; /* when to try it, by this node's clock */
+    unsigned attempts;
+    uint64_t tried; /* how many transactions there had been when it was tried */
+};
+
+struct letters {
+    size_t count;
+    struct letter list[LETTERS_MAX];
+};
+
+/* What another node has said of itself. */
+struct peer {
+    int64_t sent_us, received_us; /* 0: nothing yet */
+    int64_t heard_us[NODES_MAX];
+};
+
+/* How far deletions are forgotten: bridge.collection. */
+struct collection {
+    int64_t checked_us, marked_us, said_us, horizon_us;
+    uint64_t mark; /* in writes */
+    int64_t heard_us[NODES_MAX];
 };
 
 /* What a transaction has done, so that it can be undone. */
@@ -51,6 +88,10 @@ struct transaction {
     } undo[CHANGES_MAX];
     struct outbox_change changes[CHANGES_MAX];
     struct conflict conflicts[CONFLICTS_MAX];
+    bool letters_changed;
+    struct letters letters; /* as they were before */
+    bool heard[NODES_MAX];
+    struct peer peers[NODES_MAX]; /* as they are going to be */
 };
 
 /* A place in a transaction to go back to. */
@@ -71,6 +112,11 @@ struct database {
     struct conflict conflicts[CONFLICTS_MAX];
     struct tally tally;
     uint64_t gaps;
+    uint64_t touches;      /* writes of rows, also undone ones */
+    uint64_t transactions; /* committed ones that wrote rows */
+    struct letters letters;
+    struct peer peers[NODES_MAX];
+    struct collection collection;
     struct rules rules[ENTITIES];
 };
 
@@ -84,10 +130,18 @@ static inline enum entity row_entity(size_t row)
 struct savepoint transaction_begin(struct transaction *transaction);
 struct savepoint transaction_point(const struct transaction *transaction);
 void transaction_undo(struct database *database, struct transaction *transaction, struct savepoint to);
+/* All of it, letters included; nothing is left to commit. */
+void transaction_roll_back(struct database *database, struct transaction *transaction);
 void transaction_commit(struct database *database, struct transaction *transaction);
 
 /* Makes the row what after says; undone with the transaction. */
 void database_put(struct database *database, struct transaction *transaction, size_t row, const struct row *after);
+bool database_has_letter(const struct database *database, size_t row);
+/* The letters, to be changed by the transaction: undone with all of it, not with a part. */
+struct letters *database_letters(struct database *database, struct transaction *transaction);
+/* The row as everybody else sees it while the transaction is open. */
+const struct row *database_committed(const struct database *database, const struct transaction *transaction,
+                                     size_t row);
 /* Adds a conflict to the transaction. */
 void database_disagree(struct database *database, struct transaction *transaction, const struct conflict *conflict);
 
@@ -97,8 +151,10 @@ void database_write(struct database *database, struct transaction *transaction, 
 
 /* The row that holds this unique value; NOBODY: it is free. */
 int database_code_holder(const struct database *database, const struct content *content, size_t except);
-/* Whether every child has its parent; *child is one that has none. */
-bool database_parents_present(const struct database *database, size_t *child);
+/* The child that refers to this parent; NOBODY: there is none. */
+int database_child_of(const struct database *database, size_t parent);
+/* Ends everything when a constraint does not hold. */
+void database_check(const struct database *database);
 
 /* ---- between the model's numbers and the core's texts ---- */
 

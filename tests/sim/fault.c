@@ -6,6 +6,8 @@ enum { SECOND_US = 1000000 };
 static int64_t draw_outage_us(struct world *world)
 {
     int64_t longest = world->schedule.outages_last ? 30 * SECOND_US : SECOND_US / 2;
+    if (world->schedule.pauses > 0)
+        longest = 60 * SECOND_US;
     return (int64_t)random_below(&world->random, (size_t)longest);
 }
 
@@ -110,9 +112,10 @@ static enum failing fail_call(struct node *node, enum link_kind link, enum call 
 {
     struct world *world = node->world;
     struct random *random = &world->random;
-    bool half_done = call == CALL_RELEASE || call == CALL_PUBLISH || call == CALL_SETTLE || call == CALL_COMMIT;
+    bool half_done = call == CALL_RELEASE || call == CALL_PUBLISH || call == CALL_SETTLE || call == CALL_COMMIT ||
+                     call == CALL_RETRY || call == CALL_TARGET_REPORT;
     node->upsets++;
-    if ((call == CALL_APPLY || call == CALL_COMMIT) && random_chance(random, 3)) {
+    if ((call == CALL_APPLY || call == CALL_COMMIT || call == CALL_TRY) && random_chance(random, 3)) {
         world->statistics.contentions++;
         world_trace(world, "%.*s meets a deadlock", TEXT_PRINTF(node->name));
         error_set(error, FAULT_CONTENTION, random_chance(random, 3) ? "26000" : "40P01", "deadlock");

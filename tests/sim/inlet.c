@@ -24,7 +24,8 @@ static bool inlet_open(struct inlet *port, struct error *error)
 
 static bool has_messages(const struct node *node)
 {
-    return queue_of(node)->delivered < queue_of(node)->count;
+    const struct queue *queue = queue_of(node);
+    return queue->delivered < queue->count && queue->delivered - queue->acked < LIMIT_PREFETCH_MESSAGES;
 }
 
 static bool inlet_receive(struct inlet *port, int wait_ms, struct delivery **delivery, struct error *error)

@@ -12,7 +12,6 @@ enum {
     ENTITIES = 2,
     KEYS_MAX = 8, /* per entity: few, so that writers collide */
     ROWS_MAX = ENTITIES * KEYS_MAX,
-    CODES_EACH = 5, /* unique values that belong to one node */
 };
 
 /* Entity 0 has a unique field "code"; entity 1 has "parent", a row of entity 0. */
@@ -24,6 +23,8 @@ struct schedule {
     size_t writes;              /* that applications make, about */
     size_t transaction_rows;    /* most statements of one transaction */
     size_t keys;                /* per entity */
+    size_t codes;               /* unique values, for all nodes: few, so that they collide */
+    size_t deletes_one_in;      /* of the writes of a row that is there, one in so many is its end */
     size_t values;              /* different values of a field: few, so that different writers write the same */
     size_t policies[ENTITIES];  /* by number */
     size_t priority[NODES_MAX]; /* nodes, the first goes before the others */
@@ -31,13 +32,17 @@ struct schedule {
     bool coalesce[ENTITIES];
     size_t message_bytes;      /* small: batches of many parts */
     size_t batch_transactions; /* most in one batch */
-    /* the database's constraints are checked, and applications write what can be right on every node: see workload.c */
-    bool constraints;
+    bool constraints;          /* unique values and references are checked, on every node for itself: see workload.c */
     /* time */
     int64_t call_us; /* what a call takes */
     int64_t tick_us; /* clocks show multiples of it */
     int64_t skew_us; /* how far a clock is away from the truth, at most */
     bool clocks_jump;
+    int64_t max_clock_skew_us; /* what is stamped farther ahead is held; 0: nothing is */
+    int64_t retention_us;      /* deletions are remembered so long at least */
+    size_t pauses;             /* how often time passes in which nobody does anything: heartbeats become due */
+    int64_t pause_us;          /* so long at most */
+    size_t replays;            /* messages that come once more when everything was quiet */
     /* what goes wrong */
     size_t faults;      /* how many things at most */
     size_t fault_every; /* one in so many calls */
@@ -50,8 +55,12 @@ struct schedule {
     unsigned application_weight[NODES_MAX], worker_weight[2 * NODES_MAX], routing_weight[NODES_MAX];
 };
 
-/* node_count 0: the seed decides that, too. Leaves random where the schedule's history begins. */
-void schedule_draw(struct schedule *schedule, uint64_t seed, size_t node_count, struct random *random);
+/* node_count 0: the seed decides that, too; forgets: it is one of those in which deletions are forgotten. Leaves random
+ * where the schedule's history begins. */
+void schedule_draw(struct schedule *schedule, uint64_t seed, size_t node_count, bool forgets, struct random *random);
+
+/* For people. */
+void schedule_print(const struct schedule *schedule);
 
 static inline bool random_chance(struct random *random, size_t one_in)
 {

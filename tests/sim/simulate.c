@@ -10,7 +10,7 @@
 #include "tests/sim/world.h"
 
 struct options {
-    bool seeded;
+    bool seeded, forgets;
     uint64_t seed, count;
     size_t node_count;
 };
@@ -19,10 +19,11 @@ static struct world world;
 
 static void usage(void)
 {
-    printf("usage: simulate [--seed N] [--count N] [--nodes N] [--variant NAME] [--verbose]\n\n"
+    printf("usage: simulate [--seed N] [--count N] [--nodes N] [--forget] [--variant NAME] [--verbose]\n\n"
            "  --seed     of the first schedule; drawn and printed when it is not given\n"
            "  --count    how many schedules: 1000\n"
            "  --nodes    2 to %d; otherwise every schedule has its own number\n"
+           "  --forget   only schedules in which deletions are forgotten: otherwise every eighth\n"
            "  --verbose  one line for every step\n"
            "  --variant  a rule broken on purpose:\n",
            NODES_MAX);
@@ -43,13 +44,11 @@ static uint64_t number_of(const char *text)
 
 static struct options read_options(int argc, char **argv)
 {
-    static const struct option known[] = {{"seed", required_argument, NULL, 's'},
-                                          {"count", required_argument, NULL, 'c'},
-                                          {"nodes", required_argument, NULL, 'n'},
-                                          {"variant", required_argument, NULL, 'V'},
-                                          {"verbose", no_argument, NULL, 'v'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {
+        {"seed", required_argument, NULL, 's'},    {"count", required_argument, NULL, 'c'},
+        {"nodes", required_argument, NULL, 'n'},   {"forget", no_argument, NULL, 'f'},
+        {"variant", required_argument, NULL, 'V'}, {"verbose", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     struct options options = {.count = 1000};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         switch (option) {
@@ -62,6 +61,9 @@ static struct options read_options(int argc, char **argv)
             break;
         case 'n':
             options.node_count = (size_t)number_of(optarg);
+            break;
+        case 'f':
+            options.forgets = true;
             break;
         case 'V':
             world.variant = variant_find(text_from(optarg));
@@ -88,6 +90,8 @@ static const char *replay_command(const char *program, const struct options *opt
     int length = snprintf(command, sizeof command, "%s", program);
     if (options->node_count > 0)
         length += snprintf(command + length, sizeof command - (size_t)length, " --nodes %zu", options->node_count);
+    if (options->forgets)
+        length += snprintf(command + length, sizeof command - (size_t)length, " --forget");
     if (world.variant != VARIANT_NONE)
         snprintf(command + length, sizeof command - (size_t)length, " --variant %s", variant_name(world.variant));
     return command;
@@ -125,11 +129,17 @@ static void print_statistics(double seconds)
            (double)s->writes / n, (double)s->messages / n, s->messages > 0 ? (double)s->rows / (double)s->messages : 0,
            (double)s->calls / n, (unsigned long long)s->calls_max, (double)s->conflicts / n, (double)s->assertions / n);
     printf("in all: %llu crashes, %llu stops, %llu lost connections, %llu lost replies, %llu deadlocks, %llu outages, "
-           "%llu clock jumps, %llu redeliveries, %llu duplicates, %llu exchanged unique values, %llu dead letters\n",
+           "%llu clock jumps, %llu redeliveries, %llu duplicates, %llu exchanged unique values\n",
            (unsigned long long)s->crashes, (unsigned long long)s->stops, (unsigned long long)s->cuts,
            (unsigned long long)s->lost_replies, (unsigned long long)s->contentions, (unsigned long long)s->outages,
            (unsigned long long)s->jumps, (unsigned long long)s->redeliveries, (unsigned long long)s->duplicates,
-           (unsigned long long)s->exchanges, (unsigned long long)s->letters);
+           (unsigned long long)s->exchanges);
+    printf("held: %llu letters buried, %llu tries, %llu released, %llu superseded, %llu parents kept, %llu circles, "
+           "%llu open at the end; %llu pauses, %llu heartbeats heard, %llu deletions forgotten, %llu replays\n",
+           (unsigned long long)s->letters, (unsigned long long)s->tries, (unsigned long long)s->released,
+           (unsigned long long)s->superseded, (unsigned long long)s->settled, (unsigned long long)s->circles,
+           (unsigned long long)s->unsettled, (unsigned long long)s->pauses, (unsigned long long)s->heartbeats,
+           (unsigned long long)s->forgotten, (unsigned long long)s->replays);
 }
 
 int main(int argc, char **argv)
@@ -150,7 +160,7 @@ int main(int argc, char **argv)
     world_init(&world);
     double start = seconds_now();
     for (uint64_t i = 0; i < options.count; i++)
-        world_run(&world, options.seed + i, options.node_count);
+        world_run(&world, options.seed + i, options.node_count, options.forgets);
     print_statistics(seconds_now() - start);
     return 0;
 }

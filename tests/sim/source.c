@@ -1,5 +1,5 @@
 /* The source port on the model database's outbox, and the clock port. */
-#include "tests/sim/world.h"
+#include "tests/sim/collection.h"
 
 static const struct text parent_fields[] = {{"id", 2}, {"value", 5}, {"code", 4}};
 static const struct text child_fields[] = {{"id", 2}, {"value", 5}, {"parent", 6}};
@@ -53,13 +53,46 @@ static bool source_open(struct source *port, struct error *error)
         return false;
     node->links[LINK_SOURCE] = (struct link){.open = true};
     node->source.generation++;
-    node->source.given = node->database.outbox_released;
+    node->source.given = node->source.window = node->database.outbox_released;
+    node->source.has_heartbeat = false;
     return true;
 }
 
 static bool has_changes(const struct node *node)
 {
     return node->source.given < node->database.outbox_count;
+}
+
+static bool has_anything(const struct node *node)
+{
+    return has_changes(node) || node->source.heartbeat_due;
+}
+
+/* Looks at what is there, once everything that was seen before is given out. A heartbeat speaks of that moment. */
+static void look(struct node *node)
+{
+    struct source_port *source = &node->source;
+    if (source->given < source->window)
+        return;
+    source->window = node->database.outbox_count;
+    source->has_heartbeat = false;
+    if (source->heartbeat_due)
+        collection_say(node);
+}
+
+/* Comes with the last of what was seen in its moment. */
+static void give_heartbeat(struct node *node, struct batch *batch)
+{
+    struct source_port *source = &node->source;
+    if (!source->has_heartbeat || source->given < source->window)
+        return;
+    struct heartbeat *heartbeat = arena_take(&batch->arena, sizeof *heartbeat);
+    struct heard *heard = arena_take_array(&batch->arena, NODES_MAX, sizeof *heard);
+    memcpy(heard, source->heard, sizeof source->heard);
+    *heartbeat = source->heartbeat;
+    heartbeat->heard = heard;
+    batch->heartbeat = heartbeat;
+    source->has_heartbeat = false;
 }
 
 static void fill(struct node *node, const struct outbox_change *from, struct batch *batch, struct change *to)
@@ -83,17 +116,22 @@ static bool source_next(struct source *port, int wait_ms, struct batch *batch, b
 {
     struct node *node = node_of(port);
     struct database *database = &node->database;
+    node->source.heartbeat_due = batch->heartbeat_due;
     if (world_call(node, LINK_SOURCE, CALL_NEXT, error) != FAILS_NOT ||
-        !world_wait(node, LINK_SOURCE, wait_ms, has_changes, error))
+        !world_wait(node, LINK_SOURCE, wait_ms, has_anything, error))
         return false;
     if (batch->change_count != 0)
         world_fail(node->world, "next was given a batch that is not empty");
-    *found = has_changes(node);
-    if (!*found)
+    look(node);
+    if (node->source.given == node->source.window) {
+        give_heartbeat(node, batch);
+        *found = batch->heartbeat != NULL;
         return true;
+    }
+    *found = true;
     size_t most = 1 + random_below(&node->world->random, node->world->schedule.batch_transactions);
     size_t from = node->source.given, to = from;
-    while (to < database->outbox_count && most > 0)
+    while (to < node->source.window && most > 0)
         most -= database->outbox[to++].last;
     struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
     *ticket = (struct ticket){node->source.generation, from, to};
@@ -103,6 +141,7 @@ static bool source_next(struct source *port, int wait_ms, struct batch *batch, b
         fill(node, &database->outbox[i], batch, &batch->changes[batch->change_count++]);
     batch->captured_count = batch->change_count;
     node->source.given = to;
+    give_heartbeat(node, batch);
     world_trace(node->world, "%.*s captures changes %zu to %zu", TEXT_PRINTF(node->name), from, to - 1);
     return true;
 }
@@ -116,6 +155,8 @@ static bool source_release(struct source *port, const struct batch *batch, const
     enum failing failing = world_call(node, LINK_SOURCE, CALL_RELEASE, error);
     if (failing == FAILS_BEFORE)
         return false;
+    if (ticket == NULL)
+        return failing == FAILS_NOT || link_break(node, LINK_SOURCE, error);
     if (ticket->generation != node->source.generation || ticket->from != database->outbox_released)
         world_fail(node->world, "%.*s releases changes %zu to %zu out of order", TEXT_PRINTF(node->name), ticket->from,
                    ticket->to - 1);

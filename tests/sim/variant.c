@@ -11,6 +11,10 @@ static const struct {
     [VARIANT_NODELESS] = {"nodeless", "A version is a time, and nobody's."},
     [VARIANT_TOMBSTONE] = {"tombstone", "A deleted row leaves no version behind."},
     [VARIANT_ARRIVAL] = {"arrival", "What comes later wins."},
+    [VARIANT_HORIZON] = {"horizon", "Deletions are forgotten without waiting for the peers."},
+    [VARIANT_AHEAD] = {"ahead", "Deletions are forgotten when they are old by this node's clock alone."},
+    [VARIANT_ANEW] = {"anew", "Who makes a row anew whose deletion is forgotten has seen nothing of it."},
+    [VARIANT_ALONE] = {"alone", "Of changes that wait each is tried alone, also when they wait for each other."},
 };
 
 static enum variant chosen;

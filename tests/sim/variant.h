@@ -9,6 +9,10 @@ enum variant {
     VARIANT_NODELESS,  /* a version is a time, and nobody's */
     VARIANT_TOMBSTONE, /* a deleted row leaves no version behind */
     VARIANT_ARRIVAL,   /* what comes later wins */
+    VARIANT_HORIZON,   /* deletions are forgotten without waiting for the peers */
+    VARIANT_AHEAD,     /* deletions are forgotten when they are old by this node's clock alone */
+    VARIANT_ANEW,      /* who makes a row anew whose deletion is forgotten has seen nothing of it */
+    VARIANT_ALONE,     /* of changes that wait each is tried alone, also when they wait for each other */
     VARIANTS,
 };
 

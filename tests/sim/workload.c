@@ -20,6 +20,11 @@ static struct content *row_here(struct work *work, size_t row)
     return &work->node->database.rows[row].content;
 }
 
+static bool ends(struct work *work)
+{
+    return random_chance(work->random, work->node->world->schedule.deletes_one_in);
+}
+
 static void write_row(struct work *work, size_t row, const struct content *content)
 {
     struct database *database = &work->node->database;
@@ -40,7 +45,7 @@ static void write_anything(struct work *work)
     size_t keys = work->node->world->schedule.keys;
     size_t first = random_chance(work->random, 2) ? 0 : KEYS_MAX, row = first + random_below(work->random, keys);
     struct content content = {true, some_value(work), NOBODY, NOBODY};
-    if (row_here(work, row)->present && random_chance(work->random, 3)) {
+    if (row_here(work, row)->present && ends(work)) {
         /* A new key is the old key's end and another row's beginning. */
         size_t moved = first + random_below(work->random, keys);
         bool moves = moved != row && !row_here(work, moved)->present && random_chance(work->random, 3);
@@ -53,48 +58,55 @@ static void write_anything(struct work *work)
     write_row(work, row, &content);
 }
 
-/* ---- with constraints ----
- *
- * Uniqueness and references across nodes are not known when a transaction commits. What is written here is what can be
- * right everywhere all the same: a row of the parent table is written by one node alone, its owner; so are unique
- * values, which the owner's rows take, free and exchange. Parents that have children, those with the number of their
- * owner, stay for ever. Children are everybody's, and refer to a parent of who writes them.
- * The stronger form - contested parents, deletion of a parent against insertion of its child, the same value taken on
- * two nodes - begins by letting owner_of and parent_for choose from all nodes. */
+/* ---- with constraints: anybody writes what is right on his own node, and others' writes may be wrong with it ---- */
 
-static bool is_owner(struct work *work, size_t row)
+/* What an application cannot see past: a row that apply is about to change. */
+static bool is_locked(struct work *work, size_t row)
 {
-    return row % work->node->world->schedule.node_count == (size_t)work->node->number;
+    work->blocked = work->blocked || work->node->database.locked[row];
+    return work->blocked;
 }
 
-static bool is_parent_for_good(struct work *work, size_t row)
+static const struct content *committed_here(struct work *work, size_t row)
 {
-    return row < work->node->world->schedule.node_count;
+    return &database_committed(&work->node->database, &work->node->target.transaction, row)->content;
 }
 
-static int parent_for(struct work *work)
+/* Whether no other row has the value; one that apply takes or frees is waited for. */
+static bool code_is_free(struct work *work, size_t row, int code)
 {
-    size_t own = (size_t)work->node->number;
-    work->blocked = work->blocked || work->node->database.locked[own];
-    return row_here(work, own)->present && !random_chance(work->random, 4) ? (int)own : NOBODY;
+    for (size_t i = 0; i < KEYS_MAX; i++) {
+        bool locked = work->node->database.locked[i];
+        const struct content *now = row_here(work, i), *before = locked ? committed_here(work, i) : now;
+        if (i == row || !((now->present && now->code == code) || (before->present && before->code == code)))
+            continue;
+        work->blocked = work->blocked || locked;
+        return false;
+    }
+    return true;
 }
 
-/* A value of the node's own that no row holds; NOBODY: all are taken. */
 static int free_code(struct work *work, size_t row)
 {
-    int first = work->node->number * CODES_EACH, start = (int)random_below(work->random, CODES_EACH);
-    for (int i = 0; i < CODES_EACH; i++) {
-        struct content wanted = {.present = true, .code = first + (start + i) % CODES_EACH};
-        if (database_code_holder(&work->node->database, &wanted, row) == NOBODY)
-            return wanted.code;
-    }
+    size_t codes = work->node->world->schedule.codes, start = random_below(work->random, codes);
+    if (random_chance(work->random, 4))
+        return NOBODY;
+    for (size_t i = 0; i < codes; i++)
+        if (code_is_free(work, row, (int)((start + i) % codes)))
+            return (int)((start + i) % codes);
     return NOBODY;
 }
 
-static size_t own_row(struct work *work)
+static int some_parent(struct work *work)
 {
-    size_t node_count = work->node->world->schedule.node_count, own = (size_t)work->node->number;
-    return own + node_count * random_below(work->random, (KEYS_MAX - own - 1) / node_count + 1);
+    size_t keys = work->node->world->schedule.keys, start = random_below(work->random, keys);
+    for (size_t i = 0; i < keys; i++) {
+        size_t row = (start + i) % keys;
+        if (committed_here(work, row)->present || row_here(work, row)->present)
+            return is_locked(work, row) || !row_here(work, row)->present || random_chance(work->random, 5) ? NOBODY
+                                                                                                           : (int)row;
+    }
+    return NOBODY;
 }
 
 /* Two or three rows exchange their values, through none at all, as an application must do it. */
@@ -103,7 +115,7 @@ static void exchange_codes(struct work *work)
     size_t rows[3], count = 0;
     int codes[3];
     for (size_t row = 0; row < KEYS_MAX && count < 3; row++)
-        if (is_owner(work, row) && row_here(work, row)->present && row_here(work, row)->code != NOBODY)
+        if (row_here(work, row)->present && row_here(work, row)->code != NOBODY)
             rows[count++] = row;
     if (count < 2)
         return;
@@ -120,15 +132,35 @@ static void exchange_codes(struct work *work)
     }
 }
 
+/* A parent goes with its children, or not at all. A child that apply is about to bring is not seen. */
+static void delete_parent(struct work *work, size_t row)
+{
+    bool cascade = random_chance(work->random, 2);
+    for (size_t child = KEYS_MAX; child < ROWS_MAX; child++) {
+        const struct content *seen = committed_here(work, child);
+        bool locked = work->node->database.locked[child];
+        if (!locked)
+            seen = row_here(work, child);
+        if (!seen->present || seen->parent != (int)row)
+            continue;
+        if (!cascade || is_locked(work, child))
+            return;
+        write_row(work, child, &deleted);
+    }
+    write_row(work, row, &deleted);
+}
+
 static void write_parent(struct work *work)
 {
-    size_t row = own_row(work);
-    if (random_chance(work->random, 3)) {
+    size_t row = random_below(work->random, work->node->world->schedule.keys);
+    if (random_chance(work->random, 5)) {
         exchange_codes(work);
         return;
     }
-    if (row_here(work, row)->present && !is_parent_for_good(work, row) && random_chance(work->random, 3)) {
-        write_row(work, row, &deleted);
+    if (is_locked(work, row))
+        return;
+    if (row_here(work, row)->present && ends(work)) {
+        delete_parent(work, row);
         return;
     }
     struct content content = {true, some_value(work), free_code(work, row), NOBODY};
@@ -137,12 +169,12 @@ static void write_parent(struct work *work)
 
 static void write_child(struct work *work)
 {
-    size_t row = KEYS_MAX + random_below(work->random, 3);
-    if (row_here(work, row)->present && random_chance(work->random, 3)) {
+    size_t row = KEYS_MAX + random_below(work->random, work->node->world->schedule.keys);
+    if (row_here(work, row)->present && ends(work)) {
         write_row(work, row, &deleted);
         return;
     }
-    struct content content = {true, some_value(work), NOBODY, parent_for(work)};
+    struct content content = {true, some_value(work), NOBODY, some_parent(work)};
     write_row(work, row, &content);
 }
 
@@ -165,7 +197,7 @@ void workload_transact(struct node *node)
             write_child(&work);
     }
     if (work.blocked || random_chance(work.random, 16)) {
-        transaction_undo(&node->database, &transaction, (struct savepoint){0});
+        transaction_roll_back(&node->database, &transaction);
         node->application_blocked = work.blocked;
         world->statistics.writes = writes;
         world_trace(world, "%.*s's application %s", TEXT_PRINTF(node->name),
@@ -175,5 +207,7 @@ void workload_transact(struct node *node)
     /* A transaction that changes nothing counts all the same, or there might be no end. */
     size_t written = transaction.change_count > 0 ? transaction.change_count : 1;
     world->writes_left -= written < world->writes_left ? written : world->writes_left;
+    if (!node->target.in_transaction)
+        database_check(&node->database);
     transaction_commit(&node->database, &transaction);
 }

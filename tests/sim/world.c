@@ -6,6 +6,7 @@
 
 #include "bridge/base/log.h"
 #include "tests/sim/checker.h"
+#include "tests/sim/letters.h"
 #include "tests/sim/uuid.h"
 #include "tests/sim/workload.h"
 
@@ -74,13 +75,13 @@ static bool is_quiet(const struct world *world)
         const struct queue *queue = &world->broker.queues[i];
         if (node->state != NODE_UP || node->database.outbox_released < node->database.outbox_count ||
             queue->acked < queue->count || world->broker.channels[i].confirmed < world->broker.channels[i].sent ||
-            node->links[LINK_INLET].cut)
+            node->links[LINK_INLET].cut || !letters_rest(node))
             return false;
     }
     return true;
 }
 
-enum doer { DOER_WORKER, DOER_APPLICATION, DOER_ROUTING, DOER_RESTART };
+enum doer { DOER_WORKER, DOER_APPLICATION, DOER_ROUTING, DOER_RESTART, DOER_PAUSE };
 
 struct choice {
     unsigned weight;
@@ -89,7 +90,7 @@ struct choice {
     struct actor *actor;
 };
 
-enum { CHOICES_MAX = NODES_MAX * (ACTORS_EACH + 3) };
+enum { CHOICES_MAX = NODES_MAX * (ACTORS_EACH + 3) + 1 };
 
 struct choices {
     size_t count;
@@ -119,18 +120,22 @@ static void gather_choices(struct world *world, struct choices *choices)
         if (node->state == NODE_DOWN && node->restart_us <= world->now_us)
             offer(choices, 8, DOER_RESTART, node, NULL);
     }
+    if (choices->count > 0 && world->pauses_left > 0 && world->interrupts)
+        offer(choices, 1, DOER_PAUSE, NULL, NULL);
 }
 
 /* To when somebody has something to do; those who only wait for work come later than they wanted. */
 static void leap(struct world *world)
 {
-    int64_t wanted_us = INT64_MAX, idle_us = INT64_MAX;
+    int64_t wanted_us = INT64_MAX, idle_us = INT64_MAX, letters_us = INT64_MAX;
     for (size_t i = 0; i < world->schedule.node_count; i++) {
         const struct node *node = &world->nodes[i];
         if (node->state == NODE_DOWN && node->restart_us < wanted_us)
             wanted_us = node->restart_us;
         if (world->writes_left > 0 && node->database_away_us > world->now_us && node->database_away_us < wanted_us)
             wanted_us = node->database_away_us;
+        if (node->state == NODE_UP && letters_due_us(node) < letters_us)
+            letters_us = letters_due_us(node);
         for (size_t j = 0; j < ACTORS_EACH; j++) {
             const struct actor *actor = &node->actors[j];
             int64_t *earliest = actor->idle ? &idle_us : &wanted_us;
@@ -138,6 +143,8 @@ static void leap(struct world *world)
                 *earliest = actor->until_us;
         }
     }
+    if (letters_us < INT64_MAX && idle_us < letters_us)
+        idle_us = letters_us;
     int64_t to = wanted_us < INT64_MAX ? wanted_us : idle_us;
     if (to == INT64_MAX)
         world_fail(world, "nobody will ever go on");
@@ -164,7 +171,8 @@ static void node_start(struct node *node)
     node->inbound = (struct inbound){.inlet = &node->inlet.port,
                                      .target = &node->target.port,
                                      .peer_count = world->schedule.node_count - 1,
-                                     .peers = peer_lists[i]};
+                                     .peers = peer_lists[i],
+                                     .max_clock_skew_us = world->schedule.max_clock_skew_us};
     worker_init(&node->outbound.worker, "out", node->name, &node->clock.port, &node->counters, &node->stop);
     worker_init(&node->inbound.worker, "in", node->name, &node->clock.port, &node->counters, &node->stop);
     for (size_t j = 0; j < ACTORS_EACH; j++) {
@@ -172,6 +180,44 @@ static void node_start(struct node *node)
         node->actors[j].waiting = false;
     }
     world_trace(world, "%.*s starts", TEXT_PRINTF(node->name));
+}
+
+static void pause_all(struct world *world)
+{
+    int64_t least_us = world->schedule.pause_us / 2;
+    world->pauses_left--;
+    world->interrupts = false;
+    world->statistics.pauses++;
+    world->now_us += least_us + (int64_t)random_below(&world->random, (size_t)least_us);
+}
+
+static void replay(struct world *world, size_t count)
+{
+    world->replays_left -= count;
+    world->statistics.replays += count;
+    while (count-- > 0)
+        queue_duplicate(&world->broker, (int)random_below(&world->random, world->schedule.node_count));
+}
+
+/* When nobody has anything to do: time passes, so that deletions are forgotten; applications go on, and messages come
+ * once more that may be as old as the world. False: nothing of that is left. */
+static bool go_on(struct world *world)
+{
+    struct random *random = &world->random;
+    if (world->pauses_left > 0) {
+        pause_all(world);
+        world->interrupts = random_chance(random, 4);
+        size_t writes = random_chance(random, 2) ? random_below(random, world->writes_later + 1) : 0;
+        world->writes_left += writes;
+        world->writes_later -= writes;
+        if (random_chance(random, 6))
+            replay(world, random_below(random, world->replays_left + 1));
+        return true;
+    }
+    if (world->replays_left == 0)
+        return false;
+    replay(world, 1 + random_below(random, world->replays_left));
+    return true;
 }
 
 /* Who goes on; what happens at once happens on the way. NULL: the schedule is over. */
@@ -186,7 +232,11 @@ static struct actor *choose(struct world *world)
                 all_ended = all_ended && world->nodes[i].state == NODE_ENDED;
             if (all_ended)
                 return NULL;
-            if (!world->ending && is_quiet(world)) {
+            /* Also while somebody is away. */
+            bool quiet = is_quiet(world), pauses = world->pauses_left > 0 && random_chance(&world->random, 3);
+            if (!world->ending && (quiet || pauses) && go_on(world))
+                continue;
+            if (!world->ending && quiet) {
                 world_trace(world, "all is quiet");
                 world->ending = true;
                 for (size_t i = 0; i < world->schedule.node_count; i++) {
@@ -215,6 +265,9 @@ static struct actor *choose(struct world *world)
             break;
         case DOER_RESTART:
             node_start(choice->node);
+            break;
+        case DOER_PAUSE:
+            pause_all(world);
             break;
         }
     }
@@ -285,6 +338,7 @@ static void fail_restless(struct world *world)
         printf("%.*s: state %d, outbox %zu of %zu released, queue %zu of %zu acknowledged, %zu of %zu confirmed\n",
                TEXT_PRINTF(node->name), (int)node->state, node->database.outbox_released, node->database.outbox_count,
                queue->acked, queue->count, channel->confirmed, channel->sent);
+        printf("%zu letters%s\n", node->database.letters.count, letters_rest(node) ? "" : ", not all tried");
     }
     world_fail(world, "there is no rest after %d calls, %zu writes are left", CALLS_MAX, world->writes_left);
 }
@@ -366,16 +420,22 @@ static void node_clear(struct node *node)
     database_clear(&node->database, world, node->number);
 }
 
-void world_run(struct world *world, uint64_t seed, size_t node_count)
+void world_run(struct world *world, uint64_t seed, size_t node_count, bool forgets)
 {
-    schedule_draw(&world->schedule, seed, node_count, &world->random);
+    schedule_draw(&world->schedule, seed, node_count, forgets, &world->random);
     uuid_begin(seed);
+    if (world->verbose)
+        schedule_print(&world->schedule);
     world->now_us = 1;
     world->calls = 0;
-    world->writes_left = world->schedule.writes;
+    world->writes_later = world->schedule.pauses > 0 ? random_below(&world->random, world->schedule.writes) : 0;
+    world->writes_left = world->schedule.writes - world->writes_later;
     world->faults_left = world->schedule.faults;
     world->duplicates_left = world->schedule.duplicates;
+    world->pauses_left = world->schedule.pauses;
+    world->replays_left = world->schedule.replays;
     world->ending = false;
+    world->interrupts = random_chance(&world->random, 2);
     history_clear(&world->history);
     broker_clear(&world->broker, world);
     for (size_t i = 0; i < world->schedule.node_count; i++)

@@ -28,6 +28,9 @@ enum call {
     CALL_BEGIN,
     CALL_APPLY,
     CALL_BURY,
+    CALL_HEAR,
+    CALL_RETRY,
+    CALL_TRY,
     CALL_COMMIT,
     CALL_ROLLBACK,
     CALL_TARGET_REPORT,
@@ -71,22 +74,29 @@ struct node_clock {
 struct source_port {
     struct source port; /* first */
     struct node *node;
-    uint64_t generation;            /* of opening */
-    size_t given;                   /* changes of the outbox */
+    uint64_t generation; /* of opening */
+    size_t given;        /* changes of the outbox */
+    size_t window;       /* its end when it was looked at last */
+    bool heartbeat_due, has_heartbeat;
+    struct heartbeat heartbeat; /* of that moment */
+    struct heard heard[NODES_MAX];
     int64_t confirmed_us[ROWS_MAX]; /* the newest version that the broker has confirmed */
+};
+
+/* A row that was written, and on whose word: to be blamed at the commit. */
+struct done {
+    const struct message *message; /* NULL: a letter's */
+    size_t number, row;
 };
 
 struct target_port {
     struct target port; /* first */
     struct node *node;
     bool in_transaction, broken;
+    int64_t horizon_us; /* as the session has learnt it last */
     struct transaction transaction;
-    /* the rows of messages that were applied in it, to be blamed at the commit */
-    size_t done_count;
-    struct {
-        const struct message *message;
-        size_t number, row;
-    } done[CHANGES_MAX];
+    size_t done_count; /* in it */
+    struct done done[CHANGES_MAX];
     /* the batches that were applied in it */
     size_t batch_count;
     struct {
@@ -136,7 +146,8 @@ struct node {
 
 struct statistics {
     uint64_t schedules, calls, writes, messages, rows, redeliveries, duplicates, conflicts, assertions, crashes, stops,
-        cuts, lost_replies, contentions, outages, jumps, exchanges, letters, calls_max;
+        cuts, lost_replies, contentions, outages, jumps, exchanges, letters, tries, released, superseded, settled,
+        circles, heartbeats, forgotten, replays, pauses, unsettled, calls_max;
 };
 
 struct world {
@@ -144,8 +155,9 @@ struct world {
     struct random random;
     int64_t now_us;
     uint64_t calls;
-    size_t writes_left, faults_left, duplicates_left;
-    bool ending; /* everything is quiet: the nodes are told to stop */
+    size_t writes_left, writes_later, faults_left, duplicates_left, pauses_left, replays_left;
+    bool interrupts; /* the next pause comes amidst of everything */
+    bool ending;     /* everything is quiet: the nodes are told to stop */
     bool verbose;
     enum variant variant;
     const char *replay; /* the command, without seed */
@@ -162,7 +174,7 @@ struct world {
 void world_init(struct world *world);
 
 /* One schedule from beginning to end, with its checks. Does not return when anything is wrong. */
-void world_run(struct world *world, uint64_t seed, size_t node_count);
+void world_run(struct world *world, uint64_t seed, size_t node_count, bool forgets);
 
 /* Prints what is wrong and how to see it again, and ends the process. */
 void world_fail(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));

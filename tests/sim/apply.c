@@ -1,0 +1,272 @@
+/* One row applied: what the SQL of apply does, with the core's own judge and policies. Every verdict is held against
+ * the history. */
+#include "tests/sim/apply.h"
+
+#include <stdlib.h>
+
+static int number_of(struct text text)
+{
+    return text_is_null(text) ? NOBODY : (int)strtol(text.data, NULL, 10);
+}
+
+static struct text column(const struct message *message, size_t row, const char *name)
+{
+    for (size_t i = 0; i < message->column_count; i++)
+        if (text_equal(message->columns[i], text_from(name)))
+            return message_row(message, row)[i];
+    return TEXT_NULL;
+}
+
+struct news news_read(struct node *node, const struct message *message, size_t row)
+{
+    struct world *world = node->world;
+    bool child = text_equal(message->entity, TEXT_LITERAL("child"));
+    struct news news = {.change = message_write(message, row), .op = message->op, .message = message, .number = row};
+    news.row = (size_t)number_of(column(message, row, "id")) + (child ? KEYS_MAX : 0);
+    news.content = (struct content){message->op != CHANGE_DELETED, number_of(column(message, row, "value")),
+                                    number_of(column(message, row, "code")), number_of(column(message, row, "parent"))};
+    news.write = history_find(&world->history, news.row, stamp_of(news.change.version));
+    if (news.write == NOBODY)
+        world_fail(world, "%.*s is asked to apply a version that nobody wrote", TEXT_PRINTF(node->name));
+    news.written = &world->history.writes[news.row][news.write];
+    if (news.written->state != WRITTEN_COMMITTED || !content_equal(&news.written->content, &news.content))
+        world_fail(world, "%.*s is asked to apply another content than was written", TEXT_PRINTF(node->name));
+    return news;
+}
+
+/* A conflict must be one: of two writes that did not know each other; and what is thrown away must be known. */
+static void check_truth(struct node *node, const struct news *news, const struct row *here,
+                        const struct settlement *settlement)
+{
+    struct world *world = node->world;
+    past theirs = news->written->past, ours = here->past;
+    bool known = (theirs & ~ours) == 0, knows = (ours & ~theirs) == 0;
+    /* Of a row that is in dispute nobody needs to have seen the other side before it is forgotten. */
+    const struct rules *rules = &node->database.rules[row_entity(news->row)];
+    bool disputed = here->ever_forgotten && rules->policy == policy_find(TEXT_LITERAL("manual"));
+    const char *wrong = NULL;
+    switch (settlement->verdict) {
+    case VERDICT_ECHO:
+        if (news->written->version.node != node->number)
+            wrong = "another node's write";
+        break;
+    case VERDICT_DUPLICATE:
+    case VERDICT_STALE:
+        /* What waits here, and comes again, may be taken for one that is forgotten: it waits all the same. */
+        if (!known && (theirs & ~(ours | here->open | (news->message != NULL ? here->letters : 0))) != 0)
+            wrong = "not known here";
+        break;
+    case VERDICT_FRESH:
+        if (here->version.us != 0 && stamp_compare(news->written->version, here->version) <= 0)
+            wrong = "older than what is here";
+        if (known)
+            wrong = "known here";
+        if (here->forgotten && !disputed && (theirs & history_bit(here->write)) == 0)
+            wrong = "of one who did not know of the deletion that is forgotten here";
+        break;
+    case VERDICT_SAME:
+    case VERDICT_CONCURRENT:
+        if ((known && !disputed) || knows)
+            wrong = known ? "known here" : "of one who knew what is here";
+        break;
+    }
+    char name[32];
+    if (wrong != NULL)
+        world_fail(world, "%.*s calls write %d of %s %s, but it is %s (known here: %llx, to its writer: %llx)",
+                   TEXT_PRINTF(node->name), news->write, row_name(news->row, name, sizeof name),
+                   verdict_name(settlement->verdict), wrong, (unsigned long long)ours, (unsigned long long)theirs);
+}
+
+static void count_verdict(struct tally *tally, const struct settlement *settlement)
+{
+    tally->received++;
+    switch (settlement->verdict) {
+    case VERDICT_ECHO:
+        tally->echo++;
+        return;
+    case VERDICT_DUPLICATE:
+        tally->duplicate++;
+        return;
+    case VERDICT_STALE:
+        tally->stale++;
+        return;
+    case VERDICT_FRESH:
+        tally->applied++;
+        return;
+    case VERDICT_SAME:
+        tally->same++;
+        return;
+    case VERDICT_CONCURRENT:
+        tally->conflicts++;
+        if (settlement->ruling == RULING_REMOTE)
+            tally->applied++;
+        else
+            tally->kept++;
+        return;
+    }
+}
+
+static bool code_is_free(struct node *node, const struct news *news, struct error *error)
+{
+    int holder =
+        node->world->schedule.constraints ? database_code_holder(&node->database, &news->content, news->row) : NOBODY;
+    return holder == NOBODY || error_set(error, FAULT_TRANSIENT, "23505", "code %d of parent %zu is held by parent %d",
+                                         news->content.code, news->row, holder);
+}
+
+/* What the settlement makes of the row that is here. */
+static struct row settled(const struct row *here, const struct news *news, const struct settlement *settlement)
+{
+    struct row after = *here;
+    after.version = stamp_of(settlement->write.version);
+    after.base = stamp_of(settlement->write.base);
+    seen_of(settlement->write.seen, after.seen_us);
+    after.past |= news->written->past;
+    after.forgotten = false;
+    if (stamp_equal(after.version, news->written->version))
+        after.write = news->write;
+    if (settlement->action == ACTION_WRITE)
+        after.content = news->content;
+    return after;
+}
+
+static void trace_verdict(const struct node *node, const struct news *news, const struct row *here,
+                          const struct settlement *settlement)
+{
+    char name[32];
+    bool concurrent = settlement->verdict == VERDICT_CONCURRENT;
+    world_trace(node->world, "%.*s judges write %d of %s, having %d: %s%s%s", TEXT_PRINTF(node->name), news->write,
+                row_name(news->row, name, sizeof name), here->write, verdict_name(settlement->verdict),
+                concurrent ? ", ruling " : "", concurrent ? ruling_name(settlement->ruling) : "");
+}
+
+static void note_done(struct node *node, const struct done *done)
+{
+    if (node->target.done_count == CHANGES_MAX)
+        world_fail(node->world, "%.*s writes rows without end", TEXT_PRINTF(node->name));
+    node->target.done[node->target.done_count++] = *done;
+}
+
+bool news_apply(struct node *node, const struct news *news, bool put_off, int64_t horizon_us, struct tally *tally,
+                struct error *error)
+{
+    struct world *world = node->world;
+    struct database *database = &node->database;
+    struct transaction *transaction = &node->target.transaction;
+    const struct row *here = &database->rows[news->row];
+    database->locked[news->row] = true;
+    struct write local = write_of(here->version, here->base, here->seen_us, &world->scratch);
+    bool equal = content_equal(&here->content, &news->content);
+    struct settlement settlement = policy_settle(&database->rules[row_entity(news->row)], node->name, &news->change,
+                                                 &local, equal, &world->scratch);
+    if (settlement.verdict == VERDICT_FRESH && !here->content.present &&
+        judge_forgotten(&news->change, &local, horizon_us))
+        settlement = (struct settlement){.verdict = VERDICT_STALE};
+    trace_verdict(node, news, here, &settlement);
+    check_truth(node, news, here, &settlement);
+    if (settlement.action == ACTION_WRITE && !(put_off && here->content.present) && !code_is_free(node, news, error))
+        return false;
+    count_verdict(tally, &settlement);
+    if (settlement.verdict == VERDICT_SAME || settlement.verdict == VERDICT_CONCURRENT) {
+        struct conflict conflict = {.row = news->row,
+                                    .local = here->write,
+                                    .remote = news->write,
+                                    .local_past = here->past,
+                                    .remote_past = news->written->past,
+                                    .same = settlement.verdict == VERDICT_SAME,
+                                    .of_letter = news->message == NULL,
+                                    .ruling = settlement.ruling};
+        database_disagree(database, transaction, &conflict);
+    }
+    if (settlement.action == ACTION_NOTHING) {
+        if (settlement.verdict == VERDICT_CONCURRENT) {
+            struct row after = *here;
+            after.open |= news->written->past;
+            database_put(database, transaction, news->row, &after);
+        }
+        return true;
+    }
+    struct row after = settled(here, news, &settlement);
+    if (put_off && settlement.action == ACTION_WRITE && here->content.present && after.content.present) {
+        database->taken[news->row] = true;
+        world->statistics.exchanges++;
+    }
+    database_put(database, transaction, news->row, &after);
+    if ((settlement.action == ACTION_WRITE && !equal) || database->taken[news->row])
+        note_done(node, &(struct done){news->message, news->number, news->row});
+    if (settlement.assertion)
+        database_write(database, transaction, news->row, after.content.present ? CHANGE_UPDATED : CHANGE_DELETED,
+                       &after.content, true);
+    return true;
+}
+
+/* ---- what can only be checked at the end ---- */
+
+/* What the row that was written breaks; false with the reason. */
+static bool done_stands(struct node *node, const struct done *done, struct error *error)
+{
+    struct database *database = &node->database;
+    const struct content *content = &database->rows[done->row].content;
+    if (row_entity(done->row) == ENTITY_CHILD) {
+        if (!content->present || content->parent == NOBODY)
+            return true;
+        /* Who looks for it keeps it until the commit. */
+        database->locked[content->parent] = true;
+        if (database->rows[content->parent].content.present)
+            return true;
+        return error_set(error, FAULT_TRANSIENT, "23503", "child %zu needs parent %d, which is not there",
+                         done->row - KEYS_MAX, content->parent);
+    }
+    int child = content->present ? NOBODY : database_child_of(database, done->row);
+    if (child == NOBODY)
+        return true;
+    return error_set(error, FAULT_TRANSIENT, "23503", "child %d still refers to parent %zu", child - KEYS_MAX,
+                     done->row);
+}
+
+static void blame(const struct done *done, struct offences *offences)
+{
+    if (done->message != NULL && offences != NULL && offences->count < OFFENCES_MAX)
+        offences->rows[offences->count++] = (struct offence){done->message, done->number};
+}
+
+/* Puts back what was taken out of the unique index, the newest first. */
+static bool put_back(struct node *node, struct offences *offences, struct error *error)
+{
+    struct database *database = &node->database;
+    struct target_port *target = &node->target;
+    for (size_t i = target->done_count; i-- > 0;) {
+        size_t row = target->done[i].row;
+        if (!database->taken[row])
+            continue;
+        database->taken[row] = false;
+        int holder = database_code_holder(database, &database->rows[row].content, row);
+        if (holder == NOBODY)
+            continue;
+        blame(&target->done[i], offences);
+        return error_set(error, FAULT_TRANSIENT, "23505", "parent %zu cannot be put back: its code is parent %d's", row,
+                         holder);
+    }
+    return true;
+}
+
+bool news_check(struct node *node, struct offences *offences, struct error *error)
+{
+    struct target_port *target = &node->target;
+    bool good = true;
+    if (!node->world->schedule.constraints)
+        return true;
+    if (!put_back(node, offences, error))
+        return false;
+    const struct message *message = NULL;
+    for (size_t i = target->done_count; i-- > 0;) {
+        const struct done *done = &target->done[i];
+        struct error another;
+        if ((!good && done->message != message) || done_stands(node, done, good ? error : &another))
+            continue;
+        good = false;
+        message = done->message;
+        blame(done, offences);
+    }
+    return good;
+}
