@@ -562,6 +562,18 @@ static bool insert_explained(struct pg_target *target, struct statement *stateme
     return error_set(error, FAULT_CONTENTION, "40001", "the row came and went while it was applied");
 }
 
+/* The end of a row that others refer to wins by its version alone: a node that goes first would assert it for ever against those
+ * that keep the row for its children's sake (letters.c). */
+static struct rules rules_of(const struct catalog_entity *entity, const struct message *message, const struct local_row *local)
+{
+    struct rules rules = entity->rules;
+    bool ends = message->op == CHANGE_DELETED || !local->present;
+    for (size_t i = 0; i < entity->foreign_key_count && ends; i++)
+        if (!entity->foreign_keys[i].from_here && rules.policy != policy_find(TEXT_LITERAL("manual")))
+            rules.policy = policy_default();
+    return rules;
+}
+
 /* One row by itself: lock, look, ask the judge and the policy, write. Tried again when the row came or went between
  * looking and writing. */
 static bool settle_row(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
@@ -584,8 +596,9 @@ static bool settle_row(struct pg_target *target, struct statement *statement, co
         if (entity->merged)
             return merging_settle(target, statement, message, row, &local, tally, error);
         struct write change = message_write(message, row);
+        struct rules rules = rules_of(entity, message, &local);
         struct settlement settlement =
-            policy_settle(&entity->rules, text_from(target->config->node), &change, &local.write, local.equal, arena);
+            policy_settle(&rules, text_from(target->config->node), &change, &local.write, local.equal, arena);
         bool conflict = settlement.verdict == VERDICT_CONCURRENT;
         /* A field of ours was changed elsewhere: ours stays, and everybody is told. */
         one.judged = local.write.version;
