@@ -246,6 +246,9 @@ static bool receive_group(struct inbound *in, struct group *group)
             return false;
         }
         if (delivery != NULL) {
+            /* However long nothing came before. */
+            if (group->count == 0)
+                deadline = clock->ops->monotonic_ms(clock) + PARTS_WAIT_MS;
             add_item(in, group, delivery);
             wait_ms = 0;
             continue;

@@ -1022,6 +1022,7 @@ struct fake_inlet {
     size_t delivered; /* messages, on this connection */
     uint64_t redelivered;
     size_t delivered_once;
+    int64_t asleep_ms; /* the first delivery wakes a process that was suspended for so long */
     struct attention attention;
 };
 
@@ -1071,6 +1072,11 @@ static inline bool inlet_receive(struct inlet *port, int wait_ms, struct deliver
         attention_given(&inlet->attention, inlet->world, false);
         if (!comes)
             return true;
+    }
+    if (inlet->asleep_ms > 0) {
+        world_pass(inlet->world, inlet->asleep_ms);
+        attention_given(&inlet->attention, inlet->world, false);
+        inlet->asleep_ms = 0;
     }
     struct delivery *new = delivery_new();
     envelope_copy(&new->arena, &queue->messages[next]->envelope, &new->envelope);

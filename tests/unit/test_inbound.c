@@ -527,6 +527,25 @@ static void test_parts_that_come_one_by_one_are_applied_in_one_transaction(void 
     bench_free(bench);
 }
 
+static void test_batch_is_waited_for_from_its_first_part_on(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    bench->inlet.asleep_ms = MINUTE_MS;
+    for (size_t i = 0; i < 2; i++)
+        put(bench, (struct spec){.sequence = (int64_t)i + 1,
+                                 .batch = "b",
+                                 .part = (int64_t)i + 1,
+                                 .parts = 2,
+                                 .first = i * 10,
+                                 .count = 10,
+                                 .ready_ms = (int64_t)i * (MINUTE_MS + 500)});
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_one_transaction(bench, 0, 20);
+    bench_free(bench);
+}
+
 static void test_batch_larger_than_a_group_is_applied_in_one_transaction(void **state)
 {
     (void)state;
@@ -1034,6 +1053,22 @@ static void test_heartbeat_is_noted_with_what_came_before_it(void **state)
     bench_free(bench);
 }
 
+static void test_heartbeat_that_comes_again_says_nothing(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    struct heartbeat heartbeat = {.source = TEXT_LITERAL("alpha"), .time_us = 77};
+    struct envelope envelope;
+    heartbeat_seal(&heartbeat, 77, &bench->arena, &envelope);
+    queue_add(&bench->queue, &envelope);
+    world_rule(bench->world, (struct rule){.call = CALL_SETTLE, .from = 1, .count = 1, .fault = FAULT_CONNECTION});
+    bench_run(bench);
+    assert_int_equal(bench->queue.settled, 1);
+    assert_int_equal(bench->inlet.redelivered, 1);
+    assert_int_equal(bench->target->heard, 1);
+    bench_free(bench);
+}
+
 static void test_change_from_a_clock_far_ahead_is_held_and_its_neighbours_applied(void **state)
 {
     (void)state;
@@ -1180,6 +1215,7 @@ int main(void)
         cmocka_unit_test(test_burying_that_fails_for_good_is_tried_with_backoff),
         cmocka_unit_test(test_rest_of_a_batch_with_bad_rows_is_applied_in_one_transaction),
         cmocka_unit_test(test_parts_that_come_one_by_one_are_applied_in_one_transaction),
+        cmocka_unit_test(test_batch_is_waited_for_from_its_first_part_on),
         cmocka_unit_test(test_batch_larger_than_a_group_is_applied_in_one_transaction),
         cmocka_unit_test(test_no_batch_of_a_backlog_is_cut),
         cmocka_unit_test(test_batches_of_two_peers_that_interleave_are_whole),
@@ -1204,6 +1240,7 @@ int main(void)
         cmocka_unit_test(test_stop_at_any_moment_leaves_a_queue_that_can_go_on),
         cmocka_unit_test(test_stop_while_a_row_is_contended_settles_nothing_of_it),
         cmocka_unit_test(test_heartbeat_is_noted_with_what_came_before_it),
+        cmocka_unit_test(test_heartbeat_that_comes_again_says_nothing),
         cmocka_unit_test(test_change_from_a_clock_far_ahead_is_held_and_its_neighbours_applied),
         cmocka_unit_test(test_skipped_number_is_a_gap),
         cmocka_unit_test(test_sender_that_begins_anew_is_no_gap),
