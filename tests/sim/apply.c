@@ -34,6 +34,13 @@ struct news news_read(struct node *node, const struct message *message, size_t r
     return news;
 }
 
+/* The deletion waits at the writer for what keeps the row there: he has it, and records the conflict. */
+static bool is_held_by_writer(const struct node *node, const struct news *news, const struct row *here)
+{
+    const struct database *writers = &node->world->nodes[news->written->version.node].database;
+    return (writers->letters.buried[news->row] & history_bit(here->write)) != 0;
+}
+
 /* A conflict must be one: of two writes that did not know each other; and what is thrown away must be known. */
 static void check_truth(struct node *node, const struct news *news, const struct row *here,
                         const struct settlement *settlement)
@@ -53,7 +60,7 @@ static void check_truth(struct node *node, const struct news *news, const struct
     case VERDICT_DUPLICATE:
     case VERDICT_STALE:
         /* What waits here, and comes again, may be taken for one that is forgotten: it waits all the same. */
-        if (!known && (theirs & ~(ours | here->open | (news->message != NULL ? here->letters : 0))) != 0)
+        if (!known && (theirs & ~(ours | here->open | (news->message != NULL ? node->database.letters.buried[news->row] : 0))) != 0)
             wrong = "not known here";
         break;
     case VERDICT_FRESH:
@@ -61,7 +68,7 @@ static void check_truth(struct node *node, const struct news *news, const struct
             wrong = "older than what is here";
         if (known)
             wrong = "known here";
-        if (here->forgotten && !disputed && (theirs & history_bit(here->write)) == 0)
+        if (here->forgotten && !disputed && (theirs & history_bit(here->write)) == 0 && !is_held_by_writer(node, news, here))
             wrong = "of one who did not know of the deletion that is forgotten here";
         break;
     case VERDICT_SAME:
@@ -140,6 +147,17 @@ static void trace_verdict(const struct node *node, const struct news *news, cons
                 concurrent ? ", ruling " : "", concurrent ? ruling_name(settlement->ruling) : "");
 }
 
+/* The end of a row that others refer to wins by its version alone: who goes first would assert it for ever against
+ * those who keep it for its children's sake. */
+static struct rules rules_of(const struct database *database, const struct news *news)
+{
+    struct rules rules = database->rules[row_entity(news->row)];
+    bool ends = news->op == CHANGE_DELETED || !database->rows[news->row].content.present;
+    if (ends && is_referred_to(database->world, news->row) && rules.policy != policy_find(TEXT_LITERAL("manual")))
+        rules.policy = policy_default();
+    return rules;
+}
+
 static void note_done(struct node *node, const struct done *done)
 {
     if (node->target.done_count == CHANGES_MAX)
@@ -157,8 +175,8 @@ bool news_apply(struct node *node, const struct news *news, bool put_off, int64_
     database->locked[news->row] = true;
     struct write local = write_of(here->version, here->base, here->seen_us, &world->scratch);
     bool equal = content_equal(&here->content, &news->content);
-    struct settlement settlement = policy_settle(&database->rules[row_entity(news->row)], node->name, &news->change,
-                                                 &local, equal, &world->scratch);
+    struct rules rules = rules_of(database, news);
+    struct settlement settlement = policy_settle(&rules, node->name, &news->change, &local, equal, &world->scratch);
     if (settlement.verdict == VERDICT_FRESH && !here->content.present &&
         judge_forgotten(&news->change, &local, horizon_us))
         settlement = (struct settlement){.verdict = VERDICT_STALE};

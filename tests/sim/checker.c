@@ -99,6 +99,9 @@ static void check_priority(struct world *world, size_t row)
             known |= writes[i].past & ~history_bit((int)i);
     for (size_t i = 0; i < world->history.counts[row]; i++) {
         char name[32];
+        bool ends = !writes[i].content.present || !writes[latest].content.present;
+        if (ends && is_referred_to(world, row))
+            continue;
         if (writes[i].state == WRITTEN_COMMITTED && (int)i != latest && (known & history_bit((int)i)) == 0 &&
             !content_equal(&writes[i].content, &writes[latest].content) && !was_given_up(world, row, (int)i) &&
             rank(schedule, writes[i].version.node) < rank(schedule, writes[latest].version.node))

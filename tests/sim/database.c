@@ -14,6 +14,7 @@ void database_clear(struct database *database, struct world *world, int node)
     database->tally = (struct tally){0};
     database->gaps = database->touches = database->transactions = 0;
     database->letters.count = 0;
+    memset(database->letters.buried, 0, sizeof database->letters.buried);
     memset(database->peers, 0, sizeof database->peers);
     database->collection = (struct collection){.checked_us = INT64_MIN};
     static struct text priority[NODES_MAX];
@@ -55,13 +56,18 @@ void transaction_undo(struct database *database, struct transaction *transaction
     transaction->conflict_count = to.conflict_count;
 }
 
+static void letters_copy(struct letters *to, const struct letters *from)
+{
+    to->count = from->count;
+    memcpy(to->list, from->list, from->count * sizeof from->list[0]);
+    memcpy(to->buried, from->buried, sizeof from->buried);
+}
+
 void transaction_roll_back(struct database *database, struct transaction *transaction)
 {
     transaction_undo(database, transaction, (struct savepoint){0});
-    if (transaction->letters_changed) {
-        database->letters.count = transaction->letters.count;
-        memcpy(database->letters.list, transaction->letters.list, transaction->letters.count * sizeof(struct letter));
-    }
+    if (transaction->letters_changed)
+        letters_copy(&database->letters, &transaction->letters);
     transaction_begin(transaction);
 }
 
@@ -106,10 +112,8 @@ bool database_has_letter(const struct database *database, size_t row)
 
 struct letters *database_letters(struct database *database, struct transaction *transaction)
 {
-    if (!transaction->letters_changed) {
-        transaction->letters.count = database->letters.count;
-        memcpy(transaction->letters.list, database->letters.list, database->letters.count * sizeof(struct letter));
-    }
+    if (!transaction->letters_changed)
+        letters_copy(&transaction->letters, &database->letters);
     transaction->letters_changed = true;
     return &database->letters;
 }

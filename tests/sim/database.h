@@ -19,7 +19,6 @@ struct row {
     int64_t seen_us[NODES_MAX]; /* 0: nothing of that node */
     past past;                  /* all that is known here of this row */
     past open;                  /* what stands in an open conflict with it */
-    past letters;               /* what could not be applied, with all upon which it stands */
     bool forgotten;             /* its deletion was, and its version with it */
     bool ever_forgotten;
     uint64_t touched; /* when it was written, counted in writes */
@@ -64,6 +63,7 @@ struct letter {
 struct letters {
     size_t count;
     struct letter list[LETTERS_MAX];
+    past buried[ROWS_MAX]; /* what ever became a letter, with all upon which it stands */
 };
 
 /* What another node has said of itself. */

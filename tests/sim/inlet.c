@@ -56,8 +56,9 @@ static void check_durable(struct node *node, const struct parcel *parcel)
 {
     for (size_t i = 0; i < parcel->row_count && parcel->source != node->number; i++) {
         const struct row *row = &node->database.rows[parcel->rows[i].row];
+        past buried = node->database.letters.buried[parcel->rows[i].row];
         char name[32];
-        if (((row->past | row->open | row->letters) & history_bit(parcel->rows[i].write)) == 0)
+        if (((row->past | row->open | buried) & history_bit(parcel->rows[i].write)) == 0)
             world_fail(node->world, "%.*s settles write %d of %s, which it does not have", TEXT_PRINTF(node->name),
                        parcel->rows[i].write, row_name(parcel->rows[i].row, name, sizeof name));
     }

@@ -50,9 +50,7 @@ void letters_bury(struct node *node, const struct dead_letter *dead)
     }
     letters->list[i].attempts++;
     memcpy(letters->list[i].code, dead->error->code, sizeof letter.code);
-    struct row after = database->rows[news.row];
-    after.letters |= news.written->past;
-    database_put(database, &node->target.transaction, news.row, &after);
+    letters->buried[news.row] |= news.written->past;
     world->statistics.letters++;
     world_trace(world, "%.*s buries write %d: %s", TEXT_PRINTF(node->name), news.write, dead->error->text);
 }

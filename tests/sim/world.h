@@ -205,6 +205,12 @@ bool link_break(struct node *node, enum link_kind link, struct error *error);
 /* The client hangs up. */
 void link_close(struct node *node, enum link_kind link);
 
+/* Whether a foreign key of other rows leads to rows such as this one. */
+static inline bool is_referred_to(const struct world *world, size_t row)
+{
+    return world->schedule.constraints && row_entity(row) == ENTITY_PARENT;
+}
+
 /* The time by the node's own clock. */
 int64_t node_clock_us(const struct node *node);
 
