@@ -179,7 +179,8 @@ bodies_kept() {
     [[ $(cat "$SERVERS_DIR"/bodies/* | grep -o '"versions":\[[^]]*' | tr ',' '\n' | wc -l) -ge 7 ]]
 }
 wait_for 20 "the watcher's messages" bodies_kept
-for body in "$SERVERS_DIR"/bodies/*; do
+# Heartbeats come by here as well.
+grep -l '"entity"' "$SERVERS_DIR"/bodies/* | while read -r body; do
     "$CONTENT_HASH" <"$body"
 done | sort -u | awk '{ print $2 "|" $3 }' >"$SERVERS_DIR/from_c"
 sql alpha types "select key, content_hash from bridge.entity_state where not deleted order by 1" >"$SERVERS_DIR/from_sql"
