@@ -110,13 +110,7 @@ bool letters_bury(struct target *port, const struct dead_letter *letter, struct 
 
 /* ---- trying again ------------------------------------------------------------------------------------------------- */
 
-struct waiting {
-    const char *id;
-    struct message message;
-};
-
-static bool read_letter(struct pg_target *target, const PGresult *letters, int row, struct waiting *waiting,
-                        struct error *error)
+bool letter_read(struct pg_target *target, const PGresult *letters, int row, struct waiting *waiting, struct error *error)
 {
     struct arena *arena = &target->arena;
     size_t length;
@@ -191,11 +185,16 @@ static bool keep_parent(struct pg_target *target, const struct message *message,
            target_stamp(target, entity, &local, &settlement, entity->merged ? &kept_state : NULL, error);
 }
 
-static bool letter_ended(struct pg_target *target, const char *id, const char *state, struct error *error)
+static bool letter_becomes(struct pg_target *target, const char *id, const char *state, struct error *error)
 {
     const char *parameters[] = {id, state};
     PG_RESULT result = pg_query(&target->session, "letter_ended", 2, parameters, error);
     return result != NULL;
+}
+
+bool letter_ended(struct pg_target *target, const struct waiting *waiting, const struct tally *tally, struct error *error)
+{
+    return letter_becomes(target, waiting->id, tally->applied + tally->kept > 0 ? "released" : "superseded", error);
 }
 
 static bool letter_again(struct pg_target *target, const char *id, const struct error *reason, struct error *error)
@@ -205,8 +204,14 @@ static bool letter_again(struct pg_target *target, const char *id, const struct 
     return result != NULL;
 }
 
+/* By another row: the two may wait for each other. */
+static bool is_blocked(const struct error *error)
+{
+    return is_code(error, "23503") || is_code(error, "23505") || is_code(error, "23P01");
+}
+
 /* One letter, under a savepoint: what fails leaves nothing behind but its next attempt. */
-static bool try_letter(struct pg_target *target, const struct waiting *waiting, struct error *error)
+static bool try_letter(struct pg_target *target, const struct waiting *waiting, bool *blocked, struct error *error)
 {
     struct tally tally = {0};
     struct error failed = {0};
@@ -220,7 +225,7 @@ static bool try_letter(struct pg_target *target, const struct waiting *waiting, 
                 pg_execute(&target->session, "set constraints all immediate", &failed);
     if (good)
         return pg_execute(&target->session, "release savepoint letter", error) &&
-               letter_ended(target, waiting->id, tally.applied + tally.kept > 0 ? "released" : "superseded", error);
+               letter_ended(target, waiting, &tally, error);
     *error = failed;
     if (failed.fault == FAULT_CONNECTION || failed.fault == FAULT_OPERATOR)
         return false;
@@ -232,10 +237,11 @@ static bool try_letter(struct pg_target *target, const struct waiting *waiting, 
     if (waiting->message.op == CHANGE_DELETED && is_code(&failed, "23503") &&
         !keep_parent(target, &waiting->message, &kept, error))
         return false;
-    return kept ? letter_ended(target, waiting->id, "settled", error) : letter_again(target, waiting->id, &failed, error);
+    *blocked = *blocked || (!kept && is_blocked(&failed));
+    return kept ? letter_becomes(target, waiting->id, "settled", error) : letter_again(target, waiting->id, &failed, error);
 }
 
-static bool try_letters(struct pg_target *target, bool hurry, bool *more, struct error *error)
+static bool try_letters(struct pg_target *target, bool hurry, bool *more, bool *blocked, struct error *error)
 {
     char limit[16];
     snprintf(limit, sizeof limit, "%d", LETTERS_AT_ONCE);
@@ -248,11 +254,11 @@ static bool try_letters(struct pg_target *target, bool hurry, bool *more, struct
     for (int row = 0; row < count; row++) {
         struct waiting waiting;
         struct error unreadable;
-        if (!read_letter(target, letters, row, &waiting, &unreadable)) {
+        if (!letter_read(target, letters, row, &waiting, &unreadable)) {
             const char *id = arena_string(&target->arena, pg_value(letters, row, 0));
             if (!letter_again(target, id, &unreadable, error))
                 return false;
-        } else if (!try_letter(target, &waiting, error)) {
+        } else if (!try_letter(target, &waiting, blocked, error)) {
             return false;
         }
     }
@@ -262,9 +268,10 @@ static bool try_letters(struct pg_target *target, bool hurry, bool *more, struct
 bool letters_retry(struct target *port, bool hurry, int *next_ms, struct error *error)
 {
     struct pg_target *target = (struct pg_target *)port;
-    bool more = false;
+    bool more = false, blocked = false;
     int64_t horizon_us = target->horizon_us;
-    bool tried = target_begin_in(target, error) && try_letters(target, hurry, &more, error);
+    bool tried = target_begin_in(target, error) && try_letters(target, hurry, &more, &blocked, error) &&
+                 (!blocked || circle_retry(target, error));
     target->horizon_us = horizon_us;
     if (!tried)
         return false;

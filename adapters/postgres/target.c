@@ -21,7 +21,7 @@ struct pending_check {
     const char **parameters;
     int *lengths;
     /* which rows of which message the parameters came from, by number */
-    const struct message *message;
+    const struct message *given;
     const size_t *rows;
     size_t row_count;
 };
@@ -30,7 +30,7 @@ struct pending_check {
 struct taken_row {
     struct taken_row *next;
     struct statement *statement;
-    const struct message *message;
+    const struct message *given, *message; /* as it came, and as it is applied */
     size_t row;
     struct version judged;
     struct text text; /* all of it, in the form of its row type */
@@ -194,11 +194,10 @@ static size_t selected(const PGresult *result, int column, const struct selectio
 
 /* ---- foreign keys ---- */
 
-static struct pending_check *defer_check(struct pg_target *target, const struct catalog_foreign_key *key, char *sql,
-                                         const struct message *message)
+static struct pending_check *defer_check(struct pg_target *target, const struct catalog_foreign_key *key, char *sql)
 {
     struct pending_check *check = arena_take(&target->arena, sizeof *check);
-    *check = (struct pending_check){.next = target->checks, .key = key, .message = message,
+    *check = (struct pending_check){.next = target->checks, .key = key, .given = target->given,
                                     .sql = arena_string(&target->arena, text_from(sql))};
     free(sql);
     target->checks = check;
@@ -220,8 +219,7 @@ static void note_written(struct pg_target *target, const struct catalog_entity *
         const struct catalog_foreign_key *key = &entity->foreign_keys[i];
         if (!key->from_here)
             continue;
-        struct pending_check *check =
-            defer_check(target, key, statement_child_check(entity, key), selection->message);
+        struct pending_check *check = defer_check(target, key, statement_child_check(entity, key));
         check->parameter_count = (int)entity->key_count;
         check->parameters = parameters->values;
         check->lengths = parameters->lengths;
@@ -251,7 +249,7 @@ static bool note_referenced(struct pg_target *target, const struct catalog_entit
         int count = PQntuples(result);
         if (count == 0)
             continue;
-        struct pending_check *check = defer_check(target, key, statement_parent_check(key), selection->message);
+        struct pending_check *check = defer_check(target, key, statement_parent_check(key));
         size_t *rows = arena_take_array(arena, (size_t)count, sizeof *rows);
         for (int row = 0; row < count; row++)
             rows[row] = selection->rows[pg_integer(result, row, 0) - 1];
@@ -270,6 +268,12 @@ static bool note_referenced(struct pg_target *target, const struct catalog_entit
         }
     }
     return true;
+}
+
+static void blame(struct offences *offences, const struct message *message, size_t row)
+{
+    if (offences != NULL && offences->count < OFFENCES_MAX)
+        offences->rows[offences->count++] = (struct offence){message, row};
 }
 
 static bool run_check(struct pg_target *target, const struct pending_check *check, struct offences *offences,
@@ -292,8 +296,8 @@ static bool run_check(struct pg_target *target, const struct pending_check *chec
     size_t count = selected(result, 0, &selection, guilty);
     if (count == 0)
         return true;
-    for (size_t i = 0; i < count && offences != NULL && offences->count < OFFENCES_MAX; i++)
-        offences->rows[offences->count++] = (struct offence){check->message, guilty[i]};
+    for (size_t i = 0; i < count; i++)
+        blame(offences, check->given, guilty[i]);
     if (check->key->from_here)
         return error_set(error, FAULT_TRANSIENT, "23503", "foreign key %s: a row of %s needs a row of %s that is not there",
                          check->key->name, check->key->child, check->key->parent);
@@ -409,8 +413,9 @@ static bool take_row(struct pg_target *target, struct statement *statement, cons
     if (PQntuples(result) != 1)
         return error_set(error, FAULT_CONTENTION, "40001", "the row went while it was applied");
     struct taken_row *taken = arena_take(&target->arena, sizeof *taken);
-    *taken = (struct taken_row){.next = target->taken, .statement = statement, .message = one->message,
-                                .row = one->rows[0], .judged = one->judged, .text = arena_copy(&target->arena, pg_value(result, 0, 0))};
+    *taken = (struct taken_row){.next = target->taken, .statement = statement, .given = target->given,
+                                .message = one->message, .row = one->rows[0], .judged = one->judged,
+                                .text = arena_copy(&target->arena, pg_value(result, 0, 0))};
     target->taken = taken;
     return true;
 }
@@ -419,6 +424,7 @@ static bool take_row(struct pg_target *target, struct statement *statement, cons
 static bool put_back(struct pg_target *target, const struct taken_row *taken, struct error *error)
 {
     bool locked = true;
+    target->given = taken->given;
     struct selection one = {.message = taken->message, .count = 1, .rows = &taken->row, .locked = &locked, .force = true,
                             .judged = taken->judged};
     struct parameters parameters = parameters_make(&target->arena, taken->statement, &one);
@@ -445,10 +451,39 @@ static bool put_all_back(struct pg_target *target, struct offences *offences, st
     for (const struct taken_row *taken = target->taken; taken != NULL; taken = taken->next) {
         if (put_back(target, taken, error))
             continue;
-        if (offences != NULL && offences->count < OFFENCES_MAX)
-            offences->rows[offences->count++] = (struct offence){taken->message, taken->row};
+        blame(offences, taken->given, taken->row);
         return false;
     }
+    return true;
+}
+
+/* Whether it failed for its own sake; what it did is undone then. */
+static bool put_back_guarded(struct pg_target *target, const struct taken_row *taken, bool *stands, struct error *error)
+{
+    struct pending_check *checks = target->checks;
+    if (!pg_execute(&target->session, "savepoint taken", error))
+        return false;
+    *stands = put_back(target, taken, error);
+    if (*stands)
+        return pg_execute(&target->session, "release savepoint taken", error);
+    target->checks = checks;
+    return error_is_of_rows(error) &&
+           pg_execute(&target->session, "rollback to savepoint taken; release savepoint taken", error);
+}
+
+bool target_find_offences(struct pg_target *target, struct offences *offences, struct error *error)
+{
+    for (const struct taken_row *taken = target->taken; taken != NULL; taken = taken->next) {
+        bool stands;
+        if (!put_back_guarded(target, taken, &stands, error))
+            return false;
+        if (!stands)
+            blame(offences, taken->given, taken->row);
+    }
+    target->taken = NULL;
+    for (const struct pending_check *check = target->checks; check != NULL; check = check->next)
+        if (!run_check(target, check, offences, error) && !error_is_of_rows(error))
+            return false;
     return true;
 }
 
@@ -671,6 +706,7 @@ bool target_apply_rows(struct pg_target *target, const struct message *message, 
 {
     struct arena *arena = &target->arena;
     struct catalog_entity *entity = catalog_find(&target->catalog, message->entity);
+    target->given = message;
     if (entity == NULL) {
         error_set(error, FAULT_PERMANENT, "42P01", "entity \"%.*s\" is not mapped on this node", TEXT_PRINTF(message->entity));
         return error_hint(error, "add it to \"entities\" in the config and run \"pgbridge install\"");

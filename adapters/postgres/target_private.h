@@ -16,6 +16,7 @@ struct pg_target {
     struct arena arena; /* one transaction */
     struct pending_check *checks;
     struct taken_row *taken;
+    const struct message *given; /* that is applied, as it came: who is blamed by it */
     int64_t horizon_us; /* an unknown row whose version is not after it may have been deleted and forgotten */
     bool role_is_origin; /* in this transaction: triggers fire */
 };
@@ -36,6 +37,9 @@ bool target_apply_rows(struct pg_target *target, const struct message *message, 
                        enum apply_mode mode, struct tally *tally, struct error *error);
 /* What can only be checked at the end, now. */
 bool target_check(struct pg_target *target, struct offences *offences, struct error *error);
+/* Puts back what was taken out, and adds every row that breaks a constraint then to *offences, not only those of the first
+ * constraint. False: it could not look. */
+bool target_find_offences(struct pg_target *target, struct offences *offences, struct error *error);
 /* Forgets what was to be checked, and what was taken out, since the transaction began. */
 bool target_begin_in(struct pg_target *target, struct error *error);
 void target_forget_checks(struct pg_target *target);
@@ -63,6 +67,19 @@ bool merging_settle(struct pg_target *target, struct statement *statement, const
 /* Refuses a message that cannot be merged here, and gives one of a foreign source a state. */
 bool merging_prepare(struct pg_target *target, const struct catalog_entity *entity, const struct message **message,
                      struct error *error);
+
+/* A dead letter that is tried again. */
+struct waiting {
+    const char *id;
+    struct message message; /* of one row */
+};
+
+/* letters.c: reads id, source and payload of a row of the result; says what became of a letter that waits no more. */
+bool letter_read(struct pg_target *target, const PGresult *letters, int row, struct waiting *waiting, struct error *error);
+bool letter_ended(struct pg_target *target, const struct waiting *waiting, const struct tally *tally, struct error *error);
+
+/* circle.c: in the open transaction, applies those letters together that wait for each other and for nothing else. */
+bool circle_retry(struct pg_target *target, struct error *error);
 
 /* letters.c: two calls of the port. */
 bool letters_bury(struct target *port, const struct dead_letter *letter, struct error *error);

@@ -24,6 +24,12 @@ struct error {
     char text[1024];
 };
 
+/* Whether a failure is the rows' own: not the connection's, a lock's or a privilege's. */
+static inline bool error_is_of_rows(const struct error *error)
+{
+    return error->fault != FAULT_CONNECTION && error->fault != FAULT_CONTENTION && error->fault != FAULT_OPERATOR;
+}
+
 /* "connection", "contention", ...: the word used in log, SQL and metrics. */
 const char *fault_name(enum fault fault);
 

@@ -10,14 +10,17 @@ enum {
     CONTENTION_BASE_MS = 10,
     CONTENTION_CAP_MS = 1000,
     CLOCK_WARNING_US = 250000,
-    HURRY_MS = 200,    /* what was applied may be what a letter waits for; but many transactions may follow each other */
+    HURRY_MS = 200,    /* what was applied may be what a letter waits for; but many transactions may follow each other, */
+    HURRY_SHARE = 10,  /* and trying in vain takes one tenth of the time at most */
+    HURRY_CAP_MS = 5000,
     FAILED_MS = 5000,  /* when trying them has failed itself */
 };
 
 void application_init(struct application *application, struct worker *worker, struct target *target,
                       void (*waiting)(void *context), void *context)
 {
-    *application = (struct application){.worker = worker, .target = target, .waiting = waiting, .context = context};
+    *application = (struct application){
+        .worker = worker, .target = target, .waiting = waiting, .context = context, .hurry_ms = HURRY_MS};
     retry_init(&application->contention, CONTENTION_BASE_MS, CONTENTION_CAP_MS,
                (uint64_t)worker->clock->ops->now_us(worker->clock));
 }
@@ -62,6 +65,8 @@ bool application_retry(struct application *application)
     if (!application->open || !application->letters_wait || now < application->retry_ms)
         return true;
     if (target->ops->retry(target, application->hurry, &next_ms, &error)) {
+        int64_t pause_ms = HURRY_SHARE * (worker->clock->ops->monotonic_ms(worker->clock) - now);
+        application->hurry_ms = pause_ms < HURRY_MS ? HURRY_MS : pause_ms > HURRY_CAP_MS ? HURRY_CAP_MS : pause_ms;
         application->hurry = false;
         application->letters_wait = next_ms >= 0;
         application->retry_ms = now + next_ms;
@@ -79,10 +84,10 @@ bool application_retry(struct application *application)
 /* After a commit: letters that wait may go now. */
 static void hurry_letters(struct application *application, bool buried)
 {
-    int64_t soon = application->worker->clock->ops->monotonic_ms(application->worker->clock) + HURRY_MS;
+    int64_t soon = application->worker->clock->ops->monotonic_ms(application->worker->clock) + application->hurry_ms;
     if (!application->letters_wait && !buried)
         return;
-    if (!application->hurry || !application->letters_wait || application->retry_ms > soon)
+    if (!application->letters_wait || application->retry_ms > soon)
         application->retry_ms = soon;
     application->letters_wait = application->hurry = true;
 }
@@ -210,12 +215,6 @@ static bool bury(struct application *application, const struct item *item, size_
     return application->target->ops->bury(application->target, &letter, error);
 }
 
-/* Whether a failure is the rows' own: not the connection's, a lock's or a privilege's. */
-static bool is_of_rows(const struct error *error)
-{
-    return error->fault != FAULT_CONNECTION && error->fault != FAULT_CONTENTION && error->fault != FAULT_OPERATOR;
-}
-
 /* Rows [first, end), of which none is condemned yet: in halves down to those that fail alone, which are held. */
 static bool isolate(struct application *application, const struct item *item, size_t first, size_t end,
                     struct tally *tally, struct error *error)
@@ -225,7 +224,7 @@ static bool isolate(struct application *application, const struct item *item, si
     application->waiting(application->context);
     if (target->ops->apply(target, &item->message, first, end - first, APPLY_GUARDED, tally, error))
         return true;
-    if (!is_of_rows(error))
+    if (!error_is_of_rows(error))
         return false;
     if (end - first == 1) {
         condemn(&application->held, item, first, error);
@@ -269,7 +268,7 @@ static bool retry_held(struct application *application, const struct item *items
         if (mode == APPLY_GUARDED || exchanged) {
             if (target->ops->apply(target, &row.item->message, row.row, 1, mode, tally, error))
                 continue;
-            if (!is_of_rows(error))
+            if (!error_is_of_rows(error))
                 return false;
             row.error = *error;
         }
@@ -371,7 +370,7 @@ static bool transact(struct application *application, const struct item *items, 
     for (size_t i = 0; i < count; i++)
         add_receipt(&receipts, &items[i], &tallies[i]);
     if (!target->ops->commit(target, receipts.of, receipts.count, &offences, error)) {
-        if (isolating && is_of_rows(error))
+        if (isolating && error_is_of_rows(error))
             note_offences(application, items, count, &offences, error);
         return false;
     }
@@ -477,7 +476,7 @@ static enum outcome commit_items(struct application *application, const struct i
             outcome = OUTCOME_COMMITTED;
             break;
         }
-        if (worker_stopping(application->worker) && !is_of_rows(&error)) {
+        if (worker_stopping(application->worker) && !error_is_of_rows(&error)) {
             /* Nothing may follow in a transaction that failed. */
             application->target->ops->close(application->target);
             application->open = false;

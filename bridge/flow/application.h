@@ -44,6 +44,7 @@ struct application {
     struct condemned_list held;      /* failed in this attempt, may still succeed after others */
     bool letters_wait;               /* some letters wait to be tried again */
     bool hurry;                      /* something was applied since they were tried */
+    int64_t hurry_ms;                /* how soon after that they are tried again */
     int64_t retry_ms;                /* when to try them */
     void (*waiting)(void *context);  /* called while something is waited for */
     void *context;
