@@ -14,6 +14,7 @@ enum {
     HURRY_SHARE = 10,  /* and trying in vain takes one tenth of the time at most */
     HURRY_CAP_MS = 5000,
     FAILED_MS = 5000,  /* when trying them has failed itself */
+    LOOK_MS = 1000,    /* whatever was known: somebody may have asked for one that did not wait */
 };
 
 void application_init(struct application *application, struct worker *worker, struct target *target,
@@ -62,14 +63,14 @@ bool application_retry(struct application *application)
     struct error error;
     int next_ms = -1;
     int64_t now = worker->clock->ops->monotonic_ms(worker->clock);
-    if (!application->open || !application->letters_wait || now < application->retry_ms)
+    if (!application->open || now < application->retry_ms)
         return true;
     if (target->ops->retry(target, application->hurry, &next_ms, &error)) {
         int64_t pause_ms = HURRY_SHARE * (worker->clock->ops->monotonic_ms(worker->clock) - now);
         application->hurry_ms = pause_ms < HURRY_MS ? HURRY_MS : pause_ms > HURRY_CAP_MS ? HURRY_CAP_MS : pause_ms;
         application->hurry = false;
         application->letters_wait = next_ms >= 0;
-        application->retry_ms = now + next_ms;
+        application->retry_ms = now + (next_ms >= 0 && next_ms < LOOK_MS ? next_ms : LOOK_MS);
         return true;
     }
     application->retry_ms = now + FAILED_MS;
@@ -79,6 +80,13 @@ bool application_retry(struct application *application)
     }
     log_error(LOG_LEVEL_WARNING, "postponed", &error);
     return true;
+}
+
+int application_retry_wait_ms(const struct application *application, int most_ms)
+{
+    struct clock *clock = application->worker->clock;
+    int64_t left_ms = application->retry_ms - clock->ops->monotonic_ms(clock);
+    return left_ms < 0 ? 0 : left_ms < most_ms ? (int)left_ms : most_ms;
 }
 
 /* After a commit: letters that wait may go now. */

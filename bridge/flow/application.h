@@ -61,6 +61,8 @@ void application_failed(struct application *application, const struct error *err
 
 /* Tries the letters that wait, when it is time to. False: the target failed. */
 bool application_retry(struct application *application);
+/* How long until it is time to, at most most_ms. */
+int application_retry_wait_ms(const struct application *application, int most_ms);
 
 /* Applies the items, which are whole batches, and commits; false when the process stops before all is committed. */
 bool application_apply(struct application *application, const struct item *items, size_t count);

@@ -235,7 +235,7 @@ static bool receive_group(struct inbound *in, struct group *group)
     struct clock *clock = in->worker.clock;
     struct error error;
     int64_t deadline = clock->ops->monotonic_ms(clock) + PARTS_WAIT_MS;
-    int wait_ms = IDLE_WAIT_MS;
+    int wait_ms = application_retry_wait_ms(&group->application, IDLE_WAIT_MS);
     while (group->count < LIMIT_PREFETCH_MESSAGES && !worker_stopping(&in->worker)) {
         bool full = group->rows >= LIMIT_GROUP_ROWS || group->bytes >= LIMIT_GROUP_BYTES;
         if (full && group->whole > 0)

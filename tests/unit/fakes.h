@@ -720,6 +720,9 @@ struct fake_target {
         size_t row;
     } * done;
     struct tally tally; /* of this transaction */
+    size_t looks;         /* for letters to try */
+    size_t looks_at_once; /* so many times there are more of them */
+    int64_t looked_ms;    /* the last of these */
     size_t reports;
     char reported_state[32];
 };
@@ -957,13 +960,16 @@ static inline bool target_hear(struct target *port, const struct heartbeat *hear
     return true;
 }
 
-/* No letter waits. */
+/* No letter waits, unless the test says so. */
 static inline bool target_retry(struct target *port, bool hurry, int *next_ms, struct error *error)
 {
     struct fake_target *target = (struct fake_target *)port;
     (void)hurry, (void)error;
     assert_true(target->is_open && !target->in_transaction);
-    *next_ms = -1;
+    bool more = ++target->looks <= target->looks_at_once;
+    if (more)
+        target->looked_ms = world_ms(target->world);
+    *next_ms = more ? 0 : -1;
     return true;
 }
 

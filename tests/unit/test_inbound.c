@@ -247,6 +247,30 @@ static void test_change_that_waits_alone_is_applied_at_once(void **state)
     bench_free(bench);
 }
 
+static void test_letters_that_somebody_asks_for_are_looked_for_every_second(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    put(bench, (struct spec){.sequence = 1, .first = 0, .count = 1, .ready_ms = 20000});
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_in_range(bench->target->looks, 17, 25);
+    bench_free(bench);
+}
+
+static void test_many_letters_are_tried_without_a_pause(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    bench->target->looks_at_once = 100;
+    put(bench, (struct spec){.sequence = 1, .first = 0, .count = 1, .ready_ms = 20000});
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_true(bench->target->looks > 100);
+    assert_true(bench->target->looked_ms < 200);
+    bench_free(bench);
+}
+
 /* ---- what is not applied
  * ------------------------------------------------------------------------------------------------ */
 
@@ -1202,6 +1226,8 @@ int main(void)
         cmocka_unit_test(test_group_ends_at_its_limit_of_rows),
         cmocka_unit_test(test_same_messages_again_change_nothing),
         cmocka_unit_test(test_change_that_waits_alone_is_applied_at_once),
+        cmocka_unit_test(test_letters_that_somebody_asks_for_are_looked_for_every_second),
+        cmocka_unit_test(test_many_letters_are_tried_without_a_pause),
         cmocka_unit_test(test_echo_refused_and_poison_are_counted_and_never_applied),
         cmocka_unit_test(test_sources_that_are_no_peers_share_one_receipt),
         cmocka_unit_test(test_oversize_message_is_buried),
