@@ -102,10 +102,12 @@ static void put_object(FILE *out, const struct log_member *members, size_t count
 
 static void put_field(FILE *out, const struct config *config, const struct entity_config *entity, size_t index)
 {
-    char position[24], key_count[24], nodes[24];
+    char position[24], key_count[24], nodes[24], retry[64];
     snprintf(position, sizeof position, "%zu", index + 1);
     snprintf(key_count, sizeof key_count, "%zu", entity->key_count);
     snprintf(nodes, sizeof nodes, "%zu", config->peer_count + 1);
+    snprintf(retry, sizeof retry, "%d %d %d %d", entity->retry.base_s, entity->retry.factor, entity->retry.cap_s,
+             entity->retry.max_attempts);
     const struct log_member members[] = {
         {"entity", text_from(entity->name)},
         {"schema", text_from(entity->schema != NULL ? entity->schema : "public")},
@@ -121,6 +123,7 @@ static void put_field(FILE *out, const struct config *config, const struct entit
         {"counter", text_from(entity->fields[index].counter ? "true" : "false")},
         {"update_revives", text_from(entity->update_revives ? "true" : "false")},
         {"nodes", text_from(nodes)},
+        {"retry", text_from(retry)},
     };
     put_object(out, members, sizeof members / sizeof *members);
 }

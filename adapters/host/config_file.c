@@ -66,6 +66,14 @@ static const cyaml_schema_field_t broker_keys[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t retry_keys[] = {
+    KEY_TEXT(OPTIONAL, struct config_raw_retry, base),
+    KEY_TEXT(OPTIONAL, struct config_raw_retry, factor),
+    KEY_TEXT(OPTIONAL, struct config_raw_retry, cap),
+    KEY_TEXT(OPTIONAL, struct config_raw_retry, max_attempts),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t entity_keys[] = {
     KEY_TEXT(CYAML_FLAG_POINTER, struct config_raw_entity, name),
     KEY_TEXT(CYAML_FLAG_POINTER, struct config_raw_entity, table),
@@ -79,6 +87,7 @@ static const cyaml_schema_field_t entity_keys[] = {
     KEY_LIST(OPTIONAL, struct config_raw_entity, owners, &text_schema, 1, LIMIT_FIELDS),
     KEY_LIST(OPTIONAL, struct config_raw_entity, counters, &text_schema, 1, LIMIT_FIELDS),
     KEY_WORD(struct config_raw_entity, update_revives, revives_words),
+    CYAML_FIELD_MAPPING("retry", CYAML_FLAG_OPTIONAL, struct config_raw_entity, retry, retry_keys),
     CYAML_FIELD_END,
 };
 
@@ -97,6 +106,7 @@ static const cyaml_schema_field_t top_keys[] = {
     KEY_TEXT(OPTIONAL, struct config_raw, message_bytes),
     KEY_TEXT(OPTIONAL, struct config_raw, max_clock_skew),
     KEY_TEXT(OPTIONAL, struct config_raw, tombstone_retention),
+    CYAML_FIELD_MAPPING("retry", CYAML_FLAG_OPTIONAL, struct config_raw, retry, retry_keys),
     KEY_LIST(CYAML_FLAG_POINTER, struct config_raw, entities, &entity_schema, 1, LIMIT_ENTITIES),
     CYAML_FIELD_END,
 };
@@ -110,6 +120,7 @@ static const struct section {
 } sections[] = {
     {"", "at the top level", top_keys},
     {"broker", "in broker", broker_keys},
+    {"retry", "in retry", retry_keys},
     {"entities", "in an entity", entity_keys},
 };
 

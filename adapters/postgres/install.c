@@ -73,6 +73,15 @@ static void put_names(FILE *out, const struct entity_config *entity, bool column
     fputs("]", out);
 }
 
+static void put_retry(FILE *out, const struct entity_config *entity)
+{
+    const struct retry_rules *retry = &entity->retry;
+    fprintf(out, "update bridge.entity set retry_base = '%d s', retry_factor = %d, retry_cap = '%d s', max_attempts = %d where name = ",
+            retry->base_s, retry->factor, retry->cap_s, retry->max_attempts);
+    put_literal(out, entity->name);
+    fputs(";\n", out);
+}
+
 /* ---- connecting ---- */
 
 const char *pg_config_role(const struct config *config, struct arena *arena)
@@ -237,6 +246,7 @@ static void put_mapping(FILE *out, const struct config *config, const char *role
         put_array(out, entity->priority, entity->priority_count);
         put_counters(out, entity);
         fprintf(out, ", %s%s);\n", entity->update_revives ? "true" : "false", guarded ? "" : ", guarded => false");
+        put_retry(out, entity);
     }
     fputs("select bridge.refresh_entity_state();\nselect bridge.grant_adapter();\nselect bridge.own();\n", out);
 }

@@ -199,8 +199,8 @@ bool letter_ended(struct pg_target *target, const struct waiting *waiting, const
 
 static bool letter_again(struct pg_target *target, const char *id, const struct error *reason, struct error *error)
 {
-    const char *parameters[] = {id, reason->code[0] ? reason->code : NULL, reason->text};
-    PG_RESULT result = pg_query(&target->session, "letter_again", 3, parameters, error);
+    const char *parameters[] = {id, reason->code[0] ? reason->code : NULL, reason->text, fault_name(reason->fault)};
+    PG_RESULT result = pg_query(&target->session, "letter_again", 4, parameters, error);
     return result != NULL;
 }
 

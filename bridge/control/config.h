@@ -22,6 +22,14 @@ struct mapping {
     char *column; /* SQL's name of it: folded to lower case unless it was quoted, quotes removed */
 };
 
+/* How often, and how soon, what may succeed later is tried. */
+struct retry_rules {
+    int base_s;       /* before the second attempt, then times factor each, at most cap_s */
+    int factor;
+    int cap_s;
+    int max_attempts; /* then it waits for a human */
+};
+
 struct entity_config {
     char *name;
     char *schema; /* NULL when the config gives none: public */
@@ -36,6 +44,7 @@ struct entity_config {
     bool update_revives;         /* of merge: a write that a deletion had not seen brings the row back */
     size_t priority_count;
     char **priority;             /* of node-priority: node names, the first goes before the others */
+    struct retry_rules retry;    /* the node's, where the entity says nothing else */
     unsigned line; /* where the entity begins in the file */
 };
 
@@ -68,6 +77,7 @@ struct config {
     enum capture_mode capture;
     int64_t max_clock_skew_us; /* a change from further ahead of the clock is held until its time has come */
     int64_t tombstone_retention_us; /* deletions are remembered at least so long */
+    struct retry_rules retry;
     char *http_host; /* NULL: off */
     int http_port;
     enum log_format log;

@@ -18,6 +18,10 @@ enum {
     CLOCK_SKEW_MAX_S = 86400,
     RETENTION_DEFAULT_S = 86400,
     RETENTION_MAX_S = 366 * 86400,
+    RETRY_MAX_S = 86400,
+    RETRY_FACTOR_MAX = 10,
+    RETRY_ATTEMPTS_MIN = 2, /* the first is that of the message */
+    RETRY_ATTEMPTS_MAX = 1000000,
     MESSAGE_BYTES_MIN = 1 << 10,
     MESSAGE_BYTES_MAX = 1 << 20,
     BROKER_NAME_BYTES_MAX = 255, /* AMQP's short string */
@@ -306,14 +310,14 @@ static bool read_message_bytes(struct reading *reading, struct config *config)
 }
 
 /* "300", "300 s", "5 min", "1 h", "7 d". */
-static bool read_duration(struct reading *reading, const char *key, unsigned long max_s, unsigned long otherwise_s,
-                          int64_t *duration_us)
+static bool read_duration(struct reading *reading, const struct outline *section, const char *key, unsigned long max_s,
+                          unsigned long otherwise_s, int64_t *duration_us)
 {
     static const struct {
         const char *name;
         unsigned long seconds;
     } units[] = {{"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}};
-    const struct outline *node = reading_find(reading->root, key);
+    const struct outline *node = reading_find(section, key);
     unsigned long number = otherwise_s, unit = 1;
     if (node != NULL) {
         struct text digits = {node->value, strspn(node->value, "0123456789")};
@@ -328,6 +332,42 @@ static bool read_duration(struct reading *reading, const char *key, unsigned lon
                                 max_s / 3600);
     }
     *duration_us = (int64_t)(number * unit) * 1000000;
+    return true;
+}
+
+static bool read_number(struct reading *reading, const struct outline *section, const char *key, int min, int max, int *number)
+{
+    const struct outline *node = reading_find(section, key);
+    unsigned long value = 0;
+    if (node == NULL)
+        return true;
+    if (!parse_number(text_from(node->value), (unsigned long)max, &value) || value < (unsigned long)min)
+        return reading_fail(reading, node->mark, "\"%s\" must be a number from %d to %d", key, min, max);
+    *number = (int)value;
+    return true;
+}
+
+static bool read_seconds(struct reading *reading, const struct outline *section, const char *key, int *seconds)
+{
+    int64_t duration_us;
+    if (!read_duration(reading, section, key, RETRY_MAX_S, (unsigned long)*seconds, &duration_us))
+        return false;
+    *seconds = (int)(duration_us / 1000000);
+    return true;
+}
+
+/* What the mapping's "retry" does not say stays as it is in *retry. */
+static bool read_retry(struct reading *reading, const struct outline *mapping, struct retry_rules *retry)
+{
+    const struct outline *section = reading_find(mapping, "retry");
+    if (section == NULL)
+        return true;
+    if (!read_seconds(reading, section, "base", &retry->base_s) || !read_seconds(reading, section, "cap", &retry->cap_s) ||
+        !read_number(reading, section, "factor", 1, RETRY_FACTOR_MAX, &retry->factor) ||
+        !read_number(reading, section, "max_attempts", RETRY_ATTEMPTS_MIN, RETRY_ATTEMPTS_MAX, &retry->max_attempts))
+        return false;
+    if (retry->base_s > retry->cap_s)
+        return reading_fail(reading, section->mark, "\"cap\" (%d s) is shorter than \"base\" (%d s)", retry->cap_s, retry->base_s);
     return true;
 }
 
@@ -501,6 +541,7 @@ static bool read_entity(struct reading *reading, const struct outline *node, con
                         const struct config *config, struct entity_config *entity)
 {
     entity->line = node->mark.line;
+    entity->retry = config->retry;
     entity->triggers = raw->triggers;
     entity->truncate = raw->truncate;
     entity->update_revives = raw->update_revives == REVIVES_TRUE;
@@ -517,7 +558,7 @@ static bool read_entity(struct reading *reading, const struct outline *node, con
     return read_table(reading, reading_require(node, "table"), entity) && read_mappings(reading, key, entity) &&
            (fields == NULL || read_mappings(reading, fields, entity)) && check_mappings(reading, key, fields, entity) &&
            read_policy(reading, node, raw, config, entity) && read_owners(reading, node, config, entity) &&
-           read_counters(reading, node, entity);
+           read_counters(reading, node, entity) && read_retry(reading, node, &entity->retry);
 }
 
 /* Two entities of one table would answer each other's changes. */
@@ -562,10 +603,12 @@ static bool build(struct reading *reading, const struct config_raw *raw, struct 
 {
     config->path = name_copy(text_from(reading->path));
     config->log = raw->log;
+    config->retry = (struct retry_rules){.base_s = 1, .factor = 2, .cap_s = 60, .max_attempts = 100};
     return read_node(reading, raw, config) && read_database(reading, config) && read_broker(reading, config) &&
            read_peers(reading, raw, config) && read_capture(reading, raw, config) && read_http(reading, config) &&
-           read_message_bytes(reading, config) && read_duration(reading, "max_clock_skew", CLOCK_SKEW_MAX_S, CLOCK_SKEW_DEFAULT_S, &config->max_clock_skew_us) &&
-           read_duration(reading, "tombstone_retention", RETENTION_MAX_S, RETENTION_DEFAULT_S, &config->tombstone_retention_us) && read_entities(reading, raw, config);
+           read_message_bytes(reading, config) && read_duration(reading, reading->root, "max_clock_skew", CLOCK_SKEW_MAX_S, CLOCK_SKEW_DEFAULT_S, &config->max_clock_skew_us) &&
+           read_duration(reading, reading->root, "tombstone_retention", RETENTION_MAX_S, RETENTION_DEFAULT_S, &config->tombstone_retention_us) &&
+           read_retry(reading, reading->root, &config->retry) && read_entities(reading, raw, config);
 }
 
 bool config_model_build(struct reading *reading, const struct config_raw *raw, struct config *config)

@@ -12,6 +12,10 @@ struct config_raw_broker {
     char *ca_file, *cert_file, *key_file, *heartbeat;
 };
 
+struct config_raw_retry {
+    char *base, *factor, *cap, *max_attempts;
+};
+
 /* Zero is what a missing key means. */
 enum coalesce { COALESCE_TRUE, COALESCE_FALSE };
 enum revives { REVIVES_FALSE, REVIVES_TRUE };
@@ -28,11 +32,13 @@ struct config_raw_entity {
     char **owners, **counters;
     unsigned priority_count, owners_count, counters_count;
     enum revives update_revives;
+    struct config_raw_retry retry;
 };
 
 struct config_raw {
     char *node, *database, *database_password_file, *http, *message_bytes, *max_clock_skew, *tombstone_retention;
     struct config_raw_broker broker;
+    struct config_raw_retry retry;
     char **peers;
     struct config_raw_entity *entities;
     unsigned peers_count, entities_count;

@@ -2,13 +2,13 @@
 with mapped as (
     select m.entity, m.relation, max(m.key_count) as key_count, array_agg(m.field order by m.position) as fields,
            array_agg(m."column" order by m.position) as columns, max(m.triggers) as triggers, max(m.truncate) as truncate,
-           bool_or(m.coalesced) as coalesced, max(m.policy) as policy, bool_or(m.update_revives) as update_revives,
+           bool_or(m.coalesced) as coalesced, max(m.policy) as policy, bool_or(m.update_revives) as update_revives, max(m.retry) as retry,
            coalesce(array_agg(m.field order by m.position) filter (where m.counter), '{}') as counters,
            substr(encode(sha256(convert_to(string_agg(m.field || ':' || format_type(a.atttypid, a.atttypmod), E'\n'
                                                       order by m.field collate "C"), 'UTF8')), 'hex'), 1, 16) as types
       from json_to_recordset($1::json) as m (entity text, relation oid, attnum int2, field text, "column" text, position int,
                                              key_count int, triggers text, truncate text, coalesced bool, policy text,
-                                             counter bool, update_revives bool)
+                                             counter bool, update_revives bool, retry text)
       left join pg_attribute a on a.attrelid = m.relation and a.attnum = m.attnum
      group by m.entity, m.relation),
 compared as (
@@ -22,6 +22,8 @@ compared as (
                      case when e.policy <> m.policy then 'policy' end,
                      case when e.counters <> m.counters then 'counters' end,
                      case when e.update_revives <> m.update_revives then 'update_revives' end,
+                     case when format('%s %s %s %s', date_part('epoch', e.retry_base), e.retry_factor, date_part('epoch', e.retry_cap),
+                                      e.max_attempts) <> m.retry then 'retry' end,
                      case when e.policy = 'merge' and e.groups is distinct from
                                bridge.merge_groups(e.relation, e.fields, e.columns, e.key_count, e.counters)
                           then 'the constraints that tie fields together' end) as differences

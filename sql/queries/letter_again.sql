@@ -1,5 +1,21 @@
--- Letter $1 has failed again, with code $2 and text $3: it is tried ever more seldom, at most every minute.
-update bridge.dead_letter
-   set attempts = attempts + 1, last_seen = now(), error_code = $2, error = $3,
-       next_attempt = now() + (0.5 + random() / 2) * least(60, power(2, least(attempts, 10))) * interval '1 s'
- where id = $1::bigint
+-- Letter $1 has failed again, with code $2 and text $3, for a fault of $4: it is tried ever more seldom, as its entity says. Nothing is
+-- spent by an attempt before its time, which was a guess that the cause might be gone, nor by one that others' locks kept from
+-- succeeding. What cannot succeed by itself is parked, and what has failed too often, unless a conflict about it is open.
+update bridge.dead_letter d
+   set class = case when n.transient then 'transient' else 'permanent' end,
+       state = case when n.parked then 'parked' else 'retrying' end,
+       attempts = n.attempts, last_seen = now(), error_code = $2, error = $3, failed_again = d.replay is not null,
+       next_attempt = case when n.parked then null when n.early then d.next_attempt
+                           else now() + bridge.retry_wait(n.attempts, n.base, n.factor, n.cap) end
+  from (select s.*, not s.transient or (s.attempts >= s.max_attempts
+                    and not exists (select from bridge.conflict c where c.entity = s.entity and md5(c.key) = md5(s.key)
+                                       and c.remote_node = s.source and c.resolved_at is null
+                                       and c.kind = 'multiple_unique_conflicts')) as parked
+          from (select w.id, w.entity, w.key, w.source, w.next_attempt > now() as early, $4 in ('transient', 'contention') as transient,
+                       w.attempts + case when w.next_attempt > now() or $4 = 'contention' then 0 else 1 end as attempts,
+                       coalesce(e.retry_base, '1 s') as base, coalesce(e.retry_factor, 2) as factor,
+                       coalesce(e.retry_cap, '1 min') as cap, coalesce(e.max_attempts, 100) as max_attempts
+                  from bridge.dead_letter w
+                  left join bridge.entity e on e.name = w.entity
+                 where w.id = $1::bigint) s) n
+ where d.id = n.id

@@ -1,2 +1,2 @@
 -- Letter $1 waits no more: it becomes $2 (released, superseded or settled).
-update bridge.dead_letter set state = $2, last_seen = now(), next_attempt = null, attempts = attempts + 1 where id = $1::bigint
+update bridge.dead_letter set state = $2, last_seen = now(), next_attempt = null where id = $1::bigint

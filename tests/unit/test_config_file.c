@@ -519,6 +519,43 @@ static void test_policies_are_read(void **state)
     config_free(&config);
 }
 
+static void test_retry_rules_are_the_nodes_unless_the_entity_has_its_own(void **state)
+{
+    (void)state;
+    const struct retry_rules defaults = {1, 2, 60, 100}, node = {5, 3, 600, 7}, entity = {5, 1, 7200, 7};
+    struct config config;
+    read_parts((struct parts){0}, &config);
+    assert_memory_equal(&config.retry, &defaults, sizeof defaults);
+    assert_memory_equal(&config.entities[0].retry, &defaults, sizeof defaults);
+    config_free(&config);
+    read_parts((struct parts){.entities = "  - {name: a, table: a, key: [id]}\n"
+                                          "  - {name: b, table: b, key: [id], retry: {factor: 1, cap: 2 h}}",
+                              .more = "retry: {base: 5, factor: 3, cap: 10 min, max_attempts: 7}"},
+               &config);
+    assert_memory_equal(&config.retry, &node, sizeof node);
+    assert_memory_equal(&config.entities[0].retry, &node, sizeof node);
+    assert_memory_equal(&config.entities[1].retry, &entity, sizeof entity);
+    config_free(&config);
+}
+
+static void test_retry_rules_have_bounds(void **state)
+{
+    (void)state;
+    refuse_parts((struct parts){.more = "retry: {base: 0}"},
+                 "x.yaml:8:15: \"base\" must be from 1 s to 24 h, such as 300, 300 s, 5 min or 1 h");
+    refuse_parts((struct parts){.more = "retry: {cap: 2 d}"},
+                 "x.yaml:8:14: \"cap\" must be from 1 s to 24 h, such as 300, 300 s, 5 min or 1 h");
+    refuse_parts((struct parts){.more = "retry: {factor: 0}"}, "x.yaml:8:17: \"factor\" must be a number from 1 to 10");
+    refuse_parts((struct parts){.more = "retry: {factor: 1.5}"}, "x.yaml:8:17: \"factor\" must be a number from 1 to 10");
+    refuse_parts((struct parts){.more = "retry: {max_attempts: 1}"},
+                 "x.yaml:8:23: \"max_attempts\" must be a number from 2 to 1000000");
+    refuse_parts((struct parts){.more = "retry: {max_attempts: 1000001}"},
+                 "x.yaml:8:23: \"max_attempts\" must be a number from 2 to 1000000");
+    refuse_parts((struct parts){.more = "retry: {base: 2 min}"},
+                 "x.yaml:8:8: \"cap\" (60 s) is shorter than \"base\" (120 s)");
+    refuse_parts((struct parts){.more = "retry: {attempts: 3}"}, "x.yaml:8:9: unknown key \"attempts\" in retry");
+}
+
 static void test_counters_are_read(void **state)
 {
     (void)state;
@@ -947,6 +984,7 @@ static void test_the_example_shows_the_defaults(void **state)
     assert_int_equal(full.message_bytes, plain.message_bytes);
     assert_int_equal(full.max_clock_skew_us, plain.max_clock_skew_us);
     assert_int_equal(full.tombstone_retention_us, plain.tombstone_retention_us);
+    assert_memory_equal(&full.retry, &plain.retry, sizeof full.retry);
     assert_int_equal(full.entities[0].triggers, plain.entities[0].triggers);
     assert_int_equal(full.entities[0].truncate, plain.entities[0].truncate);
     assert_int_equal(full.entities[0].coalesce, plain.entities[0].coalesce);
@@ -967,7 +1005,7 @@ static void test_every_key_is_in_the_example(void **state)
     size_t count = 0;
     for (; config_key(count, &section, &key); count++) {
         char line[80];
-        const char *indent = section[0] == '\0' ? "" : strcmp(section, "broker") == 0 ? "  " : "    ";
+        const char *indent = section[0] == '\0' ? "" : strcmp(section, "entities") != 0 ? "  " : "    ";
         snprintf(line, sizeof line, "\n%s%s:", indent, key);
         bool found = strstr(yaml, line) != NULL;
         if (!found && strcmp(section, "entities") == 0) {
@@ -977,7 +1015,7 @@ static void test_every_key_is_in_the_example(void **state)
         if (!found)
             fail_msg("deploy/config/example.yaml does not show key \"%s\" of \"%s\"", key, section);
     }
-    assert_int_equal(count, 34);
+    assert_int_equal(count, 40);
     free(yaml);
 }
 
@@ -998,6 +1036,8 @@ int main(void)
         cmocka_unit_test(test_empty_values_are_refused),
         cmocka_unit_test(test_wrong_types_are_refused),
         cmocka_unit_test(test_policies_are_read),
+        cmocka_unit_test(test_retry_rules_are_the_nodes_unless_the_entity_has_its_own),
+        cmocka_unit_test(test_retry_rules_have_bounds),
         cmocka_unit_test(test_counters_are_read),
         cmocka_unit_test(test_owners_are_read),
         cmocka_unit_test(test_policies_that_cannot_work_are_refused),
