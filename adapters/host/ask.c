@@ -1,10 +1,16 @@
 #include "adapters/host/ask.h"
 
 #include <stdio.h>
+#include <string.h>
 
+#include "adapters/host/command.h"
+#include "adapters/postgres/sql.h"
 #include "bridge/base/limits.h"
 
-enum { SHOWN_BYTES = 4 }; /* \x1b */
+enum {
+    SHOWN_BYTES = 4, /* \x1b */
+    NUMBER_DIGITS_MAX = 18,
+};
 
 bool ask_not_installed(const struct config *config, struct error *error)
 {
@@ -21,6 +27,26 @@ bool ask_open(struct pg_session *session, const struct config *config, const cha
     if (installed == NULL)
         return false;
     return (PQntuples(installed) > 0 && pg_boolean(installed, 0, 0)) || ask_not_installed(config, error);
+}
+
+PGresult *ask_query(struct pg_session *session, const char *path, int parameter_count, const char *const *parameters,
+                    struct error *error)
+{
+    return pg_query_text(session, sql_text(path), parameter_count, parameters, error);
+}
+
+int ask_failed(struct error *error, const char *role)
+{
+    if (strcmp(error->code, "42501") == 0)
+        error_hint(error, "\"database\" in the config names a role that may not; %s may", role);
+    int code = command_fail(error);
+    return error->fault == FAULT_PERMANENT || error->fault == FAULT_TRANSIENT ? EXIT_NO : code;
+}
+
+bool ask_is_number(const char *word)
+{
+    size_t digits = strspn(word, "0123456789");
+    return digits > 0 && digits <= NUMBER_DIGITS_MAX && word[digits] == '\0';
 }
 
 /* Bytes of a control character at the start of text, C0 or (two bytes of UTF-8) C1; 0: it is none. Line breaks are a

@@ -12,6 +12,17 @@ bool ask_open(struct pg_session *session, const struct config *config, const cha
 /* Returns false. */
 bool ask_not_installed(const struct config *config, struct error *error);
 
+/* As pg_query, without the query's name in an error: what the database says is meant for the one who asked. */
+PGresult *ask_query(struct pg_session *session, const char *path, int parameter_count, const char *const *parameters,
+                    struct error *error);
+
+/* Prints the error. An answer of the database that is no failure of ours is a clean no: what was asked for is not there, or cannot be
+ * done. role says who may ask. Gives the exit code. */
+int ask_failed(struct error *error, const char *role);
+
+/* Whether a word is the id of something: digits, and not too many. */
+bool ask_is_number(const char *word);
+
 /* One field for a table's cell, in the arena or the result; null is the empty text. */
 const char *ask_cell(struct arena *arena, const PGresult *result, int row, int column);
 

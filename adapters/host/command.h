@@ -21,14 +21,18 @@ struct options {
     bool print;               /* install, uninstall: show the SQL */
     const char *admin;        /* conninfo that may create schema, role and triggers */
     const char *broker_admin; /* amqp url that may declare */
-    bool open, dry_run;       /* conflict: list, resolve */
-    const char *entity, *key, *since, *limit; /* conflict list: which */
+    bool open, dry_run;       /* conflict list; conflict resolve, dlq replay and discard */
+    const char *entity, *key, *since, *limit; /* which conflicts, which letters */
+    const char *class, *error, *state, *source, *older, *newer, *id; /* dlq: which letters */
+    const char *rate, *reason; /* dlq */
+    bool no_wait;
     char *const *words;       /* what follows the command */
     int word_count;
 };
 
 int command_check(const struct options *options);
 int command_conflict(const struct options *options);
+int command_dlq(const struct options *options);
 int command_install(const struct options *options);
 int command_uninstall(const struct options *options);
 int command_run(const struct options *options);

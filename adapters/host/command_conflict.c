@@ -6,34 +6,14 @@
 
 #include "adapters/host/ask.h"
 #include "adapters/host/command.h"
-#include "adapters/postgres/sql.h"
 #include "bridge/base/limits.h"
 #include "bridge/flow/policy.h"
 
-enum { LIST_ROWS = 50, LIST_ROWS_MAX = 100000, NUMBER_DIGITS_MAX = 18 };
+enum { LIST_ROWS = 50, LIST_ROWS_MAX = 100000 };
 
-static bool is_number(const char *word)
-{
-    size_t digits = strspn(word, "0123456789");
-    return digits > 0 && digits <= NUMBER_DIGITS_MAX && word[digits] == '\0';
-}
-
-/* As pg_query, without the query's name in an error: what the database says is meant for the one who asked. */
-static PGresult *query(struct pg_session *session, const char *path, int parameter_count, const char *const *parameters,
-                       struct error *error)
-{
-    return pg_query_text(session, sql_text(path), parameter_count, parameters, error);
-}
-
-/* An answer of the database that is no failure of ours is a clean no: no such conflict, or a row that cannot be
- * written. */
 static int failed(struct error *error)
 {
-    if (strcmp(error->code, "42501") == 0)
-        error_hint(error, "\"database\" in the config names a role that may not; the adapter's role, its members and "
-                          "superusers may read and resolve conflicts");
-    int code = command_fail(error);
-    return error->fault == FAULT_PERMANENT || error->fault == FAULT_TRANSIENT ? EXIT_NO : code;
+    return ask_failed(error, "the adapter's role, its members and superusers");
 }
 
 /* ---- list ---- */
@@ -63,7 +43,7 @@ static int list(struct pg_session *session, const struct options *options)
     const char *parameters[] = {options->open ? "true" : "false", options->entity, options->key, options->since,
                                 options->limit != NULL ? options->limit : limit};
     struct error error;
-    PG_RESULT result = query(session, "queries/conflict_list", 5, parameters, &error);
+    PG_RESULT result = ask_query(session, "queries/conflict_list", 5, parameters, &error);
     if (result == NULL && options->since != NULL && strncmp(error.code, "22", 2) == 0)
         return command_bad_usage("--since takes an interval (2 hours) or a time (2025-11-20 14:00), not",
                                  options->since);
@@ -181,7 +161,7 @@ static int show(struct pg_session *session, const struct options *options)
     struct error error;
     if (!pg_execute(session, "begin isolation level repeatable read read only", &error))
         return failed(&error);
-    PG_RESULT conflict = query(session, "queries/conflict_show", 1, (const char *const *)options->words + 1, &error);
+    PG_RESULT conflict = ask_query(session, "queries/conflict_show", 1, (const char *const *)options->words + 1, &error);
     if (conflict == NULL)
         return failed(&error);
     if (PQntuples(conflict) == 0) {
@@ -193,7 +173,7 @@ static int show(struct pg_session *session, const struct options *options)
         puts(PQgetvalue(conflict, 0, SHOW_JSON));
         return EXIT_GOOD;
     }
-    PG_RESULT rows = query(session, "queries/conflict_rows", 1, (const char *const *)options->words + 1, &error);
+    PG_RESULT rows = ask_query(session, "queries/conflict_rows", 1, (const char *const *)options->words + 1, &error);
     if (rows == NULL)
         return failed(&error);
     struct arena arena __attribute__((cleanup(arena_free)));
@@ -233,7 +213,7 @@ static int resolve(struct pg_session *session, const struct options *options)
     /* What a commit would find, a rollback would not. */
     if (options->dry_run && !pg_execute(session, "begin; set constraints all immediate", &error))
         return failed(&error);
-    PG_RESULT result = query(session, "queries/conflict_resolve", 3, parameters, &error);
+    PG_RESULT result = ask_query(session, "queries/conflict_resolve", 3, parameters, &error);
     if (result == NULL || (options->dry_run && !pg_execute(session, "rollback", &error)))
         return failed(&error);
     if (options->json)
@@ -275,7 +255,7 @@ static int check_usage(const struct options *options, const struct subcommand *s
                                  "");
     if (options->word_count > subcommand->word_count)
         return command_bad_usage("unexpected argument", options->words[subcommand->word_count]);
-    if (subcommand->word_count > 1 && !is_number(options->words[1]))
+    if (subcommand->word_count > 1 && !ask_is_number(options->words[1]))
         return command_bad_usage("a conflict's id is a number, not", options->words[1]);
     if (subcommand->word_count > 2 && !is_choice(options->words[2]))
         return command_bad_usage("a conflict is resolved by local, remote, a JSON object of fields, or null, not by",
@@ -283,7 +263,7 @@ static int check_usage(const struct options *options, const struct subcommand *s
     if (options->dry_run && subcommand->run != resolve)
         return command_bad_usage("--dry-run is of conflict resolve, not of", subcommand->name);
     if (options->limit != NULL &&
-        (!is_number(options->limit) || atoll(options->limit) < 1 || atoll(options->limit) > LIST_ROWS_MAX))
+        (!ask_is_number(options->limit) || atoll(options->limit) < 1 || atoll(options->limit) > LIST_ROWS_MAX))
         return command_bad_usage("--limit is a number from 1 to 100000, not", options->limit);
     return EXIT_GOOD;
 }

@@ -20,12 +20,14 @@ static const char usage_text[] =
     "  run         mirror, until stopped\n"
     "  status      what is mirrored, how far behind, what is wrong; asks the database\n"
     "  conflict    list: which there are; show ID: both rows; resolve ID local|remote|JSON|null: settle it\n"
+    "  dlq         changes that could not be applied. list; show ID: why, and the row; replay: try them once more;\n"
+    "              edit ID JSON: change what one says; discard: give them up; export: with their rows, a line of JSON each\n"
     "  version     print the version\n"
     "  help        print this\n"
     "\n"
     "Options:\n"
     "  -c, --config FILE        the node's config (default: $PGBRIDGE_CONFIG)\n"
-    "      --json               check, status, conflict, version: print JSON\n"
+    "      --json               check, status, conflict, dlq, version: print JSON\n"
     "  -v, --verbose            log every message\n"
     "  -q, --quiet              log warnings and errors only\n"
     "      --print              install, uninstall: print the SQL, do nothing\n"
@@ -35,8 +37,14 @@ static const char usage_text[] =
     "      --open               conflict list: only those that nobody has settled\n"
     "      --entity NAME, --key KEY, --since TIME|INTERVAL\n"
     "                           conflict list: of this entity, of this key, since (\"2 hours\", \"2025-11-20 14:00\" UTC)\n"
-    "      --limit N            conflict list: the newest N (default: 50; with --json, and at most: 100000)\n"
-    "      --dry-run            conflict resolve: show what would be written, write nothing\n"
+    "      --limit N            conflict list, dlq list: the newest N (default: 50; with --json all, or 100000 conflicts)\n"
+    "      --dry-run            conflict resolve, dlq replay, dlq discard: show what would be done, do nothing\n"
+    "      --id N[,N...], --class transient|permanent|poison, --entity NAME, --error CODE, --source NODE,\n"
+    "      --state retrying|parked|quarantined|released|superseded|settled|discarded|all, --older DURATION, --newer DURATION\n"
+    "                           dlq list, replay, discard, export: which (default: all that wait; first seen so long ago)\n"
+    "      --rate N             dlq replay: N letters a second (default: as fast as it goes)\n"
+    "      --no-wait            dlq replay: leave it to the adapter, do not wait for what becomes of them\n"
+    "      --reason TEXT        dlq discard, replay, edit: why, for bridge.audit_log\n"
     "  -h, --help; -V, --version\n"
     "\n"
     "Exit codes: 0 good, 1 a clean no, 64 usage, 69 unreachable, 70 bug, 75 try again, 77 permission,\n"
@@ -48,10 +56,13 @@ static const struct {
 } commands[] = {
     {"check", command_check},         {"install", command_install}, {"uninstall", command_uninstall},
     {"run", command_run},             {"status", command_status},   {"conflict", command_conflict},
+    {"dlq", command_dlq},
 };
 
 enum { OPTION_JSON = 256, OPTION_PRINT, OPTION_ADMIN, OPTION_BROKER_ADMIN,
-       OPTION_OPEN, OPTION_ENTITY, OPTION_KEY, OPTION_SINCE, OPTION_LIMIT, OPTION_DRY_RUN };
+       OPTION_OPEN, OPTION_ENTITY, OPTION_KEY, OPTION_SINCE, OPTION_LIMIT, OPTION_DRY_RUN,
+       OPTION_CLASS, OPTION_ERROR, OPTION_STATE, OPTION_SOURCE, OPTION_OLDER, OPTION_NEWER, OPTION_ID,
+       OPTION_RATE, OPTION_REASON, OPTION_NO_WAIT };
 
 static const struct option long_options[] = {
     {"config", required_argument, NULL, 'c'},
@@ -69,6 +80,16 @@ static const struct option long_options[] = {
     {"since", required_argument, NULL, OPTION_SINCE},
     {"limit", required_argument, NULL, OPTION_LIMIT},
     {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
+    {"class", required_argument, NULL, OPTION_CLASS},
+    {"error", required_argument, NULL, OPTION_ERROR},
+    {"state", required_argument, NULL, OPTION_STATE},
+    {"source", required_argument, NULL, OPTION_SOURCE},
+    {"older", required_argument, NULL, OPTION_OLDER},
+    {"newer", required_argument, NULL, OPTION_NEWER},
+    {"id", required_argument, NULL, OPTION_ID},
+    {"rate", required_argument, NULL, OPTION_RATE},
+    {"reason", required_argument, NULL, OPTION_REASON},
+    {"no-wait", no_argument, NULL, OPTION_NO_WAIT},
     {0},
 };
 
@@ -182,6 +203,36 @@ int main(int argc, char **argv)
         case OPTION_DRY_RUN:
             options.dry_run = true;
             break;
+        case OPTION_CLASS:
+            options.class = optarg;
+            break;
+        case OPTION_ERROR:
+            options.error = optarg;
+            break;
+        case OPTION_STATE:
+            options.state = optarg;
+            break;
+        case OPTION_SOURCE:
+            options.source = optarg;
+            break;
+        case OPTION_OLDER:
+            options.older = optarg;
+            break;
+        case OPTION_NEWER:
+            options.newer = optarg;
+            break;
+        case OPTION_ID:
+            options.id = optarg;
+            break;
+        case OPTION_RATE:
+            options.rate = optarg;
+            break;
+        case OPTION_REASON:
+            options.reason = optarg;
+            break;
+        case OPTION_NO_WAIT:
+            options.no_wait = true;
+            break;
         default:
             return command_bad_usage("unknown or incomplete option", argv[optind - 1]);
         }
@@ -193,12 +244,12 @@ int main(int argc, char **argv)
     const char *name = argv[optind];
     options.words = argv + optind + 1;
     options.word_count = argc - optind - 1;
-    bool takes_words = strcmp(name, "conflict") == 0;
+    bool takes_words = strcmp(name, "conflict") == 0 || strcmp(name, "dlq") == 0;
     if (options.word_count > 0 && !takes_words)
         return command_bad_usage("unexpected argument", options.words[0]);
     /* Of all options this one must not be overlooked: who tries a command dry wants nothing written. */
     if (options.dry_run && !takes_words)
-        return command_bad_usage("--dry-run is of conflict resolve, not of", name);
+        return command_bad_usage("--dry-run is of conflict resolve, dlq replay and dlq discard, not of", name);
     if (strcmp(name, "help") == 0)
         return print_usage();
     if (strcmp(name, "version") == 0)

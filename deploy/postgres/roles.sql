@@ -26,6 +26,11 @@ select format('create role pgbridge_owner nologin')
 select format('create role pgbridge_monitor nologin')
  where not exists (select from pg_roles where rolname = 'pgbridge_monitor') \gexec
 
+-- May also see the rows of dead letters, and replay, edit and discard them. For people: grant pgbridge_operator to ann;
+select format('create role pgbridge_operator nologin')
+ where not exists (select from pg_roles where rolname = 'pgbridge_operator') \gexec
+grant pgbridge_monitor to pgbridge_operator;
+
 -- The adapter. Its two directions and `pgbridge status` need five connections at most.
 select format('create role %I login nosuperuser nocreatedb nocreaterole noreplication nobypassrls', :'adapter')
  where not exists (select from pg_roles where rolname = :'adapter') \gexec
@@ -38,7 +43,7 @@ grant set on parameter session_replication_role to :"adapter";
 -- The installer makes the schema, puts triggers on the tables it owns, and passes these rights on.
 select format('grant create on database %I to %I', current_database(), :'installer') \gexec
 grant pgbridge_owner to :"installer";
-grant pgbridge_monitor to :"installer" with admin option;
+grant pgbridge_monitor, pgbridge_operator to :"installer" with admin option;
 grant set on parameter session_replication_role to :"installer" with grant option;
 
 commit;

@@ -8,7 +8,7 @@ declare
     adapter name := (select adapter_role from bridge.node);
 begin
     execute format('grant usage on schema bridge to %I', adapter);
-    execute format('grant pgbridge_monitor to %I', adapter);
+    execute format('grant pgbridge_monitor, pgbridge_operator to %I', adapter);
     execute format('grant select on bridge.version, bridge.fingerprint, bridge.node, bridge.peer, bridge.entity, bridge.layout to %I', adapter);
     execute format('grant select, delete on bridge.outbox to %I', adapter);
     execute format('grant select, update on bridge.outbound to %I', adapter);
@@ -31,6 +31,18 @@ begin
     execute format('grant execute on function bridge.resolve_conflict(bigint, text), bridge.resolve_conflict(bigint, jsonb) to %I', adapter);
     revoke execute on function bridge.unique_blocker(smallint, text[], text[]) from public;
     execute format('grant execute on function bridge.unique_blocker(smallint, text[], text[]) to %I', adapter);
+    grant select on bridge.audit_log to pgbridge_monitor;
+    -- By hand, and each noted in bridge.audit.
+    grant select on bridge.dead_letter_payloads to pgbridge_operator;
+    revoke execute on function
+        bridge.replay_dead_letters(bigint[], text, text, text, text, text, interval, interval, numeric, text),
+        bridge.discard_dead_letters(text, bigint[], text, text, text, text, text, interval, interval),
+        bridge.edit_dead_letter(bigint, jsonb, text), bridge.change_dead_letter(bridge.dead_letter, jsonb),
+        bridge.read_dead_letter(bridge.dead_letter, jsonb) from public;
+    grant execute on function
+        bridge.replay_dead_letters(bigint[], text, text, text, text, text, interval, interval, numeric, text),
+        bridge.discard_dead_letters(text, bigint[], text, text, text, text, text, interval, interval),
+        bridge.edit_dead_letter(bigint, jsonb, text) to pgbridge_operator;
     -- Conflicts show whole rows: for the adapter's role and the owner.
     execute format('grant select on bridge.conflicts to %I', adapter);
 end

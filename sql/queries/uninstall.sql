@@ -4,7 +4,7 @@ do $$
 declare
     wanted name;
 begin
-    foreach wanted in array array[coalesce(nullif(current_setting('bridge.role', true), ''), 'pgbridge'), 'pgbridge_monitor', 'pgbridge_owner']::name[] loop
+    foreach wanted in array array[coalesce(nullif(current_setting('bridge.role', true), ''), 'pgbridge'), 'pgbridge_operator', 'pgbridge_monitor', 'pgbridge_owner']::name[] loop
         begin
             if exists (select from pg_roles r where rolname = wanted
                           and not exists (select from pg_shdepend d where d.refobjid = r.oid and d.deptype = 'o')) then

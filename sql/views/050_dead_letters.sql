@@ -1,7 +1,8 @@
--- Changes and messages that could not be applied. The payload is not shown here: it holds row values.
+-- Changes and messages that could not be applied. The payload is not shown here: it holds row values. replay: the number of the replay
+-- that asked for it last; failed_again: and it has been tried since, in vain.
 create or replace view bridge.dead_letters as
 select id, class, state, source, entity, key, op, error_code, error, correlation as correlation_id, message_id, attempts,
-       first_seen, last_seen, next_attempt
+       first_seen, last_seen, next_attempt, original is not null as edited, replay, failed_again
   from bridge.dead_letter
  order by id;
 

@@ -12,7 +12,7 @@ with measured (check_name, value, warning, critical, unit, hint) as (
            '%', 'Changes received in the last hour that could not be applied: see bridge.dead_letters.'
     union all
     select 'dead letters', (select count(*) from bridge.dead_letter where state in ('retrying', 'parked', 'quarantined')), 1, 10,
-           'letters', 'Changes that could not be applied are kept: see bridge.dead_letters, mend the cause.'
+           'letters', 'Changes that could not be applied are kept: pgbridge dlq list; mend the cause, and pgbridge dlq replay.'
     union all
     select 'open conflicts', (select count(*) from bridge.conflict where resolved_at is null), 1, 100,
            'conflicts', 'Both sides wrote what cannot stand together, and nobody has decided yet: pgbridge conflict list --open.'
