@@ -92,6 +92,8 @@ declare
     part      jsonb;
     texts     text[];
     edited    jsonb := '[]';
+    -- Locked, so that nothing is forgotten before this letter says which rows it waits for.
+    horizon   bigint := (select c.horizon_us from bridge.collection c for share);
 begin
     if not exists (select from bridge.peer p where p.name = d.source) then
         raise exception 'letter % does not come from a peer, as far as its x-source tells', d.id using errcode = '55000',
@@ -126,6 +128,12 @@ begin
           from unnest(key) with ordinality as k (name, o) join unnest(columns, texts) as c (name, t) on c.name = k.name;
         if key_text is null then
             raise exception 'row % has no key', i + 1 using errcode = '22023';
+        end if;
+        -- Of a row that nobody knows any more nobody knows either whether it was deleted since.
+        if version <= horizon and not exists (select from bridge.row_version v join bridge.entity e on e.id = v.entity
+                                               where e.name = message ->> 'entity' and v.key = key_text) then
+            raise exception 'row % is older than what is still known of deletions', i + 1 using errcode = '55000',
+                hint = 'If it is to be written all the same, say so with a version of now: microseconds since 1970, in "versions".';
         end if;
         edited := edited || jsonb_object(columns, texts);
         if i = 0 then

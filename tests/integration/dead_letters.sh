@@ -275,6 +275,10 @@ asks 1 edit "$poison" '{"entity": "none", "op": "created", "key": ["id"], "colum
 says ERR 'pgbridge: no entity "none" is mapped here*'
 asks 1 edit "$poison" '{"entity": "item", "op": "created", "key": ["id"], "columns": ["id", "what"], "rows": [["1"]]}'
 says ERR 'pgbridge: row 1 has not one value for each of the 2 columns (22023)'
+ops "update bridge.collection set horizon_us = $now"
+asks 1 edit "$poison" '{"entity": "item", "op": "created", "key": ["id"], "columns": ["id", "what"], "rows": [["5000", "mended"]], "versions": ['"$now"']}'
+says ERR 'pgbridge: row 1 is older than what is still known of deletions \(55000)' 'HINT: *'
+ops "update bridge.collection set horizon_us = 0"
 assert_equal "poison quarantined" "$(letters "id = $poison")" "the letter, not edited"
 asks 0 edit "$poison" '{"entity": "item", "op": "created", "key": ["id"], "columns": ["id", "what"], "rows": [["5000", "mended"], ["30000", null]], "versions": ['"$now"', '"$now"']}'
 assert_equal "item 5000 permanent parked, item 30000 permanent parked" "$(letters "state = 'parked'")" "the message, as a letter a row"
