@@ -19,7 +19,7 @@ struct replay {
     int64_t letters, left_out;
     /* what has become of them */
     int64_t waiting, released, superseded, failed;
-    bool adapter_is_away;
+    char away[32]; /* the state of an adapter that does not try them; empty: it does */
 };
 
 static bool look(struct pg_session *session, struct replay *replay, struct error *error)
@@ -31,7 +31,7 @@ static bool look(struct pg_session *session, struct replay *replay, struct error
     replay->released = pg_integer(result, 0, 1);
     replay->superseded = pg_integer(result, 0, 2);
     replay->failed = pg_integer(result, 0, 3);
-    replay->adapter_is_away = pg_boolean(result, 0, 4);
+    snprintf(replay->away, sizeof replay->away, "%s", PQgetvalue(result, 0, 4));
     return true;
 }
 
@@ -44,7 +44,7 @@ static bool wait_for_outcome(struct pg_session *session, struct replay *replay, 
             return false;
         if (terminal)
             fprintf(stderr, "\r%" PRId64 " of %" PRId64 " tried", replay->letters - replay->waiting, replay->letters);
-        looks_away = replay->adapter_is_away ? looks_away + 1 : 0;
+        looks_away = replay->away[0] != '\0' ? looks_away + 1 : 0;
         if (replay->waiting == 0 || looks_away > AWAY_LOOKS_MAX)
             break;
         nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000L}, NULL);
@@ -94,11 +94,9 @@ static void print_outcome(const struct replay *replay)
 
 static int report_away(const struct replay *replay)
 {
-    fprintf(
-        stderr,
-        "pgbridge: %" PRId64
-        " letter%s still wait%s: the adapter is not running\nHINT: systemctl start pgbridge@<node>; it will try them\n",
-        replay->waiting, plural(replay->waiting), replay->waiting == 1 ? "s" : "");
+    fprintf(stderr, "pgbridge: %" PRId64 " letter%s still wait%s: the adapter is not running (state: %s)\n", replay->waiting,
+            plural(replay->waiting), replay->waiting == 1 ? "s" : "", replay->away);
+    fputs("HINT: see \"pgbridge status\"; it will try them when it runs again\n", stderr);
     return EXIT_TRY_AGAIN;
 }
 

@@ -333,7 +333,7 @@ assert_equal "goods 121 permanent parked 23514" "$(letters "state = 'parked'")" 
 bridge_stop operations
 asks 75 replay
 says OUT '1 letter is replayed'
-says ERR 'pgbridge: 1 letter still waits: the adapter is not running' 'HINT: *'
+says ERR 'pgbridge: 1 letter still waits: the adapter is not running (state: stopped)' 'HINT: *'
 asks 0 replay --no-wait
 assert_equal "1 letter is replayed" "$OUT" "replay --no-wait"
 bridge_start operations
