@@ -164,9 +164,10 @@ static void add_receipt(struct receipts *receipts, const struct item *item, cons
     if (item->fate != FATE_APPLY)
         return;
     receipt->gaps += item->gap;
-    receipt->epoch = item->message.epoch;
-    if (item->message.sequence > receipt->sequence)
+    /* A sender that begins anew counts from 1. */
+    if (!text_equal(receipt->epoch, item->message.epoch) || item->message.sequence > receipt->sequence)
         receipt->sequence = item->message.sequence;
+    receipt->epoch = item->message.epoch;
     for (size_t row = 0; row < item->message.row_count; row++)
         if (message_version(&item->message, row) > receipt->newest_us)
             receipt->newest_us = message_version(&item->message, row);

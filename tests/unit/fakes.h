@@ -700,7 +700,7 @@ struct fake_target {
     /* what is committed */
     struct book handled;  /* row_number, or the message_id of one that could not be read, to the transaction */
     struct book letters;  /* the same, of what was buried, to how often */
-    struct receipt total; /* over all sources */
+    struct receipt total; /* over all sources; the sequence is the latest one's */
     uint64_t transactions, lost_replies;
     uint64_t heard;   /* heartbeats, also of transactions that were rolled back */
     int64_t heard_us; /* the latest one's time */
@@ -930,6 +930,7 @@ static inline bool target_commit(struct target *port, const struct receipt *rece
         target->total.messages += receipts[i].messages;
         target->total.bytes += receipts[i].bytes;
         target->total.gaps += receipts[i].gaps;
+        target->total.sequence = receipts[i].sequence;
         target->total.refused += receipts[i].refused;
         tally_add(&target->total.tally, &receipts[i].tally);
     }

@@ -1140,6 +1140,20 @@ static void test_sender_that_begins_anew_is_no_gap(void **state)
     bench_free(bench);
 }
 
+static void test_sender_that_begins_anew_is_noted_with_its_new_number(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    put(bench, (struct spec){.sequence = 7, .first = 0, .count = 1});
+    put(bench, (struct spec){.sequence = 1, .epoch = OTHER_EPOCH, .first = 1, .count = 1});
+    put(bench, (struct spec){.sequence = 2, .epoch = OTHER_EPOCH, .first = 2, .count = 1});
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_int_equal(bench->target->transactions, 1);
+    assert_int_equal(bench->target->total.sequence, 2);
+    bench_free(bench);
+}
+
 static void test_numbers_that_come_again_are_no_gap(void **state)
 {
     (void)state;
@@ -1270,6 +1284,7 @@ int main(void)
         cmocka_unit_test(test_change_from_a_clock_far_ahead_is_held_and_its_neighbours_applied),
         cmocka_unit_test(test_skipped_number_is_a_gap),
         cmocka_unit_test(test_sender_that_begins_anew_is_no_gap),
+        cmocka_unit_test(test_sender_that_begins_anew_is_noted_with_its_new_number),
         cmocka_unit_test(test_numbers_that_come_again_are_no_gap),
         cmocka_unit_test(test_number_that_came_again_before_the_connection_was_lost_is_no_gap),
         cmocka_unit_test(test_settling_whose_reply_is_lost_leaves_no_gap),
