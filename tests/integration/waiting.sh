@@ -13,7 +13,8 @@ servers_start alpha beta fsync=off
 tables="create table parent (id int primary key, what text);
     create table child (id int primary key, parent int references parent on delete cascade, what text);
     create table account (id int primary key, email text unique, what text);
-    create table wide (a int, b int, code text unique, primary key (a, b))"
+    create table wide (a int, b int, code text unique, primary key (a, b));
+    create table badge (id int primary key, code text unique)"
 sql alpha postgres "create database shop"
 sql beta postgres "create database ops"
 sql alpha shop "$tables"
@@ -24,6 +25,7 @@ entities() {
   - {name: child, table: child, key: [id], fields: [parent, what]}
   - {name: account, table: account, key: [id], fields: [email, what]}
   - {name: wide, table: wide, key: [a, b], fields: [code]}
+  - {name: badge, table: badge, key: [id], fields: [code], policy: manual}
 YAML
 }
 bridge_node commerce alpha shop "operations legacy" < <(entities)
@@ -104,6 +106,21 @@ wait_for 30 "nothing to wait at commerce" waits commerce ""
 bridge_quiet commerce operations
 assert_equal "3|bob@example.com|commerce" "$(both account | grep bob)" "the row that was chosen"
 printf 'ok - a unique value given twice: or a human decides\n'
+
+# ---- what waited for a unique value meets another row of its key: a human is to decide ----
+stop
+node_sql operations "insert into badge values (2, 'another')"
+node_sql commerce "insert into badge values (1, 'code')"
+bridge_start commerce
+send badge created '["id","code"]' '["2","code"]' "$now"
+wait_for 20 "the badge to wait" waits commerce "badge 2 created 23505"
+assert_equal "badge 2 multiple_unique_conflicts" "$(open commerce)" "what is open while it waits"
+bridge_start operations
+wait_for 20 "nothing to wait at commerce" waits commerce ""
+bridge_quiet commerce operations
+assert_equal "badge 2 insert_exists|badge 2 insert_exists" "$(open commerce)|$(open operations)" "what is left to a human"
+assert_equal $'1|code\n2|another' "$(both badge)" "the badges"
+printf 'ok - what waited for a unique value, and is in dispute then, stays open\n'
 
 # ---- parent deleted against child inserted ----
 node_sql commerce "insert into parent values (20, 'p'), (21, 'p'), (22, 'p'); insert into child values (200, 20, 'old'), (210, 21, 'old')"
