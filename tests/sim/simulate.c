@@ -1,5 +1,6 @@
 /* simulate: runs seeded schedules of 2 to 4 whole bridges over ports in memory, and looks for one that breaks what the
- * bridge promises. Schedule i has the seed base + i; the same seed is the same history, on any machine. */
+ * bridge promises. Schedule i has the seed base + i; the same seed is the same history, on any machine. With --script
+ * it prints schedules for real servers instead, and how they must end. */
 #include <getopt.h>
 #include <malloc.h>
 #include <signal.h>
@@ -7,10 +8,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tests/sim/world.h"
+#include "tests/sim/script.h"
 
 struct options {
-    bool seeded, forgets;
+    bool seeded, forgets, counted, script;
     uint64_t seed, count;
     size_t node_count;
 };
@@ -19,11 +20,13 @@ static struct world world;
 
 static void usage(void)
 {
-    printf("usage: simulate [--seed N] [--count N] [--nodes N] [--forget] [--variant NAME] [--verbose]\n\n"
+    printf("usage: simulate [--seed N] [--count N] [--nodes N] [--forget] [--variant NAME] [--verbose]\n"
+           "       simulate --script [--seed N] [--count N] [--nodes N]\n\n"
            "  --seed     of the first schedule; drawn and printed when it is not given\n"
-           "  --count    how many schedules: 1000\n"
+           "  --count    how many schedules: 1000; or scripts: 1\n"
            "  --nodes    2 to %d; otherwise every schedule has its own number\n"
            "  --forget   only schedules in which deletions are forgotten: otherwise every eighth\n"
+           "  --script   prints scripts that real servers can run, and what every node must hold after each step\n"
            "  --verbose  one line for every step\n"
            "  --variant  a rule broken on purpose:\n",
            NODES_MAX);
@@ -44,12 +47,16 @@ static uint64_t number_of(const char *text)
 
 static struct options read_options(int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"seed", required_argument, NULL, 's'},    {"count", required_argument, NULL, 'c'},
-        {"nodes", required_argument, NULL, 'n'},   {"forget", no_argument, NULL, 'f'},
-        {"variant", required_argument, NULL, 'V'}, {"verbose", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
-    struct options options = {.count = 1000};
+    static const struct option known[] = {{"seed", required_argument, NULL, 's'},
+                                          {"count", required_argument, NULL, 'c'},
+                                          {"nodes", required_argument, NULL, 'n'},
+                                          {"forget", no_argument, NULL, 'f'},
+                                          {"variant", required_argument, NULL, 'V'},
+                                          {"verbose", no_argument, NULL, 'v'},
+                                          {"script", no_argument, NULL, 'S'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    struct options options = {0};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         switch (option) {
         case 's':
@@ -57,6 +64,7 @@ static struct options read_options(int argc, char **argv)
             options.seed = number_of(optarg);
             break;
         case 'c':
+            options.counted = true;
             options.count = number_of(optarg);
             break;
         case 'n':
@@ -64,6 +72,9 @@ static struct options read_options(int argc, char **argv)
             break;
         case 'f':
             options.forgets = true;
+            break;
+        case 'S':
+            options.script = true;
             break;
         case 'V':
             world.variant = variant_find(text_from(optarg));
@@ -80,6 +91,8 @@ static struct options read_options(int argc, char **argv)
         usage();
         exit(2);
     }
+    if (!options.counted)
+        options.count = options.script ? 1 : 1000;
     return options;
 }
 
@@ -92,6 +105,8 @@ static const char *replay_command(const char *program, const struct options *opt
         length += snprintf(command + length, sizeof command - (size_t)length, " --nodes %zu", options->node_count);
     if (options->forgets)
         length += snprintf(command + length, sizeof command - (size_t)length, " --forget");
+    if (options->script)
+        length += snprintf(command + length, sizeof command - (size_t)length, " --script");
     if (world.variant != VARIANT_NONE)
         snprintf(command + length, sizeof command - (size_t)length, " --variant %s", variant_name(world.variant));
     return command;
@@ -154,10 +169,14 @@ int main(int argc, char **argv)
         options.seed = draw_seed();
     world.replay = replay_command(argv[0], &options);
     variant_choose(world.variant);
+    world_init(&world);
+    for (uint64_t i = 0; i < options.count && options.script; i++)
+        script_print(&world, options.seed + i, options.node_count);
+    if (options.script)
+        return 0;
     printf("%s --seed %llu --count %llu\n", world.replay, (unsigned long long)options.seed,
            (unsigned long long)options.count);
     fflush(stdout);
-    world_init(&world);
     double start = seconds_now();
     for (uint64_t i = 0; i < options.count; i++)
         world_run(&world, options.seed + i, options.node_count, options.forgets);

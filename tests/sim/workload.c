@@ -180,11 +180,11 @@ static void write_child(struct work *work)
 
 /* ---- a transaction ---- */
 
-void workload_transact(struct node *node)
+void workload_transact(struct node *node, struct random *random)
 {
     static struct transaction transaction;
     struct world *world = node->world;
-    struct work work = {node, &world->random, &transaction, false};
+    struct work work = {node, random, &transaction, false};
     size_t statements = 1 + random_below(work.random, world->schedule.transaction_rows);
     transaction_begin(&transaction);
     uint64_t writes = world->statistics.writes;

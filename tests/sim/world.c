@@ -7,6 +7,7 @@
 #include "bridge/base/log.h"
 #include "tests/sim/checker.h"
 #include "tests/sim/letters.h"
+#include "tests/sim/script.h"
 #include "tests/sim/uuid.h"
 #include "tests/sim/workload.h"
 
@@ -73,7 +74,9 @@ static bool is_quiet(const struct world *world)
     for (size_t i = 0; i < world->schedule.node_count; i++) {
         const struct node *node = &world->nodes[i];
         const struct queue *queue = &world->broker.queues[i];
-        if (node->state != NODE_UP || node->database.outbox_released < node->database.outbox_count ||
+        if (node->apart && node->state == NODE_DOWN)
+            continue;
+        if (node->apart || node->state != NODE_UP || node->database.outbox_released < node->database.outbox_count ||
             queue->acked < queue->count || world->broker.channels[i].confirmed < world->broker.channels[i].sent ||
             node->links[LINK_INLET].cut || !letters_rest(node))
             return false;
@@ -117,7 +120,7 @@ static void gather_choices(struct world *world, struct choices *choices)
             offer(choices, schedule->application_weight[i], DOER_APPLICATION, node, NULL);
         if (channel_busy(&world->broker, (int)i))
             offer(choices, schedule->routing_weight[i], DOER_ROUTING, node, NULL);
-        if (node->state == NODE_DOWN && node->restart_us <= world->now_us)
+        if (node->state == NODE_DOWN && !node->apart && node->restart_us <= world->now_us)
             offer(choices, 8, DOER_RESTART, node, NULL);
     }
     if (choices->count > 0 && world->pauses_left > 0 && world->interrupts)
@@ -130,7 +133,7 @@ static void leap(struct world *world)
     int64_t wanted_us = INT64_MAX, idle_us = INT64_MAX, letters_us = INT64_MAX;
     for (size_t i = 0; i < world->schedule.node_count; i++) {
         const struct node *node = &world->nodes[i];
-        if (node->state == NODE_DOWN && node->restart_us < wanted_us)
+        if (node->state == NODE_DOWN && !node->apart && node->restart_us < wanted_us)
             wanted_us = node->restart_us;
         if (world->writes_left > 0 && node->database_away_us > world->now_us && node->database_away_us < wanted_us)
             wanted_us = node->database_away_us;
@@ -204,6 +207,8 @@ static void replay(struct world *world, size_t count)
 static bool go_on(struct world *world)
 {
     struct random *random = &world->random;
+    if (world->script != NULL)
+        return script_go_on(world);
     if (world->pauses_left > 0) {
         pause_all(world);
         world->interrupts = random_chance(random, 4);
@@ -257,7 +262,7 @@ static struct actor *choose(struct world *world)
             return choice->actor;
         case DOER_APPLICATION:
             arena_reset(&world->scratch);
-            workload_transact(choice->node);
+            workload_transact(choice->node, &world->random);
             world->now_us += world->schedule.call_us;
             break;
         case DOER_ROUTING:
@@ -414,16 +419,16 @@ static void node_clear(struct node *node)
     int64_t skew_us = world->schedule.skew_us;
     node->state = NODE_DOWN;
     node->dead = node->for_good = node->application_blocked = node->said_in_use = false;
+    node->apart = world->script != NULL;
     node->restart_us = node->database_away_us = 0;
     node->clock_offset_us = skew_us > 0 ? (int64_t)random_below(&world->random, (size_t)(2 * skew_us)) - skew_us : 0;
     node->upsets = 0;
     database_clear(&node->database, world, node->number);
 }
 
-void world_run(struct world *world, uint64_t seed, size_t node_count, bool forgets)
+void world_play(struct world *world)
 {
-    schedule_draw(&world->schedule, seed, node_count, forgets, &world->random);
-    uuid_begin(seed);
+    uuid_begin(world->schedule.seed);
     if (world->verbose)
         schedule_print(&world->schedule);
     world->now_us = 1;
@@ -442,9 +447,15 @@ void world_run(struct world *world, uint64_t seed, size_t node_count, bool forge
         node_clear(&world->nodes[i]);
     world->running = NULL;
     hand_over(world);
-    checker_check(world);
     world->statistics.schedules++;
     world->statistics.calls += world->calls;
     if (world->calls > world->statistics.calls_max)
         world->statistics.calls_max = world->calls;
+}
+
+void world_run(struct world *world, uint64_t seed, size_t node_count, bool forgets)
+{
+    schedule_draw(&world->schedule, seed, node_count, forgets, &world->random);
+    world_play(world);
+    checker_check(world);
 }

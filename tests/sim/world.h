@@ -124,6 +124,7 @@ struct node {
     enum node_state state;
     bool dead;     /* its process is gone: what its workers still do has no effect */
     bool for_good; /* not to be started again */
+    bool apart;    /* not to be started before the script says so */
     atomic_bool stop;
     int64_t restart_us;
     int64_t database_away_us; /* until then */
@@ -150,8 +151,11 @@ struct statistics {
         circles, heartbeats, forgotten, replays, pauses, unsettled, calls_max;
 };
 
+struct script;
+
 struct world {
     struct schedule schedule;
+    struct script *script; /* NULL: applications write when they like, and everybody is connected */
     struct random random;
     int64_t now_us;
     uint64_t calls;
@@ -175,6 +179,8 @@ void world_init(struct world *world);
 
 /* One schedule from beginning to end, with its checks. Does not return when anything is wrong. */
 void world_run(struct world *world, uint64_t seed, size_t node_count, bool forgets);
+/* The schedule that is set, with the random numbers that are, and without the checks. */
+void world_play(struct world *world);
 
 /* Prints what is wrong and how to see it again, and ends the process. */
 void world_fail(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));
