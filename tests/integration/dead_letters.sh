@@ -414,6 +414,17 @@ ops "insert into bridge.dead_letter (class, state, source, error_code, error, pa
 measured $LIMIT_KIB export --error large
 assert_equal "60 1000000" "$(wc -l <"$SERVERS_DIR/out") $(tail -n 1 "$SERVERS_DIR/out" | jq -r .raw | base64 -d | wc -c)" "60 MB, exported"
 asks 0 discard --error large --reason "made here"
+ops "insert into bridge.dead_letter (class, state, source, entity, key, op, version_ts, error_code, error, payload)
+     select 'permanent', 'parked', 'legacy', 'item', (200000 + g)::text, 'created', $now, 'large', 'made here',
+            convert_to(json_build_object('entity', 'item', 'op', 'created', 'key', array['id'], 'columns', array['id', 'what'],
+                                         'rows', array[array[(200000 + g)::text, repeat('x', 2000000)]], 'versions', array[$now])::text, 'UTF8')
+       from generate_series(1, 60) g"
+measured $LIMIT_KIB replay --error large --class permanent
+assert_equal "released 60, superseded 0, failed again 0" "$(tail -n 1 "$SERVERS_DIR/out")" "60 letters of 2 MB"
+pid=$(process_id node-operations)
+resident=$(awk '/^VmHWM/ { print $2 }' "/proc/$pid/status")
+printf '#   the adapter: %s KiB at most\n' "$resident"
+((resident < 2 * LIMIT_KIB)) || fail "the adapter took $resident KiB for 60 letters of 2 MB"
 printf 'ok - 10,000 letters are listed, exported and replayed with bounded memory\n'
 
 # ---- what status and check say ----
