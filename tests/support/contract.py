@@ -74,4 +74,5 @@ def main():
         publish(channel, exchange)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,11 @@
  * not there. Each line written to it is a command, printed once it is in force, so that a script can wait for it:
  *
  *     cut        resets every connection and refuses new ones; what was on its way is gone
+ *     drop       resets every connection once, and takes new ones
+ *     tear N     resets every connection once, after so many bytes more have gone through: in the midst of something
+ *     flap MS    drops again and again, after so many milliseconds each
  *     freeze     forwards nothing, not even an end: a half-open link. New connections seem to be made
+ *     mute       forwards nothing from the client to the server; deaf: nothing from the server to the client
  *     delay MS   forwards everything so much later
  *     rate N     forwards so many bytes a second, per connection and direction; 0: as fast as it can
  *     heal       undoes all of these; what a freeze held back goes on
@@ -41,6 +45,7 @@ struct stream {
     int from, to;
     struct chunk *first, **last;
     size_t queued;
+    bool up;         /* from the client to the server */
     int64_t open_ms; /* by the rate, nothing goes before */
     bool ended;      /* the sender has said all */
     bool closed;     /* and the receiver knows */
@@ -57,6 +62,9 @@ enum state { LINK_OPEN, LINK_FROZEN, LINK_CUT };
 static struct {
     enum state state;
     int64_t delay_ms, rate;
+    int64_t tear_bytes; /* 0: none */
+    int64_t flap_ms, flapped_ms;
+    bool mute, deaf, torn;
     int listener, control;
     struct sockaddr_in address;
     struct addrinfo *target;
@@ -92,9 +100,9 @@ static void listener_renew(void)
 
 /* ---- links ---- */
 
-static void stream_init(struct stream *stream, int from, int to)
+static void stream_init(struct stream *stream, int from, int to, bool up)
 {
-    *stream = (struct stream){.from = from, .to = to};
+    *stream = (struct stream){.from = from, .to = to, .up = up};
     stream->last = &stream->first;
 }
 
@@ -143,8 +151,8 @@ static void link_accept(struct link *link)
     setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(server, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     *link = (struct link){.used = true, .connecting = true, .client = client, .server = server};
-    stream_init(&link->up, client, server);
-    stream_init(&link->down, server, client);
+    stream_init(&link->up, client, server, true);
+    stream_init(&link->down, server, client, false);
     if (connect(server, proxy.target->ai_addr, proxy.target->ai_addrlen) != 0 && errno != EINPROGRESS)
         link_close(link, true);
 }
@@ -160,14 +168,21 @@ static bool link_connected(struct link *link)
 
 /* ---- streams ---- */
 
+static bool is_held(const struct stream *stream)
+{
+    return stream->up ? proxy.mute : proxy.deaf;
+}
+
 static bool wants_read(const struct stream *stream)
 {
-    return !stream->ended && stream->queued < QUEUE_BYTES;
+    return !is_held(stream) && !stream->ended && stream->queued < QUEUE_BYTES;
 }
 
 /* When the stream has something to forward; INT64_MAX: nothing. */
 static int64_t due_ms(const struct stream *stream)
 {
+    if (is_held(stream))
+        return INT64_MAX;
     if (stream->first == NULL)
         return stream->ended && !stream->closed ? 0 : INT64_MAX;
     int64_t due = stream->first->read_ms + proxy.delay_ms;
@@ -208,6 +223,8 @@ static bool stream_write(struct stream *stream, int64_t now)
         size_t slice = (size_t)(proxy.rate * SLICE_MS / 1000 + 1);
         length = length < slice ? length : slice;
     }
+    if (proxy.tear_bytes > 0 && length > (size_t)proxy.tear_bytes)
+        length = (size_t)proxy.tear_bytes;
     ssize_t sent = send(stream->to, chunk->bytes + chunk->sent, length, MSG_NOSIGNAL);
     if (sent < 0)
         return errno == EAGAIN || errno == EINTR;
@@ -217,17 +234,24 @@ static bool stream_write(struct stream *stream, int64_t now)
     chunk->sent += (size_t)sent;
     if (chunk->sent == chunk->length)
         drop_first(stream);
+    if (proxy.tear_bytes > 0 && (proxy.tear_bytes -= sent) == 0)
+        proxy.torn = true;
     return true;
 }
 
 /* ---- commands ---- */
 
+static void reset_links(void)
+{
+    for (size_t i = 0; i < LINKS_MAX; i++)
+        if (proxy.links[i].used)
+            link_close(&proxy.links[i], true);
+}
+
 static void command_run(const char *command)
 {
     if (strcmp(command, "cut") == 0) {
-        for (size_t i = 0; i < LINKS_MAX; i++)
-            if (proxy.links[i].used)
-                link_close(&proxy.links[i], true);
+        reset_links();
         /* Bound and not listening: refuses, and nobody else gets the port. */
         listener_renew();
         proxy.state = LINK_CUT;
@@ -237,7 +261,18 @@ static void command_run(const char *command)
         if (proxy.state == LINK_CUT && listen(proxy.listener, LINKS_MAX) != 0)
             die("listen");
         proxy.state = LINK_OPEN;
-        proxy.delay_ms = proxy.rate = 0;
+        proxy.delay_ms = proxy.rate = proxy.tear_bytes = proxy.flap_ms = 0;
+        proxy.mute = proxy.deaf = false;
+    } else if (strcmp(command, "drop") == 0) {
+        reset_links();
+    } else if (strcmp(command, "mute") == 0) {
+        proxy.mute = true;
+    } else if (strcmp(command, "deaf") == 0) {
+        proxy.deaf = true;
+    } else if (sscanf(command, "tear %" SCNd64, &proxy.tear_bytes) == 1) {
+        proxy.torn = false;
+    } else if (sscanf(command, "flap %" SCNd64, &proxy.flap_ms) == 1) {
+        proxy.flapped_ms = now_ms();
     } else if (sscanf(command, "delay %" SCNd64, &proxy.delay_ms) != 1 &&
                sscanf(command, "rate %" SCNd64, &proxy.rate) != 1) {
         fprintf(stderr, "tcp_proxy: unknown or impossible now: %s\n", command);
@@ -320,7 +355,9 @@ static void step(void)
         ends[0] = end_events(link->client, &link->up, &link->down, now, &wake_ms);
         ends[1] = end_events(link->server, &link->down, &link->up, now, &wake_ms);
     }
-    if (poll(polled, sizeof polled / sizeof polled[0], (int)(wake_ms - now)) < 0 && errno != EINTR)
+    if (proxy.flap_ms > 0 && proxy.flapped_ms + proxy.flap_ms < wake_ms)
+        wake_ms = proxy.flapped_ms + proxy.flap_ms;
+    if (poll(polled, sizeof polled / sizeof polled[0], wake_ms > now ? (int)(wake_ms - now) : 0) < 0 && errno != EINTR)
         die("poll");
     now = now_ms();
     for (size_t i = 0; i < LINKS_MAX; i++) {
@@ -331,6 +368,11 @@ static void step(void)
             link_close(link, true);
         else if (link->up.closed && link->down.closed)
             link_close(link, false);
+    }
+    if (proxy.torn || (proxy.flap_ms > 0 && now >= proxy.flapped_ms + proxy.flap_ms)) {
+        reset_links();
+        proxy.torn = false;
+        proxy.flapped_ms = now;
     }
     if (polled[1].revents & POLLIN)
         link_accept(spare);

@@ -1,0 +1,127 @@
+# shellcheck shell=bash
+# The adapter dies, at a place: see crash_points.c.
+
+# point: what it is
+declare -A CRASH_POINTS=(
+    [after-source.open]="outbound: leading, nothing read"
+    [before-source.next]="outbound: before reading"
+    [before-out.outbox_rows]="outbound: window read, its rows not"
+    [after-out.claim]="outbound: in the claim that makes what was read durable"
+    [sent-out.commit]="outbound: the claim's COMMIT sent, its reply unread"
+    [after-source.next]="outbound: read, not sealed"
+    [before-outlet.publish]="outbound: sealed, not sent"
+    [half-outlet.message]="outbound: half a message sent"
+    [after-outlet.publish]="outbound: a message sent, others of its batch perhaps not"
+    [before-outlet.confirm]="outbound: published and unconfirmed"
+    [after-outlet.confirm]="outbound: confirmed and not known to be"
+    [before-source.release]="outbound: confirmed and not released"
+    [sent-out.outbox_release]="outbound: release sent, its reply unread"
+    [after-source.release]="outbound: released"
+    [before-out.worker_report]="outbound: before its report"
+    [after-inlet.open]="inbound: consuming, nothing delivered yet"
+    [after-inlet.receive]="inbound: after a delivery"
+    [after-target.begin]="inbound: in a transaction that is empty"
+    [before-in.apply]="inbound: before rows are written"
+    [sent-in.apply]="inbound: rows being written"
+    [after-in.apply]="inbound: some rows written"
+    [before-in.lock]="inbound: before rows are locked that others change"
+    [before-in.fetch]="inbound: before a row of both sides is judged"
+    [before-in.conflict_record]="inbound: before a conflict is recorded"
+    [after-in.conflict_record]="inbound: a conflict recorded"
+    [before-in.foreign_keys]="inbound: before foreign keys are looked at"
+    [before-in.hear]="inbound: before a heartbeat is noted"
+    [after-target.apply]="inbound: a message applied, others of the transaction perhaps not"
+    [before-target.commit]="inbound: all applied, nothing checked"
+    [before-in.inbound_receipt]="inbound: before the counters are written"
+    [before-in.commit]="inbound: before COMMIT"
+    [sent-in.commit]="inbound: COMMIT sent, its reply unread"
+    [after-target.commit]="inbound: committed and not acknowledged"
+    [before-inlet.settle]="inbound: before the acknowledgement"
+    [after-inlet.settle]="inbound: acknowledged"
+    [before-in.bury]="inbound: before a letter is kept"
+    [after-in.bury]="inbound: a letter kept, not committed"
+    [before-target.retry]="inbound: before letters are tried again"
+    [after-in.savepoint_letter]="inbound: in a letter's retry, nothing written"
+    [before-in.letter_ended]="inbound: in a letter's retry, its row written"
+    [after-in.letter_ended]="inbound: in a letter's retry, it is crossed out"
+    [after-in.letter_again]="inbound: in a letter's retry, which failed"
+    [after-target.retry]="inbound: after a letter's retry"
+)
+# Those that only a letter passes.
+is_of_letters() {
+    [[ $1 == *bury || $1 == *letter* || $1 == *target.retry ]]
+}
+
+# Branches come before the regions that they need: letters on both sides, until the region is there.
+branches_begin() {
+    rm -f "$SERVERS_DIR/branches.stop"
+    branches_write &
+    BRANCHES_JOB=$!
+}
+branches_write() {
+    local id
+    while [[ ! -e $SERVERS_DIR/branches.stop && ! -e $SERVERS_DIR/load.stop ]]; do
+        id=$((SRANDOM % 1000000000))
+        node_sql commerce "insert into faults.region values ($id); insert into faults.branch values ($id, $id, 'of commerce')" || true
+        node_sql operations "insert into faults.region values (-$id); insert into faults.branch values (-$id, -$id, 'of operations')" || true
+        sleep 0.3
+        node_sql operations "insert into faults.region values ($id)" || true
+        node_sql commerce "insert into faults.region values (-$id)" || true
+        sleep 0.1
+    done 2>>"$SERVERS_DIR/log/branches.log"
+}
+branches_end() {
+    : >"$SERVERS_DIR/branches.stop"
+    wait "$BRANCHES_JOB"
+}
+
+# crash_at POINT NODE: the adapter of the node starts, and dies there.
+crash_at() {
+    local count=1
+    case $1 in
+        *open) ;;
+        *worker_report | *hear | *out.commit | *letter* | *retry | *bury | *conflict_record) ((count += RANDOM % 2)) ;;
+        *) ((count += RANDOM % 12)) ;;
+    esac
+    process_stop "node-$2" TERM 30
+    adapter_start "$2" "$1:$count"
+    wait_for 60 "the crash $1:$count of $2" process_ended "node-$2"
+    grep -q "^crashed $1\$" "$SERVERS_DIR/log/node-$2.log" || fail "$2 has ended, and not at $1"
+    : >"$SERVERS_DIR/log/node-$2.log"
+}
+
+fault_crash() {
+    local point=$1
+    ! is_of_letters "$point" || FAULT_LETTERS="class <> 'transient' or state not in ('released', 'superseded')"
+    draw_node
+    load_begin
+    ! is_of_letters "$point" || branches_begin
+    crash_at "$point" "$NODE"
+    moment 300
+    adapter_start "$NODE"
+    ! is_of_letters "$point" || branches_end
+    healed
+}
+for point in "${!CRASH_POINTS[@]}"; do
+    scenario "crash $point" "${CRASH_POINTS[$point]}"
+done
+
+# Every point once, one after the other, in any order and on either side, under the same load.
+fault_crashes() {
+    local point passed=0
+    local -a points
+    FAULT_LETTERS="class <> 'transient' or state not in ('released', 'superseded')"
+    mapfile -t points < <(printf '%s\n' "${!CRASH_POINTS[@]}" | sort | shuf --random-source=<(yes "$SEED"))
+    load_begin
+    branches_begin
+    for point in "${points[@]}"; do
+        draw_node
+        crash_at "$point" "$NODE"
+        adapter_start "$NODE"
+        passed=$((passed + 1))
+    done
+    branches_end
+    healed
+    FAULT_DETAIL="$passed crash points"
+}
+scenario short crashes "each crash point once, one after the other"
