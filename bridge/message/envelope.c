@@ -1,5 +1,9 @@
 #include "bridge/message/envelope.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "bridge/base/limits.h"
 #include "bridge/message/codec.h"
 
@@ -248,7 +252,7 @@ static void spread_correlation(struct text correlation, struct arena *arena, str
     message->correlations = correlations;
 }
 
-bool envelope_unseal(const struct envelope *envelope, struct arena *arena, struct message *out, struct error *error)
+static bool unseal(const struct envelope *envelope, struct arena *arena, struct message *out, struct error *error)
 {
     *out = (struct message){.part = 1, .parts = 1};
     if (envelope->oversize_bytes > 0)
@@ -273,4 +277,28 @@ bool envelope_unseal(const struct envelope *envelope, struct arena *arena, struc
     out->unknown_members += unknown;
     spread_correlation(envelope->correlation_id, arena, out);
     return true;
+}
+
+/* json-c tells nobody when memory is short: it stops early, or cuts a text off. What the bytes themselves say they say twice; a
+ * healthy message must not be taken for poison. */
+static void confirm_refusal(const struct envelope *envelope, const struct error *refused)
+{
+    struct arena arena;
+    struct message message;
+    struct error again;
+    arena_init(&arena, LIMIT_ARENA_BYTES);
+    if (unseal(envelope, &arena, &message, &again) || strcmp(again.text, refused->text) != 0) {
+        fputs("pgbridge: out of memory while a message was read\n", stderr);
+        abort();
+    }
+    arena_free(&arena);
+}
+
+bool envelope_unseal(const struct envelope *envelope, struct arena *arena, struct message *out, struct error *error)
+{
+    if (unseal(envelope, arena, out, error))
+        return true;
+    if (error->fault == FAULT_POISON)
+        confirm_refusal(envelope, error);
+    return false;
 }

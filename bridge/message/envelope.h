@@ -32,7 +32,7 @@ struct envelope {
  * timestamp. */
 void envelope_seal(const struct message *message, int64_t now_us, struct arena *arena, struct envelope *out);
 
-/* Checks size, headers, JSON and hash. FAULT_POISON with the reason when anything is wrong. A message without
+/* Checks size, headers, JSON and hash. FAULT_POISON with the reason when anything is wrong; short of memory it aborts. A message without
  * x-content-hash is poison too: the contract asks everybody for it. Missing sequence headers are allowed (foreign
  * sources). */
 bool envelope_unseal(const struct envelope *envelope, struct arena *arena, struct message *out, struct error *error);

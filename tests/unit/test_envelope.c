@@ -4,6 +4,12 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <dlfcn.h>
+#include <json-c/json.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "bridge/base/limits.h"
 #include "bridge/message/codec.h"
@@ -427,6 +433,38 @@ static void test_blanks_after_the_body_are_allowed(void **state)
     assert_unseals();
 }
 
+/* In the library's place: as it answers when an allocation fails, that many times. */
+static int parses_short_of_memory;
+
+struct json_object *json_tokener_parse_ex(struct json_tokener *tokener, const char *text, int length)
+{
+    union {
+        void *symbol;
+        struct json_object *(*call)(struct json_tokener *, const char *, int);
+    } library = {.symbol = dlsym(RTLD_NEXT, "json_tokener_parse_ex")};
+    if (parses_short_of_memory > 0) {
+        parses_short_of_memory--;
+        return library.call(tokener, "{}", 2);
+    }
+    return library.call(tokener, text, length);
+}
+
+static void test_a_healthy_message_is_no_poison_when_memory_is_short(void **state)
+{
+    (void)state;
+    seal();
+    pid_t child = fork();
+    if (child == 0) {
+        signal(SIGABRT, SIG_DFL);
+        fclose(stderr);
+        parses_short_of_memory = 1;
+        _exit(envelope_unseal(&envelope, &arena, &message, &error) ? 0 : 1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -451,6 +489,7 @@ int main(void)
         TEST(test_a_body_thrown_away_for_its_size_is_poison),
         TEST(test_a_body_that_is_not_json_is_poison),
         TEST(test_blanks_after_the_body_are_allowed),
+        TEST(test_a_healthy_message_is_no_poison_when_memory_is_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

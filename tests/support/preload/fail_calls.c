@@ -3,8 +3,11 @@
  *     FAIL_CALL=send|recv FAIL_AT=N     the N-th says ECONNRESET, and the connection is gone
  *     FAIL_CALL=malloc FAIL_AT=N        the N-th of malloc, calloc and realloc has no memory
  *
- * Writes "failed CALL N" to stderr when it does, and at the end of the program "counted N". */
+ * Writes "failed CALL N" to stderr when it does, and at the end of the program "counted N"; at a segmentation fault who was called
+ * by whom. */
 #include <errno.h>
+#include <execinfo.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -32,11 +35,23 @@ static void tell(const char *what, long number)
         _exit(1);
 }
 
+static void show_fault(int number)
+{
+    void *frames[16];
+    backtrace_symbols_fd(frames, backtrace(frames, 16), STDERR_FILENO);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
 __attribute__((constructor)) static void begin(void)
 {
     const char *call = getenv("FAIL_CALL"), *number = getenv("FAIL_AT");
     if (call == NULL || number == NULL)
         return;
+    /* Loads what it needs now. */
+    void *frame;
+    backtrace(&frame, 1);
+    signal(SIGSEGV, show_fault);
     at = strtol(number, NULL, 10);
     failing = strcmp(call, "send") == 0 ? CALL_SEND : strcmp(call, "recv") == 0 ? CALL_RECV : CALL_MALLOC;
 }
