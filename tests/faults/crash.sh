@@ -49,7 +49,7 @@ declare -A CRASH_POINTS=(
 )
 # Those that only a letter passes.
 is_of_letters() {
-    [[ $1 == *bury || $1 == *letter* || $1 == *target.retry ]]
+    [[ $1 == *bury || $1 == *letter* || $1 == *retry ]]
 }
 
 # Branches come before the regions that they need: letters on both sides, until the region is there.
@@ -75,24 +75,28 @@ branches_end() {
     wait "$BRANCHES_JOB"
 }
 
+# Sets COUNT: the number of the passing, drawn; small for what is seldom passed.
+draw_count() {
+    case $1 in
+        *open) COUNT=1 ;;
+        *worker_report | *hear | *out.commit | *letter* | *retry | *bury | *conflict_record) COUNT=$((1 + RANDOM % 2)) ;;
+        *) COUNT=$((1 + RANDOM % 12)) ;;
+    esac
+}
+
 # crash_at POINT NODE: the adapter of the node starts, and dies there.
 crash_at() {
-    local count=1
-    case $1 in
-        *open) ;;
-        *worker_report | *hear | *out.commit | *letter* | *retry | *bury | *conflict_record) ((count += RANDOM % 2)) ;;
-        *) ((count += RANDOM % 12)) ;;
-    esac
+    draw_count "$1"
     process_stop "node-$2" TERM 30
-    adapter_start "$2" "$1:$count"
-    wait_for 60 "the crash $1:$count of $2" process_ended "node-$2"
+    adapter_start "$2" "PGBRIDGE_CRASH=$1:$COUNT"
+    wait_for 60 "the crash $1:$COUNT of $2" process_ended "node-$2"
     grep -q "^crashed $1\$" "$SERVERS_DIR/log/node-$2.log" || fail "$2 has ended, and not at $1"
     : >"$SERVERS_DIR/log/node-$2.log"
 }
 
 fault_crash() {
     local point=$1
-    ! is_of_letters "$point" || FAULT_LETTERS="class <> 'transient' or state not in ('released', 'superseded')"
+    ! is_of_letters "$point" || FAULT_LETTERS="class <> 'transient' or state not in ('released', 'superseded', 'settled')"
     draw_node
     load_begin
     ! is_of_letters "$point" || branches_begin
@@ -110,7 +114,7 @@ done
 fault_crashes() {
     local point passed=0
     local -a points
-    FAULT_LETTERS="class <> 'transient' or state not in ('released', 'superseded')"
+    FAULT_LETTERS="class <> 'transient' or state not in ('released', 'superseded', 'settled')"
     mapfile -t points < <(printf '%s\n' "${!CRASH_POINTS[@]}" | sort | shuf --random-source=<(yes "$SEED"))
     load_begin
     branches_begin
@@ -125,3 +129,52 @@ fault_crashes() {
     FAULT_DETAIL="$passed crash points"
 }
 scenario short crashes "each crash point once, one after the other"
+
+# The adapter lives, and its session ends before a statement, or after it with the answer unread.
+SEVERED_POINTS=()
+for statement in out.outbox_window out.outbox_rows out.claim out.commit out.outbox_release out.worker_report \
+    in.begin in.apply in.lock in.fetch in.conflict_record in.hear in.inbound_receipt in.commit in.worker_report \
+    in.bury in.letters_due in.savepoint_letter in.letter_ended in.letter_again in.letters_next; do
+    SEVERED_POINTS+=("before-$statement" "sent-$statement")
+done
+
+# severed_at POINT NODE
+severed_at() {
+    draw_count "$1"
+    process_stop "node-$2" TERM 30
+    : >"$SERVERS_DIR/log/node-$2.log"
+    adapter_start "$2" "PGBRIDGE_SEVER=$1:$COUNT"
+    wait_for 60 "the end of the session of $2 at $1:$COUNT" grep -q "^severed $1\$" "$SERVERS_DIR/log/node-$2.log"
+}
+
+fault_severed() {
+    FAULT_LETTERS="class <> 'transient' or state not in ('released', 'superseded', 'settled')"
+    draw_node
+    load_begin
+    ! is_of_letters "$1" || branches_begin
+    severed_at "$1" "$NODE"
+    ! is_of_letters "$1" || branches_end
+    healed
+}
+for point in "${SEVERED_POINTS[@]}"; do
+    scenario "severed $point" "the database session lost: ${point/-/ }"
+done
+
+# fault_all_severed [MOST]: so many of them, drawn.
+fault_all_severed() {
+    local point
+    local -a points
+    FAULT_LETTERS="class <> 'transient' or state not in ('released', 'superseded', 'settled')"
+    mapfile -t points < <(printf '%s\n' "${SEVERED_POINTS[@]}" | shuf -n "${1:-1000}" --random-source=<(yes "$SEED"))
+    load_begin
+    branches_begin
+    for point in "${points[@]}"; do
+        draw_node
+        severed_at "$point" "$NODE"
+    done
+    branches_end
+    healed
+    FAULT_DETAIL="${#points[@]} places"
+}
+scenario all_severed "the database session lost before and in each statement, one after the other"
+scenario short "all_severed 12" "the database session lost before or in some statements, one after the other"

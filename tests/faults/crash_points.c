@@ -1,7 +1,8 @@
 /* Crash points: places in both loops where the program of the test build ends itself, as kill -9 would.
  *
  *     PGBRIDGE_CRASH=NAME:N     dies at the N-th passing of NAME, after a line "crashed NAME" on stderr
- *     PGBRIDGE_CRASH=trace      writes a line "passed NAME" at each, and lives
+ *     PGBRIDGE_SEVER=NAME:N     lives, but loses the session of that statement, after a line "severed NAME"
+ *     PGBRIDGE_CRASH=trace      writes a line "passed NAME" at each
  *
  * NAME is before-PLACE or after-PLACE, where PLACE is a call of a port (source.next, inlet.settle, ...) or a statement of a worker
  * (out.outbox_release, in.inbound_receipt, in.apply, in.foreign_keys, in.savepoint_letter: the query's name, the kind of a composed
@@ -31,7 +32,7 @@ enum { NAME_BYTES = 80, ANSWER_MS = 2000 };
 static struct {
     char name[NAME_BYTES];
     long at;
-    bool traces;
+    bool severs, traces;
     atomic_long passed;
 } plan;
 
@@ -39,7 +40,9 @@ static _Thread_local const char *side = "main";
 
 __attribute__((constructor)) static void read_plan(void)
 {
-    const char *wanted = getenv("PGBRIDGE_CRASH");
+    const char *severed = getenv("PGBRIDGE_SEVER");
+    const char *wanted = severed != NULL ? severed : getenv("PGBRIDGE_CRASH");
+    plan.severs = severed != NULL;
     const char *colon = wanted != NULL ? strrchr(wanted, ':') : NULL;
     plan.traces = wanted != NULL && strcmp(wanted, "trace") == 0;
     if (colon == NULL || (size_t)(colon - wanted) >= NAME_BYTES)
@@ -277,11 +280,24 @@ static const char *named(char name[NAME_BYTES], const char *when, const char *st
     return name;
 }
 
-static void pass_statement(const char *when, const char *statement)
+/* As when the server ends the session, or the link does: what has come and is not read is gone, too. */
+static void sever(PGconn *connection)
+{
+    char bytes[4096];
+    while (recv(PQsocket(connection), bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+        continue;
+    shutdown(PQsocket(connection), SHUT_RDWR);
+    tell("severed", plan.name);
+}
+
+static void pass_statement(PGconn *connection, const char *when, const char *statement)
 {
     char name[NAME_BYTES];
-    if (plan.at > 0 || plan.traces)
-        pass(named(name, when, statement));
+    if ((plan.at == 0 && !plan.traces) || !is_due(named(name, when, statement)))
+        return;
+    if (!plan.severs)
+        die(name);
+    sever(connection);
 }
 
 static bool due_unread(const char *statement)
@@ -291,12 +307,23 @@ static bool due_unread(const char *statement)
 }
 
 /* The answer is here, and nobody reads it. */
-static _Noreturn void die_unread(PGconn *connection)
+static void leave_unread(PGconn *connection)
 {
     struct pollfd answer = {.fd = PQsocket(connection), .events = POLLIN};
     PQflush(connection);
     poll(&answer, 1, ANSWER_MS);
-    die(plan.name);
+    if (!plan.severs)
+        die(plan.name);
+    sever(connection);
+}
+
+/* What the caller of a statement gets whose session was severed; as PQexec, the last result. */
+static PGresult *severed_result(PGconn *connection)
+{
+    PGresult *last = NULL;
+    for (PGresult *result; (result = PQgetResult(connection)) != NULL; last = result)
+        PQclear(last);
+    return last;
 }
 
 PGresult *__real_PQexec(PGconn *connection, const char *sql);
@@ -304,14 +331,18 @@ PGresult *__wrap_PQexec(PGconn *connection, const char *sql);
 
 PGresult *__wrap_PQexec(PGconn *connection, const char *sql)
 {
-    pass_statement("before", sql);
-    if (due_unread(sql) && PQsendQuery(connection, sql))
-        die_unread(connection);
+    pass_statement(connection, "before", sql);
+    if (due_unread(sql) && PQsendQuery(connection, sql)) {
+        leave_unread(connection);
+        return severed_result(connection);
+    }
     PGresult *result = __real_PQexec(connection, sql);
-    pass_statement("after", sql);
+    pass_statement(connection, "after", sql);
     return result;
 }
 
+int __real_PQsendQueryPrepared(PGconn *connection, const char *name, int count, const char *const *values, const int *lengths,
+                               const int *formats, int result_format);
 PGresult *__real_PQexecPrepared(PGconn *connection, const char *name, int count, const char *const *values, const int *lengths,
                                 const int *formats, int result_format);
 PGresult *__wrap_PQexecPrepared(PGconn *connection, const char *name, int count, const char *const *values, const int *lengths,
@@ -320,11 +351,13 @@ PGresult *__wrap_PQexecPrepared(PGconn *connection, const char *name, int count,
 PGresult *__wrap_PQexecPrepared(PGconn *connection, const char *name, int count, const char *const *values, const int *lengths,
                                 const int *formats, int result_format)
 {
-    pass_statement("before", name);
-    if (due_unread(name) && PQsendQueryPrepared(connection, name, count, values, lengths, formats, result_format))
-        die_unread(connection);
+    pass_statement(connection, "before", name);
+    if (due_unread(name) && __real_PQsendQueryPrepared(connection, name, count, values, lengths, formats, result_format)) {
+        leave_unread(connection);
+        return severed_result(connection);
+    }
     PGresult *result = __real_PQexecPrepared(connection, name, count, values, lengths, formats, result_format);
-    pass_statement("after", name);
+    pass_statement(connection, "after", name);
     return result;
 }
 
@@ -337,24 +370,22 @@ PGresult *__wrap_PQexecParams(PGconn *connection, const char *sql, int count, co
 PGresult *__wrap_PQexecParams(PGconn *connection, const char *sql, int count, const Oid *types, const char *const *values,
                               const int *lengths, const int *formats, int result_format)
 {
-    pass_statement("before", "foreign_keys");
+    pass_statement(connection, "before", "foreign_keys");
     PGresult *result = __real_PQexecParams(connection, sql, count, types, values, lengths, formats, result_format);
-    pass_statement("after", "foreign_keys");
+    pass_statement(connection, "after", "foreign_keys");
     return result;
 }
 
-int __real_PQsendQueryPrepared(PGconn *connection, const char *name, int count, const char *const *values, const int *lengths,
-                               const int *formats, int result_format);
 int __wrap_PQsendQueryPrepared(PGconn *connection, const char *name, int count, const char *const *values, const int *lengths,
                                const int *formats, int result_format);
 
 int __wrap_PQsendQueryPrepared(PGconn *connection, const char *name, int count, const char *const *values, const int *lengths,
                                const int *formats, int result_format)
 {
-    pass_statement("before", name);
+    pass_statement(connection, "before", name);
     int sent = __real_PQsendQueryPrepared(connection, name, count, values, lengths, formats, result_format);
     if (due_unread(name))
-        die_unread(connection);
+        leave_unread(connection);
     return sent;
 }
 

@@ -19,6 +19,7 @@ NODES=(commerce operations)
 declare -A OTHER=([commerce]=operations [operations]=commerce) CLUSTER=([commerce]=alpha [operations]=beta)
 declare -A DATABASE=([commerce]=shop [operations]=ops)
 FAULT_DETAIL=
+FAULTS_SANITIZED=no
 FAULTS_TOOLS=${BUILD_DIR:?}/tests
 
 # ---- moments -------------------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ YAML
         bridge_install "$node" >>"$SERVERS_DIR/log/prepare.log"
         load_count "$node" faults.item id
         load_count "$node" faults.branch id
-        bridge_start "$node"
+        adapter_start "$node"
     done
     bridge_recovered
 }
@@ -184,10 +185,12 @@ faults_reset() {
     faults_bridge
 }
 
-# adapter_start NODE [CRASH]: with the program of the scenario, and perhaps a point to die at.
+# adapter_start NODE [SETTING=VALUE]: perhaps with a point to die at; without one, with sanitizers where they are asked for.
 adapter_start() {
+    local PGBRIDGE=$PGBRIDGE
+    [[ -n ${2:-} || $FAULTS_SANITIZED == no ]] || PGBRIDGE=$FAULTS_TOOLS/pgbridge_sanitized
     # shellcheck disable=SC2034 # for bridge.sh
-    BRIDGE_WRAPPER=(env ${2:+"PGBRIDGE_CRASH=$2"} ASAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1)
+    BRIDGE_WRAPPER=(env ${2:+"$2"} ASAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1)
     bridge_start "$1"
 }
 
