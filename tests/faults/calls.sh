@@ -82,7 +82,7 @@ fault_calls() {
 }
 scenario "calls send 1" "each send() of the adapter failing in its turn"
 scenario "calls recv 1" "each recv() of the adapter failing in its turn"
-scenario "calls malloc 101" "every 101st allocation of the adapter failing in its turn"
+scenario "calls malloc 499" "every 499th allocation of the adapter failing in its turn"
 scenario short "calls send 9 6" "some send() of the adapter failing"
 scenario short "calls recv 17 6" "some recv() of the adapter failing"
 scenario short "calls malloc 2003 6" "some allocations of the adapter failing"
