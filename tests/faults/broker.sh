@@ -57,3 +57,81 @@ fault_broker_away() {
 }
 scenario "broker_away 10" "the broker away for 10 s under full load"
 scenario "broker_away 300" "the broker away for 5 min under full load"
+
+# ---- what somebody does to the broker ------------------------------------------------------------------------------
+
+# An alarm lets nobody publish; what is committed waits in the outbox.
+fault_alarm() {
+    load_begin
+    case $1 in
+        memory) broker 'vm_memory_monitor:set_vm_memory_high_watermark(0.000001), 0' ;;
+        disk) broker 'rabbit_disk_monitor:set_disk_free_limit(1000000000000000), 0' ;;
+    esac >>"$SERVERS_DIR/log/prepare.log"
+    wait_for 60 "the alarm" alarm_is_on
+    moment 6000 3000
+    broker 'vm_memory_monitor:set_vm_memory_high_watermark(0.8), rabbit_disk_monitor:set_disk_free_limit(50000000), 0' \
+        >>"$SERVERS_DIR/log/prepare.log"
+    healed
+}
+alarm_is_on() {
+    [[ $(broker 'length(rabbit_alarm:get_alarms())') != 0 ]]
+}
+scenario "alarm memory" "the broker's memory alarm"
+scenario "alarm disk" "the broker's disk alarm"
+
+# Nothing is in the queues when it is taken away: what was in a queue that is deleted is lost, and no bridge can help that.
+fault_topology() {
+    local resource='rabbit_misc:r(<<"bridge">>,'
+    draw_node
+    load_begin
+    case $1 in
+        exchange)
+            broker "rabbit_exchange:delete($resource exchange, <<\"bridge.sync\">>), false, <<\"a test\">>), 0"
+            ;;
+        binding)
+            broker "rabbit_binding:remove({binding, $resource exchange, <<\"bridge.sync\">>), <<\"$PEER.#\">>, $resource queue, <<\"bridge.sync.$NODE\">>), []},
+                fun(_, _) -> ok end, <<\"a test\">>), 0"
+            ;;
+        queue)
+            process_stop "node-$PEER" TERM 30
+            wait_for 60 "an empty queue" queue_of_is_empty "$NODE"
+            broker "{ok, Q} = rabbit_amqqueue:lookup($resource queue, <<\"bridge.sync.$NODE\">>)), rabbit_amqqueue:delete(Q, false, false, <<\"a test\">>), 0"
+            adapter_start "$PEER"
+            ;;
+    esac >>"$SERVERS_DIR/log/prepare.log"
+    moment 4000 2000
+    bridge_install commerce >>"$SERVERS_DIR/log/prepare.log"
+    bridge_install operations >>"$SERVERS_DIR/log/prepare.log"
+    healed
+}
+queue_of_is_empty() {
+    [[ $(broker "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.sync.$1\">>)),
+        {ok, M, _} = ra:consistent_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_total/1), M") == 0 ]]
+}
+scenario "topology exchange" "the exchange deleted, and made again by pgbridge install"
+scenario "topology binding" "a peer's binding removed, and made again by pgbridge install"
+scenario "topology queue" "a queue deleted under its consumer, and made again by pgbridge install"
+
+fault_permission() {
+    draw_node
+    load_begin
+    broker "rabbit_auth_backend_internal:clear_permissions(<<\"$NODE\">>, <<\"bridge\">>, <<\"a test\">>), 0" >>"$SERVERS_DIR/log/prepare.log"
+    moment 6000 3000
+    rabbit_user "$NODE" "secret-$NODE" </dev/null
+    healed
+}
+scenario permission "a node's permission in the broker revoked, and given back"
+
+# The peer's queue takes no more: its messages are refused.
+fault_queue_full() {
+    NODE=operations PEER=commerce
+    load_begin
+    rabbit_ctl set_policy -p bridge full '^bridge\.sync\.operations$' '{"max-length":10}' --apply-to queues
+    locked_begin "$NODE"
+    moment 6000 4000
+    grep -q 'code=nack' "$SERVERS_DIR/log/node-$PEER.log" || fail "nothing was refused"
+    rabbit_ctl clear_policy -p bridge full
+    locked_end
+    healed
+}
+scenario queue_full "a queue at its limit refuses messages"

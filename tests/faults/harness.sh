@@ -91,8 +91,8 @@ broker() {
     # From any subshell: a number nobody else has.
     BROKER_ASKED=$((SRANDOM % 1000000000 + 1))
     printf '%s %s.\n' "$BROKER_ASKED" "$(tr '\n' ' ' <<<"$1")" >"$SERVERS_DIR/broker.ask"
-    wait_for 20 "an answer of the broker" grep -q "^$BROKER_ASKED " "$SERVERS_DIR/log/broker-shell.log" &&
-        sed -n "s/^$BROKER_ASKED //p" "$SERVERS_DIR/log/broker-shell.log"
+    wait_for 20 "an answer of the broker" grep -q "^$BROKER_ASKED " "$SERVERS_DIR/log/broker-shell.log" || return 1
+    sed -n "s/^$BROKER_ASKED //p" "$SERVERS_DIR/log/broker-shell.log" | grep -v badrpc
 }
 
 # Messages in the nodes' queues, delivered and unsettled ones too, and in those of the dead.
