@@ -5,6 +5,7 @@
  * after a failure with FAULT_CONNECTION the port is closed and must be opened again before any other call. close is
  * allowed at any time, any number of times. A wait_ms of 0 means: take what is there. */
 #include "bridge/flow/judge.h"
+#include "bridge/flow/storm.h"
 #include "bridge/message/batch.h"
 
 /* ---- source: where this node's own changes come from ------------------------------------------------------------ */
@@ -32,6 +33,9 @@ struct source_ops {
 
 struct source {
     const struct source_ops *ops;
+    /* Changes of the entities that it names stay where they are; NULL: of none. When its number changes, the source gives nothing out
+     * until all that was given out is released, and then looks at everything anew, in the order of commit. */
+    const struct holds *holds;
 };
 
 /* ---- outlet: where messages go ---------------------------------------------------------------------------------- */
@@ -78,6 +82,7 @@ struct inlet_ops {
 
 struct inlet {
     const struct inlet_ops *ops;
+    bool dry; /* set before open: connected, and alive, but nothing is taken from the queue */
 };
 
 struct delivery *delivery_new(void);
@@ -93,6 +98,7 @@ struct dead_letter {
     size_t row;                    /* which row of the message */
     const struct envelope *envelope;
     const struct error *error;
+    int64_t not_before_us; /* of one that waits: when it may be tried; 0: soon */
 };
 
 /* Rows that break a constraint at the end of a transaction. */
@@ -127,7 +133,8 @@ struct target_ops {
      * known; 0 when it is not. */
     bool (*hear)(struct target *, const struct heartbeat *, int64_t *offset_us, struct error *);
     /* Keeps a dead letter, inside the open transaction: one with FAULT_TRANSIENT waits and is tried again, one with any
-     * other fault is kept for a human. A transient one that has a code of CLOCK waits until its version's time has come. */
+     * other fault is kept for a human. A transient one that has a code of CLOCK waits until its version's time has come, one of
+     * PAUSED until its entity is resumed. */
     bool (*bury)(struct target *, const struct dead_letter *, struct error *);
     /* Checks what can only be checked at the end, records the receipts and commits durably. A failure whose outcome is
      * unknown (the reply was lost) is FAULT_CONNECTION: apply again, versions make that harmless. When a check fails, the
@@ -144,6 +151,24 @@ struct target_ops {
 
 struct target {
     const struct target_ops *ops;
+};
+
+/* ---- brake: what is paused ---------------------------------------------------------------------------------------- */
+
+struct brake;
+
+/* Of the session of source or target, outside of transactions. direction: in, out. */
+struct brake_ops {
+    /* Adds what is paused to holds, which are empty. */
+    bool (*look)(struct brake *, const char *direction, struct holds *, struct error *);
+    /* Pauses the entity, or with a null text the whole direction, until somebody resumes it: durable when it returns. */
+    bool (*pull)(struct brake *, const char *direction, struct text entity, const char *reason, struct error *);
+    /* About how many rows the entity has here; 0: not known. */
+    bool (*size)(struct brake *, struct text entity, uint64_t *rows, struct error *);
+};
+
+struct brake {
+    const struct brake_ops *ops;
 };
 
 /* ---- clock -------------------------------------------------------------------------------------------------------- */

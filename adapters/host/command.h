@@ -22,10 +22,12 @@ struct options {
     const char *admin;        /* conninfo that may create schema, role and triggers */
     const char *broker_admin; /* amqp url that may declare */
     bool open, dry_run;       /* conflict list; conflict resolve, dlq replay and discard */
-    const char *entity, *key, *since, *limit; /* which conflicts, which letters */
+    const char *entity, *key, *since, *limit; /* which conflicts, which letters; what to pause */
     const char *class, *error, *state, *source, *older, *newer, *id; /* dlq: which letters */
-    const char *rate, *reason; /* dlq */
+    const char *rate, *reason; /* dlq; pause: why */
     bool no_wait;
+    const char *direction;    /* pause, resume */
+    bool discard_deletions;   /* resume */
     char *const *words;       /* what follows the command */
     int word_count;
 };
@@ -35,6 +37,8 @@ int command_conflict(const struct options *options);
 int command_dlq(const struct options *options);
 int command_install(const struct options *options);
 int command_uninstall(const struct options *options);
+int command_pause(const struct options *options);
+int command_resume(const struct options *options);
 int command_run(const struct options *options);
 int command_status(const struct options *options);
 

@@ -42,6 +42,7 @@ struct assembly {
     struct mq_inlet inlet;
     struct outbound outbound;
     struct inbound inbound;
+    struct budget *budgets;
     pthread_t outbound_thread, inbound_thread;
     atomic_int running; /* workers */
 };
@@ -62,6 +63,21 @@ static void *run_inbound(void *context)
     return NULL;
 }
 
+/* As many as there are entities that have one. */
+static size_t make_budgets(struct assembly *assembly)
+{
+    const struct config *config = &assembly->config;
+    size_t count = 0;
+    assembly->budgets = calloc(config->entity_count, sizeof *assembly->budgets);
+    if (assembly->budgets == NULL)
+        abort();
+    for (size_t i = 0; i < config->entity_count; i++)
+        if (config->entities[i].max_changes_per_second > 0)
+            budget_init(&assembly->budgets[count++], text_from(config->entities[i].name), config->entities[i].max_changes_per_second,
+                        assembly->clock.port.ops->monotonic_ms(&assembly->clock.port));
+    return count;
+}
+
 static void assemble(struct assembly *assembly)
 {
     struct config *config = &assembly->config;
@@ -73,9 +89,13 @@ static void assemble(struct assembly *assembly)
     mq_inlet_init(&assembly->inlet, config);
     assembly->outbound = (struct outbound){.source = pg_outbox_source(assembly->outbox),
                                            .outlet = &assembly->outlet.port,
+                                           .budget_count = make_budgets(assembly),
+                                           .budgets = assembly->budgets,
                                            .message_bytes = config->message_bytes};
     assembly->inbound = (struct inbound){.inlet = &assembly->inlet.port,
                                          .max_clock_skew_us = config->max_clock_skew_us,
+                                         .rally_rule = config->ping_pong,
+                                         .deletion_rule = config->mass_delete,
                                          .target = pg_target_port(assembly->target),
                                          .peer_count = config->peer_count,
                                          .peers = (const char *const *)config->peers,
@@ -83,6 +103,8 @@ static void assemble(struct assembly *assembly)
     struct text node = text_from(config->node);
     worker_init(&assembly->outbound.worker, "out", node, &assembly->clock.port, &assembly->counters, &assembly->stop);
     worker_init(&assembly->inbound.worker, "in", node, &assembly->clock.port, &assembly->counters, &assembly->stop);
+    assembly->outbound.worker.brake = pg_outbox_brake(assembly->outbox);
+    assembly->inbound.worker.brake = pg_target_brake(assembly->target);
 }
 
 static void disassemble(struct assembly *assembly)
@@ -91,6 +113,7 @@ static void disassemble(struct assembly *assembly)
     mq_inlet_free(&assembly->inlet);
     pg_outbox_free(assembly->outbox);
     pg_target_free(assembly->target);
+    free(assembly->budgets);
 }
 
 static bool start_workers(struct assembly *assembly)
@@ -135,6 +158,12 @@ static void reload(struct assembly *assembly, const struct options *options)
         {"broker", !config_same_broker(&fresh.broker, &config->broker)},
         {"peers", !config_same_peers(&fresh, config)},
         {"entities (and pgbridge install)", !config_same_entities(&fresh, config)},
+        {"max_clock_skew, tombstone_retention", fresh.max_clock_skew_us != config->max_clock_skew_us ||
+                                                    fresh.tombstone_retention_us != config->tombstone_retention_us},
+        {"ping_pong, mass_delete, max_held_changes",
+         memcmp(&fresh.ping_pong, &config->ping_pong, sizeof fresh.ping_pong) != 0 ||
+             memcmp(&fresh.mass_delete, &config->mass_delete, sizeof fresh.mass_delete) != 0 ||
+             fresh.max_held_changes != config->max_held_changes},
         {"http", (fresh.http_host == NULL) != (config->http_host == NULL) ||
                      (fresh.http_host && (strcmp(fresh.http_host, config->http_host) != 0 || fresh.http_port != config->http_port))},
     };

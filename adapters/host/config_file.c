@@ -74,6 +74,20 @@ static const cyaml_schema_field_t retry_keys[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t ping_pong_keys[] = {
+    KEY_TEXT(OPTIONAL, struct config_raw_ping_pong, times),
+    KEY_TEXT(OPTIONAL, struct config_raw_ping_pong, within),
+    KEY_TEXT(OPTIONAL, struct config_raw_ping_pong, cool_down),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t mass_delete_keys[] = {
+    KEY_TEXT(OPTIONAL, struct config_raw_mass_delete, rows),
+    KEY_TEXT(OPTIONAL, struct config_raw_mass_delete, percent),
+    KEY_TEXT(OPTIONAL, struct config_raw_mass_delete, within),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t entity_keys[] = {
     KEY_TEXT(CYAML_FLAG_POINTER, struct config_raw_entity, name),
     KEY_TEXT(CYAML_FLAG_POINTER, struct config_raw_entity, table),
@@ -88,6 +102,7 @@ static const cyaml_schema_field_t entity_keys[] = {
     KEY_LIST(OPTIONAL, struct config_raw_entity, counters, &text_schema, 1, LIMIT_FIELDS),
     KEY_WORD(struct config_raw_entity, update_revives, revives_words),
     CYAML_FIELD_MAPPING("retry", CYAML_FLAG_OPTIONAL, struct config_raw_entity, retry, retry_keys),
+    KEY_TEXT(OPTIONAL, struct config_raw_entity, max_changes_per_second),
     CYAML_FIELD_END,
 };
 
@@ -107,6 +122,9 @@ static const cyaml_schema_field_t top_keys[] = {
     KEY_TEXT(OPTIONAL, struct config_raw, max_clock_skew),
     KEY_TEXT(OPTIONAL, struct config_raw, tombstone_retention),
     CYAML_FIELD_MAPPING("retry", CYAML_FLAG_OPTIONAL, struct config_raw, retry, retry_keys),
+    KEY_TEXT(OPTIONAL, struct config_raw, max_held_changes),
+    CYAML_FIELD_MAPPING_PTR("ping_pong", OPTIONAL, struct config_raw, ping_pong, ping_pong_keys),
+    CYAML_FIELD_MAPPING_PTR("mass_delete", OPTIONAL, struct config_raw, mass_delete, mass_delete_keys),
     KEY_LIST(CYAML_FLAG_POINTER, struct config_raw, entities, &entity_schema, 1, LIMIT_ENTITIES),
     CYAML_FIELD_END,
 };
@@ -122,6 +140,8 @@ static const struct section {
     {"broker", "in broker", broker_keys},
     {"retry", "in retry", retry_keys},
     {"entities", "in an entity", entity_keys},
+    {"ping_pong", "in ping_pong", ping_pong_keys},
+    {"mass_delete", "in mass_delete", mass_delete_keys},
 };
 
 enum { SECTION_COUNT = sizeof sections / sizeof *sections };

@@ -22,12 +22,14 @@ static const char usage_text[] =
     "  conflict    list: which there are; show ID: both rows; resolve ID local|remote|JSON|null: settle it\n"
     "  dlq         changes that could not be applied. list; show ID: why, and the row; replay: try them once more;\n"
     "              edit ID JSON: change what one says; discard: give them up; export: with their rows, a line of JSON each\n"
+    "  pause       keep changes back, until resume; what is on its way comes to its end\n"
+    "  resume      go on; prints what is still paused\n"
     "  version     print the version\n"
     "  help        print this\n"
     "\n"
     "Options:\n"
     "  -c, --config FILE        the node's config (default: $PGBRIDGE_CONFIG)\n"
-    "      --json               check, status, conflict, dlq, version: print JSON\n"
+    "      --json               check, status, conflict, dlq, pause, resume, version: print JSON\n"
     "  -v, --verbose            log every message\n"
     "  -q, --quiet              log warnings and errors only\n"
     "      --print              install, uninstall: print the SQL, do nothing\n"
@@ -45,6 +47,11 @@ static const char usage_text[] =
     "      --rate N             dlq replay: N letters a second (default: as fast as it goes)\n"
     "      --no-wait            dlq replay: leave it to the adapter, do not wait for what becomes of them\n"
     "      --reason TEXT        dlq discard, replay, edit: why, for bridge.audit_log\n"
+    "      --entity NAME, --direction in|out\n"
+    "                           pause, resume: of this entity (else all), in this direction (else both)\n"
+    "      --reason TEXT        pause: why, for whoever finds it paused\n"
+    "      --key KEY            resume: a row that cools down, of this entity\n"
+    "      --discard-deletions  resume: held deletions of the entity are undone, here and where they come from\n"
     "  -h, --help; -V, --version\n"
     "\n"
     "Exit codes: 0 good, 1 a clean no, 64 usage, 69 unreachable, 70 bug, 75 try again, 77 permission,\n"
@@ -57,12 +64,13 @@ static const struct {
     {"check", command_check},         {"install", command_install}, {"uninstall", command_uninstall},
     {"run", command_run},             {"status", command_status},   {"conflict", command_conflict},
     {"dlq", command_dlq},
+    {"pause", command_pause},         {"resume", command_resume},
 };
 
 enum { OPTION_JSON = 256, OPTION_PRINT, OPTION_ADMIN, OPTION_BROKER_ADMIN,
        OPTION_OPEN, OPTION_ENTITY, OPTION_KEY, OPTION_SINCE, OPTION_LIMIT, OPTION_DRY_RUN,
        OPTION_CLASS, OPTION_ERROR, OPTION_STATE, OPTION_SOURCE, OPTION_OLDER, OPTION_NEWER, OPTION_ID,
-       OPTION_RATE, OPTION_REASON, OPTION_NO_WAIT };
+       OPTION_RATE, OPTION_REASON, OPTION_NO_WAIT, OPTION_DIRECTION, OPTION_DISCARD_DELETIONS };
 
 static const struct option long_options[] = {
     {"config", required_argument, NULL, 'c'},
@@ -90,6 +98,8 @@ static const struct option long_options[] = {
     {"rate", required_argument, NULL, OPTION_RATE},
     {"reason", required_argument, NULL, OPTION_REASON},
     {"no-wait", no_argument, NULL, OPTION_NO_WAIT},
+    {"direction", required_argument, NULL, OPTION_DIRECTION},
+    {"discard-deletions", no_argument, NULL, OPTION_DISCARD_DELETIONS},
     {0},
 };
 
@@ -227,11 +237,17 @@ int main(int argc, char **argv)
         case OPTION_RATE:
             options.rate = optarg;
             break;
+        case OPTION_DIRECTION:
+            options.direction = optarg;
+            break;
         case OPTION_REASON:
             options.reason = optarg;
             break;
         case OPTION_NO_WAIT:
             options.no_wait = true;
+            break;
+        case OPTION_DISCARD_DELETIONS:
+            options.discard_deletions = true;
             break;
         default:
             return command_bad_usage("unknown or incomplete option", argv[optind - 1]);

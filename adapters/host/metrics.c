@@ -62,7 +62,8 @@ bool metrics_write_readiness(const struct http_facts *facts, FILE *out)
     for (size_t i = 0; i < WORKERS; i++) {
         if (workers[i].state == WORKER_RUNNING)
             continue;
-        ready = false;
+        /* What was paused on purpose is ready: it does what it was told. */
+        ready = ready && workers[i].state == WORKER_PAUSED;
         fprintf(out, "%s: %s%s\n", workers[i].name, worker_state_name(workers[i].state),
                 workers[i].state == WORKER_STANDBY ? ", another adapter of this node leads" : "");
     }
@@ -130,9 +131,10 @@ static void write_workers(const struct page *page, const struct http_facts *fact
 {
     struct worker_view workers[WORKERS];
     look_at_workers(facts, workers);
-    begin(page, "pgbridge_up", "gauge", "Whether the direction is running.");
+    begin(page, "pgbridge_up", "gauge", "Whether the direction is running, or paused on purpose.");
     for (size_t i = 0; i < WORKERS; i++)
-        put(page, "pgbridge_up", "direction", workers[i].direction, workers[i].state == WORKER_RUNNING);
+        put(page, "pgbridge_up", "direction", workers[i].direction,
+            workers[i].state == WORKER_RUNNING || workers[i].state == WORKER_PAUSED);
     begin(page, "pgbridge_worker_state", "gauge", "1 for the state that the direction is in, 0 for the others.");
     for (size_t i = 0; i < WORKERS; i++)
         for (enum worker_state state = WORKER_STARTING; state <= WORKER_STOPPED; state++)
@@ -170,6 +172,7 @@ static void write_inbound(const struct page *page, const struct counters *counte
         {"echo", &counters->echo},
         {"kept", &counters->kept},
         {"dead_letter", &counters->dead_letters},
+        {"held", &counters->held},
     };
     put_labelled(page, "pgbridge_changes_received_total", "Changes of peers, by what became of them.", "verdict",
                  sizeof verdicts / sizeof *verdicts, verdicts);
@@ -192,6 +195,7 @@ static void write_inbound(const struct page *page, const struct counters *counte
     put_counter(page, "pgbridge_message_gaps_total", "Numbered messages of peers that never arrived.", &counters->gaps);
     put_counter(page, "pgbridge_unknown_members_total", "Members of messages that this version does not know.",
                 &counters->unknown_members);
+    put_counter(page, "pgbridge_ping_pong_total", "Rows held because nodes rewrote them in turns.", &counters->rallies);
     put_gauge(page, "pgbridge_queue_depth", "Messages that wait in this node's queue.",
               atomic_load(&counters->queue_depth));
     put_seconds(page, "pgbridge_last_applied_version_timestamp_seconds", "gauge",
@@ -205,6 +209,9 @@ static void write_both(const struct page *page, const struct counters *counters)
     const struct labelled bytes[] = {{"out", &counters->bytes_out}, {"in", &counters->bytes_in}};
     const struct labelled failures[] = {{"database", &counters->database_failures},
                                         {"broker", &counters->broker_failures}};
+    begin(page, "pgbridge_held_entities", "gauge", "Entities that are paused in the direction, or have spent their budget.");
+    put(page, "pgbridge_held_entities", "direction", "out", atomic_load(&counters->out_held));
+    put(page, "pgbridge_held_entities", "direction", "in", atomic_load(&counters->in_held));
     put_labelled(page, "pgbridge_messages_total", "Messages confirmed by the broker, and messages received.",
                  "direction", 2, messages);
     put_labelled(page, "pgbridge_message_bytes_total", "Bytes in the bodies of these messages.", "direction", 2, bytes);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <stdio.h>
 
+#include "adapters/postgres/brake.h"
 #include "adapters/postgres/report.h"
 #include "bridge/message/codec.h"
 
@@ -61,6 +62,10 @@ struct pg_outbox {
     int64_t row_limit;    /* rows asked for at once: adapts to their size */
     int64_t polled_ms;
     int64_t busy_ms;
+    /* what is held: rows of these layouts are not looked at */
+    struct pg_brake brake;
+    uint64_t holds_number;
+    char *held_layouts; /* '{1,2}' */
 };
 
 static struct pg_outbox *outbox_of(struct source *source)
@@ -127,6 +132,11 @@ static const struct layout *find_layout(struct pg_outbox *outbox, int32_t id, st
     return NULL;
 }
 
+static uint64_t holds_number(const struct pg_outbox *outbox)
+{
+    return outbox->port.holds != NULL ? outbox->port.holds->number : 0;
+}
+
 static bool outbox_open(struct source *source, struct error *error)
 {
     struct pg_outbox *outbox = outbox_of(source);
@@ -152,6 +162,7 @@ static bool outbox_open(struct source *source, struct error *error)
         }
     }
     outbox->row_limit = ROW_LIMIT_START;
+    outbox->holds_number = holds_number(outbox) - 1;
     return load_layouts(outbox, error);
 }
 
@@ -209,12 +220,48 @@ static bool claim(struct pg_outbox *outbox, struct error *error)
     return result != NULL && pg_commit(&outbox->session, error);
 }
 
+static const char *held_layouts(const struct pg_outbox *outbox)
+{
+    return outbox->held_layouts != NULL ? outbox->held_layouts : "{}";
+}
+
+/* Other changes are held than before: once nothing is under way any more, everything that is in the table is looked at anew, so that
+ * what was held comes in its order. */
+static bool take_holds(struct pg_outbox *outbox, struct error *error)
+{
+    const struct holds *holds = outbox->port.holds;
+    outbox->window_at = outbox->window_count = 0;
+    if (outbox->unreleased > 0)
+        return true;
+    forget_window(outbox);
+    if (!load_layouts(outbox, error))
+        return false;
+    free(outbox->held_layouts);
+    outbox->held_layouts = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&outbox->held_layouts, &size);
+    if (out == NULL)
+        abort();
+    fputc('{', out);
+    const char *separator = "";
+    for (size_t i = 0; i < outbox->layout_count; i++) {
+        if (holds == NULL || !holds_entity(holds, outbox->layouts[i].entity))
+            continue;
+        fprintf(out, "%s%" PRId32, separator, outbox->layouts[i].id);
+        separator = ",";
+    }
+    fputc('}', out);
+    fclose(out);
+    outbox->holds_number = holds_number(outbox);
+    return true;
+}
+
 static bool read_window(struct pg_outbox *outbox, bool heartbeat_due, struct error *error)
 {
     char limit[16];
     snprintf(limit, sizeof limit, "%d", WINDOW_TRANSACTIONS);
-    const char *parameters[] = {outbox->snapshot, limit, heartbeat_due ? "true" : "false"};
-    PG_RESULT result = pg_query(&outbox->session, "outbox_window", 3, parameters, error);
+    const char *parameters[] = {outbox->snapshot, limit, heartbeat_due ? "true" : "false", held_layouts(outbox)};
+    PG_RESULT result = pg_query(&outbox->session, "outbox_window", 4, parameters, error);
     if (result == NULL)
         return false;
     free(outbox->window_snapshot);
@@ -282,20 +329,23 @@ static bool ask_rows(struct pg_outbox *outbox, struct batch *batch, size_t *tran
 {
     struct window_transaction *first = &outbox->window[outbox->window_at];
     char txid[24], after[24], limit[24];
-    const char *parameters[3] = {txid, after, limit};
+    const char *parameters[4] = {txid, after, limit, held_layouts(outbox)};
     const char *name = "outbox_part";
-    int parameter_count = 3;
+    int parameter_count = 4;
     *transactions = 0;
     if (outbox->part_after > 0 || first->changes > LIMIT_BATCH_ROWS) {
         snprintf(txid, sizeof txid, "%" PRIu64, first->txid);
         snprintf(after, sizeof after, "%" PRId64, outbox->part_after);
         snprintf(limit, sizeof limit, "%" PRId64, outbox->row_limit);
     } else {
-        int64_t rows = 0;
+        int64_t rows = 0, rows_at_once = outbox->row_limit;
+        if (outbox->port.holds != NULL && outbox->port.holds->changes_max > 0 &&
+            rows_at_once > (int64_t)outbox->port.holds->changes_max)
+            rows_at_once = (int64_t)outbox->port.holds->changes_max;
         size_t end = outbox->window_at;
         do
             rows += outbox->window[end++].changes;
-        while (end < outbox->window_count && rows + outbox->window[end].changes <= outbox->row_limit);
+        while (end < outbox->window_count && rows + outbox->window[end].changes <= rows_at_once);
         *transactions = end - outbox->window_at;
         char *list = arena_take(&batch->arena, *transactions * 21 + 3);
         char *at = list;
@@ -305,7 +355,8 @@ static bool ask_rows(struct pg_outbox *outbox, struct batch *batch, size_t *tran
         *at = '}';
         name = "outbox_rows";
         parameters[0] = list;
-        parameter_count = 1;
+        parameters[1] = held_layouts(outbox);
+        parameter_count = 2;
     }
     /* Prepares on first use. */
     if (!pg_prepare(&outbox->session, name, parameter_count, error))
@@ -486,6 +537,12 @@ static bool outbox_next(struct source *source, int wait_ms, struct batch *batch,
     *found = false;
     if (outbox->session.connection == NULL)
         return error_set(error, FAULT_CONNECTION, "08003", "the database session is closed");
+    if (holds_number(outbox) != outbox->holds_number) {
+        if (!take_holds(outbox, error))
+            return false;
+        if (holds_number(outbox) != outbox->holds_number)
+            return true;
+    }
     if (outbox->window_at == outbox->window_count) {
         if (!await_window(outbox, wait_ms, batch->heartbeat_due, error))
             return false;
@@ -505,7 +562,14 @@ static bool outbox_next(struct source *source, int wait_ms, struct batch *batch,
         arena_reset(&batch->arena);
         batch->change_count = 0;
         batch->changes = NULL;
-        if (!load_layouts(outbox, error) || !read_batch(outbox, batch, error))
+        if (!load_layouts(outbox, error))
+            return false;
+        if (outbox->port.holds != NULL && outbox->port.holds->count > 0) {
+            /* It may be one that is held. */
+            outbox->holds_number = holds_number(outbox) - 1;
+            return true;
+        }
+        if (!read_batch(outbox, batch, error))
             return false;
     }
     if (outbox->window_at == outbox->window_count) {
@@ -555,11 +619,11 @@ static bool outbox_release(struct source *source, const struct batch *batch, con
     char epoch[40];
     snprintf(epoch, sizeof epoch, "%.*s", TEXT_PRINTF(receipt->epoch));
     const char *parameters[] = {ticket->txids.data, ticket->part_txid ? numbers[0] : NULL, numbers[1], numbers[2], epoch,
-                                numbers[4], numbers[5], numbers[6], numbers[7], numbers[8]};
+                                numbers[4], numbers[5], numbers[6], numbers[7], numbers[8], held_layouts(outbox)};
     if (ticket->oversize != NULL && !(pg_execute(&outbox->session, "begin; set local synchronous_commit = on", error) &&
                                       bury_oversize(outbox, ticket->oversize, error)))
         return false;
-    PG_RESULT result = pg_query(&outbox->session, "outbox_release", 10, parameters, error);
+    PG_RESULT result = pg_query(&outbox->session, "outbox_release", 11, parameters, error);
     if (result == NULL || (ticket->oversize != NULL && !pg_commit(&outbox->session, error)))
         return false;
     assert(outbox->unreleased > 0);
@@ -584,12 +648,18 @@ struct pg_outbox *pg_outbox_new(const struct config *config, struct clock *clock
     *outbox = (struct pg_outbox){.port = {&outbox_ops}, .config = config, .clock = clock, .window = window,
                                  .layouts = layouts};
     arena_init(&outbox->arena, LIMIT_ARENA_BYTES);
+    pg_brake_init(&outbox->brake, config, &outbox->session);
     return outbox;
 }
 
 struct source *pg_outbox_source(struct pg_outbox *outbox)
 {
     return &outbox->port;
+}
+
+struct brake *pg_outbox_brake(struct pg_outbox *outbox)
+{
+    return &outbox->brake.port;
 }
 
 void pg_outbox_free(struct pg_outbox *outbox)
@@ -599,6 +669,7 @@ void pg_outbox_free(struct pg_outbox *outbox)
     outbox_close(&outbox->port);
     arena_free(&outbox->arena);
     free(outbox->window);
+    free(outbox->held_layouts);
     free(outbox->layouts);
     free(outbox);
 }

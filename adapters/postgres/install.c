@@ -247,6 +247,9 @@ static void put_mapping(FILE *out, const struct config *config, const char *role
         put_counters(out, entity);
         fprintf(out, ", %s%s);\n", entity->update_revives ? "true" : "false", guarded ? "" : ", guarded => false");
         put_retry(out, entity);
+        fprintf(out, "update bridge.entity set max_changes_per_second = nullif(%d, 0) where name = ", entity->max_changes_per_second);
+        put_literal(out, entity->name);
+        fputs(";\n", out);
     }
     fputs("select bridge.refresh_entity_state();\nselect bridge.grant_adapter();\nselect bridge.own();\n", out);
 }

@@ -101,7 +101,9 @@ bool letters_bury(struct target *port, const struct dead_letter *letter, struct 
         text_is_utf8(letter->envelope->message_id) ? arena_copy(arena, letter->envelope->message_id).data : NULL,
         (const char *)payload,
         message && message->key_count > 1 ? "true" : "false",
-        is_code(letter->error, "CLOCK") ? number_text(arena, version - target->config->max_clock_skew_us) : NULL,
+        is_code(letter->error, "CLOCK") ? number_text(arena, version - target->config->max_clock_skew_us)
+        : letter->not_before_us > 0    ? number_text(arena, letter->not_before_us)
+                                       : NULL,
     };
     PG_RESULT result = pg_query(&target->session, "bury", 14, parameters, error);
     PQfreemem(payload);
@@ -124,6 +126,14 @@ bool letter_read(struct pg_target *target, const PGresult *letters, int row, str
     return codec_decode(body, arena, &waiting->message, error);
 }
 
+static bool is_paused(struct pg_target *target, const struct catalog_entity *entity, bool *paused, struct error *error)
+{
+    const char *parameters[] = {arena_string(&target->arena, entity->name)};
+    PG_RESULT result = pg_query(&target->session, "entity_paused", 1, parameters, error);
+    *paused = result != NULL && pg_boolean(result, 0, 0);
+    return result != NULL;
+}
+
 /* Whether a child that this node itself wrote keeps the parent from being deleted: nobody else's word will free it. */
 static bool has_own_child(struct pg_target *target, const struct catalog_entity *entity, const struct message *message,
                           bool *own, struct error *error)
@@ -135,6 +145,12 @@ static bool has_own_child(struct pg_target *target, const struct catalog_entity 
         if (key->from_here)
             continue;
         const struct catalog_entity *child = catalog_of_relation(&target->catalog, key->child);
+        /* Deletions of its rows may be held: whether any will be left is not known yet. */
+        bool paused = false;
+        if (child != NULL && !is_paused(target, child, &paused, error))
+            return false;
+        if (paused)
+            continue;
         char *sql = statement_own_child(entity, key, child);
         const char *parameters[LIMIT_KEY_FIELDS + 1];
         for (size_t j = 0; j < entity->key_count; j++)

@@ -793,14 +793,15 @@ static bool write_receipt(struct pg_target *target, const struct receipt *receip
     const uint64_t numbers[] = {receipt->messages, receipt->bytes,   receipt->gaps, receipt->refused, tally->received,
                                 tally->applied,    tally->same,      tally->duplicate, tally->stale,  tally->echo,
                                 tally->kept,       tally->dead_letters, tally->conflicts, tally->unchanged, tally->ignored};
-    const char *parameters[19];
+    const char *parameters[20];
     parameters[0] = arena_string(arena, receipt->source);
     parameters[1] = arena_copy(arena, receipt->epoch).data;
     parameters[2] = receipt->sequence ? arena_printf(arena, "%" PRId64, receipt->sequence).data : NULL;
     for (size_t i = 0; i < 15; i++)
         parameters[3 + i] = arena_printf(arena, "%" PRIu64, numbers[i]).data;
     parameters[18] = arena_printf(arena, "%" PRId64, receipt->newest_us).data;
-    PG_RESULT result = pg_query(&target->session, "inbound_receipt", 19, parameters, error);
+    parameters[19] = arena_printf(arena, "%" PRIu64, tally->held).data;
+    PG_RESULT result = pg_query(&target->session, "inbound_receipt", 20, parameters, error);
     return result != NULL;
 }
 
@@ -861,12 +862,18 @@ struct pg_target *pg_target_new(const struct config *config, const struct pg_tar
     if (options != NULL)
         target->options = *options;
     arena_init(&target->arena, LIMIT_ARENA_BYTES);
+    pg_brake_init(&target->brake, config, &target->session);
     return target;
 }
 
 struct target *pg_target_port(struct pg_target *target)
 {
     return &target->port;
+}
+
+struct brake *pg_target_brake(struct pg_target *target)
+{
+    return &target->brake.port;
 }
 
 void pg_target_free(struct pg_target *target)

@@ -18,4 +18,6 @@ struct pg_target_options {
 /* config must outlive the target. */
 struct pg_target *pg_target_new(const struct config *config, const struct pg_target_options *options);
 struct target *pg_target_port(struct pg_target *target);
+/* Of the target's session. */
+struct brake *pg_target_brake(struct pg_target *target);
 void pg_target_free(struct pg_target *target);

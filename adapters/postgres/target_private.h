@@ -1,5 +1,6 @@
 #pragma once
 /* What target.c and letters.c share, and nobody else sees: the session in which changes are applied. */
+#include "adapters/postgres/brake.h"
 #include "adapters/postgres/parameters.h"
 #include "adapters/postgres/target.h"
 #include "bridge/ports.h"
@@ -12,6 +13,7 @@ struct pg_target {
     const struct config *config;
     struct pg_target_options options;
     struct pg_session session;
+    struct pg_brake brake;
     struct catalog catalog;
     struct arena arena; /* one transaction */
     struct pending_check *checks;

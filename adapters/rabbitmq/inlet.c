@@ -39,6 +39,8 @@ static bool inlet_open(struct inlet *port, struct error *error)
     inlet->last_tag = inlet->settled_tag = 0;
     if (!mq_session_open(&inlet->session, &inlet->config->broker, inlet->name, error))
         return false;
+    if (port->dry)
+        return true;
     amqp_basic_qos(inlet->session.connection, MQ_CHANNEL, 0, inlet->prefetch_messages, 0);
     if (!mq_session_reply(&inlet->session, "cannot set the prefetch", error))
         return closed(inlet);

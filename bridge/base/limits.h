@@ -19,5 +19,6 @@ enum {
     LIMIT_PREFETCH_MESSAGES = 1024,  /* delivered and not yet settled; a batch of more parts is not applied at once */
     LIMIT_GROUP_ROWS = 5000,         /* changes applied in one transaction, unless one batch alone has more */
     LIMIT_GROUP_BYTES = 4 << 20,     /* bodies held for one transaction, unless one batch alone has more */
+    LIMIT_HELD_CHANGES = 100000,     /* of an entity that is paused, unless the config says otherwise */
     LIMIT_ARENA_BYTES = 512 << 20,
 };

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "bridge/base/text.h"
+#include "bridge/flow/storm.h"
 
 struct policy;
 
@@ -40,6 +41,7 @@ struct entity_config {
     enum trigger_mode triggers;
     enum truncate_mode truncate;
     bool coalesce;
+    int max_changes_per_second;  /* that are published; 0: as many as there are */
     const struct policy *policy; /* bridge/flow/policy.h; never NULL */
     bool update_revives;         /* of merge: a write that a deletion had not seen brings the row back */
     size_t priority_count;
@@ -78,6 +80,9 @@ struct config {
     int64_t max_clock_skew_us; /* a change from further ahead of the clock is held until its time has come */
     int64_t tombstone_retention_us; /* deletions are remembered at least so long */
     struct retry_rules retry;
+    int64_t max_held_changes; /* of an entity that is paused; beyond, all of inbound is */
+    struct rally_rule ping_pong;
+    struct deletion_rule mass_delete;
     char *http_host; /* NULL: off */
     int http_port;
     enum log_format log;

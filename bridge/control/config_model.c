@@ -22,6 +22,14 @@ enum {
     RETRY_FACTOR_MAX = 10,
     RETRY_ATTEMPTS_MIN = 2, /* the first is that of the message */
     RETRY_ATTEMPTS_MAX = 1000000,
+    PING_PONG_TIMES = 20,
+    PING_PONG_TIMES_MAX = 1000,
+    PING_PONG_WITHIN_S = 10,
+    PING_PONG_COOL_DOWN_S = 60,
+    MASS_DELETE_WITHIN_S = 60,
+    STORM_MAX_S = 86400,
+    HELD_CHANGES_MAX = 1000000000,
+    CHANGES_PER_SECOND_MAX = 1000000,
     MESSAGE_BYTES_MIN = 1 << 10,
     MESSAGE_BYTES_MAX = 1 << 20,
     BROKER_NAME_BYTES_MAX = 255, /* AMQP's short string */
@@ -317,7 +325,7 @@ static bool read_duration(struct reading *reading, const struct outline *section
         const char *name;
         unsigned long seconds;
     } units[] = {{"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}};
-    const struct outline *node = reading_find(section, key);
+    const struct outline *node = section != NULL ? reading_find(section, key) : NULL;
     unsigned long number = otherwise_s, unit = 1;
     if (node != NULL) {
         struct text digits = {node->value, strspn(node->value, "0123456789")};
@@ -369,6 +377,56 @@ static bool read_retry(struct reading *reading, const struct outline *mapping, s
     if (retry->base_s > retry->cap_s)
         return reading_fail(reading, section->mark, "\"cap\" (%d s) is shorter than \"base\" (%d s)", retry->cap_s, retry->base_s);
     return true;
+}
+
+/* A whole number; otherwise where the key is left out. */
+static bool read_count(struct reading *reading, const struct outline *section, const char *key, unsigned long min, unsigned long max,
+                       unsigned long otherwise, unsigned long *count)
+{
+    const struct outline *node = section != NULL ? reading_find(section, key) : NULL;
+    *count = otherwise;
+    if (node == NULL || (parse_number(text_from(node->value), max, count) && *count >= min))
+        return true;
+    return reading_fail(reading, node->mark, "\"%s\" must be a number from %lu to %lu", key, min, max);
+}
+
+static bool read_ping_pong(struct reading *reading, struct config *config)
+{
+    const struct outline *section = reading_find(reading->root, "ping_pong");
+    unsigned long times;
+    int64_t within_us, cool_down_us;
+    if (!read_count(reading, section, "times", 0, PING_PONG_TIMES_MAX, PING_PONG_TIMES, &times) ||
+        !read_duration(reading, section, "within", STORM_MAX_S, PING_PONG_WITHIN_S, &within_us) ||
+        !read_duration(reading, section, "cool_down", STORM_MAX_S, PING_PONG_COOL_DOWN_S, &cool_down_us))
+        return false;
+    config->ping_pong = (struct rally_rule){times, within_us / 1000, cool_down_us / 1000};
+    return true;
+}
+
+static bool read_mass_delete(struct reading *reading, struct config *config)
+{
+    const struct outline *section = reading_find(reading->root, "mass_delete");
+    unsigned long rows, percent;
+    int64_t within_us;
+    if (section == NULL)
+        return true;
+    if (!read_count(reading, section, "rows", 0, HELD_CHANGES_MAX, 0, &rows) ||
+        !read_count(reading, section, "percent", 0, 100, 0, &percent) ||
+        !read_duration(reading, section, "within", STORM_MAX_S, MASS_DELETE_WITHIN_S, &within_us))
+        return false;
+    if (rows == 0 && percent == 0)
+        return reading_fail(reading, section->mark, "\"mass_delete\" needs \"rows\", \"percent\" or both");
+    config->mass_delete = (struct deletion_rule){rows, percent, within_us / 1000};
+    return true;
+}
+
+static bool read_storms(struct reading *reading, struct config *config)
+{
+    unsigned long held;
+    if (!read_count(reading, reading->root, "max_held_changes", 1, HELD_CHANGES_MAX, LIMIT_HELD_CHANGES, &held))
+        return false;
+    config->max_held_changes = (int64_t)held;
+    return read_ping_pong(reading, config) && read_mass_delete(reading, config);
 }
 
 /* ---- entities -------------------------------------------------------------------------------------------------- */
@@ -537,6 +595,15 @@ static bool read_counters(struct reading *reading, const struct outline *node, s
     return true;
 }
 
+static bool read_budget(struct reading *reading, const struct outline *node, struct entity_config *entity)
+{
+    unsigned long changes;
+    if (!read_count(reading, node, "max_changes_per_second", 1, CHANGES_PER_SECOND_MAX, 0, &changes))
+        return false;
+    entity->max_changes_per_second = (int)changes;
+    return true;
+}
+
 static bool read_entity(struct reading *reading, const struct outline *node, const struct config_raw_entity *raw,
                         const struct config *config, struct entity_config *entity)
 {
@@ -558,7 +625,7 @@ static bool read_entity(struct reading *reading, const struct outline *node, con
     return read_table(reading, reading_require(node, "table"), entity) && read_mappings(reading, key, entity) &&
            (fields == NULL || read_mappings(reading, fields, entity)) && check_mappings(reading, key, fields, entity) &&
            read_policy(reading, node, raw, config, entity) && read_owners(reading, node, config, entity) &&
-           read_counters(reading, node, entity) && read_retry(reading, node, &entity->retry);
+           read_counters(reading, node, entity) && read_retry(reading, node, &entity->retry) && read_budget(reading, node, entity);
 }
 
 /* Two entities of one table would answer each other's changes. */
@@ -608,7 +675,7 @@ static bool build(struct reading *reading, const struct config_raw *raw, struct 
            read_peers(reading, raw, config) && read_capture(reading, raw, config) && read_http(reading, config) &&
            read_message_bytes(reading, config) && read_duration(reading, reading->root, "max_clock_skew", CLOCK_SKEW_MAX_S, CLOCK_SKEW_DEFAULT_S, &config->max_clock_skew_us) &&
            read_duration(reading, reading->root, "tombstone_retention", RETENTION_MAX_S, RETENTION_DEFAULT_S, &config->tombstone_retention_us) &&
-           read_retry(reading, reading->root, &config->retry) && read_entities(reading, raw, config);
+           read_retry(reading, reading->root, &config->retry) && read_storms(reading, config) && read_entities(reading, raw, config);
 }
 
 bool config_model_build(struct reading *reading, const struct config_raw *raw, struct config *config)

@@ -20,6 +20,15 @@ struct config_raw_retry {
 enum coalesce { COALESCE_TRUE, COALESCE_FALSE };
 enum revives { REVIVES_FALSE, REVIVES_TRUE };
 
+/* Durations as texts, as everywhere. */
+struct config_raw_ping_pong {
+    char *times, *within, *cool_down;
+};
+
+struct config_raw_mass_delete {
+    char *rows, *percent, *within;
+};
+
 struct config_raw_entity {
     char *name, *table;
     char **key, **fields;
@@ -30,6 +39,7 @@ struct config_raw_entity {
     char *policy;
     char **priority;
     char **owners, **counters;
+    char *max_changes_per_second;
     unsigned priority_count, owners_count, counters_count;
     enum revives update_revives;
     struct config_raw_retry retry;
@@ -37,6 +47,9 @@ struct config_raw_entity {
 
 struct config_raw {
     char *node, *database, *database_password_file, *http, *message_bytes, *max_clock_skew, *tombstone_retention;
+    char *max_held_changes;
+    struct config_raw_ping_pong *ping_pong;
+    struct config_raw_mass_delete *mass_delete;
     struct config_raw_broker broker;
     struct config_raw_retry retry;
     char **peers;

@@ -9,6 +9,7 @@ enum worker_state {
     WORKER_BROKER_AWAY,
     WORKER_STANDBY, /* another adapter of this node leads */
     WORKER_RUNNING,
+    WORKER_PAUSED, /* by an operator, or by itself: see bridge.pauses */
     WORKER_STOPPED,
 };
 
@@ -18,11 +19,15 @@ struct counters {
     /* outbound */
     _Atomic uint64_t captured, published, messages_out, bytes_out, batches_out, publish_failures;
     _Atomic uint64_t in_flight;            /* batches published and not confirmed */
+    _Atomic uint64_t out_held;             /* entities that are paused or whose budget is spent */
     _Atomic int64_t confirm_us_sum;        /* publish to confirm, summed over batches */
     /* inbound */
     _Atomic uint64_t received, applied, unchanged, ignored, same, duplicate, stale, echo, kept, conflicts, dead_letters;
     _Atomic uint64_t messages_in, bytes_in, transactions_in, refused, poison, gaps, unknown_members, apply_retries;
     _Atomic uint64_t queue_depth;
+    _Atomic uint64_t in_held;              /* entities that are paused */
+    _Atomic uint64_t held;                 /* changes put aside, not counted among the dead letters here */
+    _Atomic uint64_t rallies;              /* rows held because nodes rewrote them in turns */
     _Atomic int64_t newest_us;             /* newest version applied */
     /* both */
     _Atomic uint64_t database_failures, broker_failures;

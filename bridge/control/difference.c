@@ -29,7 +29,8 @@ static bool same_entity(const struct entity_config *a, const struct entity_confi
 {
     if (!same(a->name, b->name) || !same(a->schema, b->schema) || !same(a->table, b->table) ||
         a->key_count != b->key_count || a->field_count != b->field_count || a->triggers != b->triggers ||
-        a->truncate != b->truncate || a->coalesce != b->coalesce)
+        a->truncate != b->truncate || a->coalesce != b->coalesce ||
+        a->max_changes_per_second != b->max_changes_per_second)
         return false;
     for (size_t i = 0; i < a->field_count; i++)
         if (!same(a->fields[i].field, b->fields[i].field) || !same(a->fields[i].column, b->fields[i].column))

@@ -193,7 +193,8 @@ static void count_transaction(struct application *application, const struct rece
         atomic_fetch_add(&counters->echo, tally->echo);
         atomic_fetch_add(&counters->kept, tally->kept);
         atomic_fetch_add(&counters->conflicts, tally->conflicts);
-        atomic_fetch_add(&counters->dead_letters, tally->dead_letters);
+        atomic_fetch_add(&counters->dead_letters, tally->dead_letters - tally->held);
+        atomic_fetch_add(&counters->held, tally->held);
         atomic_fetch_add(&counters->gaps, receipt->gaps);
         if (receipt->newest_us > atomic_load(&counters->newest_us))
             atomic_store(&counters->newest_us, receipt->newest_us);
@@ -214,13 +215,21 @@ static void log_applied(const struct item *item)
 
 /* ---- one transaction ---- */
 
+static bool is_held_on_purpose(const struct error *reason)
+{
+    return text_equal(text_from(reason->code), TEXT_LITERAL("PAUSED")) || text_equal(text_from(reason->code), TEXT_LITERAL("STORM"));
+}
+
 static bool bury(struct application *application, const struct item *item, size_t row, const struct error *reason,
                  struct tally *tally, struct error *error)
 {
     struct dead_letter letter = {.message = item->fate == FATE_APPLY ? &item->message : NULL, .row = row,
                                  .envelope = &item->delivery->envelope, .error = reason};
+    if (text_equal(text_from(reason->code), TEXT_LITERAL("STORM")))
+        letter.not_before_us = item->held_until_us[row];
     tally->received++;
     tally->dead_letters++;
+    tally->held += is_held_on_purpose(reason);
     return application->target->ops->bury(application->target, &letter, error);
 }
 
@@ -324,6 +333,24 @@ static bool hear(struct application *application, const struct item *item, struc
     return true;
 }
 
+static bool is_paused(const struct application *application, const struct item *item)
+{
+    return application->holds != NULL && item->fate == FATE_APPLY && holds_entity(application->holds, item->message.entity);
+}
+
+/* Puts all its rows aside until the entity is resumed. */
+static bool put_aside(struct application *application, const struct item *item, struct tally *tally, struct error *error)
+{
+    struct error reason;
+    error_set(&reason, FAULT_TRANSIENT, "PAUSED", "entity %.*s is paused", TEXT_PRINTF(item->message.entity));
+    for (size_t row = 0; row < item->message.row_count; row++) {
+        application->waiting(application->context);
+        if (!bury(application, item, row, &reason, tally, error))
+            return false;
+    }
+    return true;
+}
+
 static bool apply_item(struct application *application, const struct item *item, bool isolating, struct tally *tally,
                        struct error *error)
 {
@@ -341,6 +368,8 @@ static bool apply_item(struct application *application, const struct item *item,
     case FATE_APPLY:
         break;
     }
+    if (is_paused(application, item))
+        return put_aside(application, item, tally, error);
     bool good = isolating ? isolate_item(application, item, tally, error)
                           : target->ops->apply(target, &item->message, 0, item->message.row_count, APPLY_TOGETHER, tally, error);
     if (!good)
@@ -386,10 +415,10 @@ static bool transact(struct application *application, const struct item *items, 
     count_transaction(application, &receipts);
     bool buried = false;
     for (size_t i = 0; i < receipts.count; i++)
-        buried = buried || receipts.of[i].tally.dead_letters > 0;
+        buried = buried || receipts.of[i].tally.dead_letters > receipts.of[i].tally.held;
     hurry_letters(application, buried);
     for (size_t i = 0; i < count; i++)
-        if (items[i].fate == FATE_APPLY)
+        if (items[i].fate == FATE_APPLY && !is_paused(application, &items[i]))
             log_applied(&items[i]);
     return true;
 }
@@ -434,12 +463,24 @@ static bool recover(struct application *application, const struct error *error)
     return true;
 }
 
+/* Condemns the rows that are to cool down. */
+static void condemn_storms(struct application *application, const struct item *items, size_t count)
+{
+    struct error error;
+    error_set(&error, FAULT_TRANSIENT, "STORM", "several nodes rewrite this row in turns: it cools down");
+    error_hint(&error, "find the triggers or jobs that answer each other's changes; see ping_pong in the config");
+    for (size_t i = 0; i < count; i++)
+        for (size_t row = 0; items[i].held_until_us != NULL && row < items[i].message.row_count; row++)
+            if (items[i].held_until_us[row] > 0)
+                condemn(&application->condemned, &items[i], row, &error);
+}
+
 /* Condemns the rows that a clock far ahead has stamped, for now: they would win every conflict until their time has come. */
-static bool condemn_ahead(struct application *application, const struct item *items, size_t count)
+static void condemn_ahead(struct application *application, const struct item *items, size_t count)
 {
     struct clock *clock = application->worker->clock;
     if (application->max_clock_skew_us == 0)
-        return false;
+        return;
     int64_t latest_us = clock->ops->now_us(clock) + application->max_clock_skew_us;
     for (size_t i = 0; i < count; i++) {
         const struct message *message = &items[i].message;
@@ -454,7 +495,6 @@ static bool condemn_ahead(struct application *application, const struct item *it
             condemn(&application->condemned, &items[i], row, &error);
         }
     }
-    return application->condemned.count > 0;
 }
 
 /* tries: after so many contended attempts it counts as failed; 0: never. */
@@ -466,7 +506,9 @@ static enum outcome commit_items(struct application *application, const struct i
         abort();
     enum outcome outcome = OUTCOME_STOPPED;
     application->condemned.count = 0;
-    if (condemn_ahead(application, items, count))
+    condemn_storms(application, items, count);
+    condemn_ahead(application, items, count);
+    if (application->condemned.count > 0)
         isolating = true;
     for (int contended = 0;;) {
         struct error error;

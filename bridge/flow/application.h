@@ -20,6 +20,8 @@ struct item {
     enum fate fate;
     struct error error; /* why it is poison */
     bool gap;
+    bool watched;            /* its deletions are counted */
+    int64_t *held_until_us;  /* per row: until when it is to cool down, 0: not; NULL: none is */
 };
 
 /* A row that cannot be applied, and why. */
@@ -38,6 +40,7 @@ struct application {
     struct worker *worker;
     struct target *target;
     int64_t max_clock_skew_us; /* 0: changes may come from any time */
+    const struct holds *holds; /* entities whose changes are put aside */
     bool open; /* the target */
     struct retry contention;
     struct condemned_list condemned; /* known from earlier attempts at this batch */

@@ -1,5 +1,7 @@
 #include "bridge/flow/inbound.h"
 
+#include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "bridge/base/log.h"
@@ -29,6 +31,9 @@ struct group {
     struct source_progress sources[LIMIT_PEERS];
     size_t source_count;
     bool inlet_open;
+    struct holds holds; /* what is paused */
+    struct rallies *rallies;
+    struct deletions *deletions;
     struct application application;
 };
 
@@ -55,12 +60,52 @@ static void inlet_failed(struct inbound *in, struct group *group, const struct e
     worker_fail(&in->worker, "broker", error);
 }
 
+/* Of an entity more is held than may be: the disk is not to fill up. */
+static bool stop_holding(struct inbound *in, struct group *group, struct error *error)
+{
+    char reason[256];
+    snprintf(reason, sizeof reason, "too many changes of entity %s are held: resume that first, then this", group->holds.full);
+    if (!in->worker.brake->ops->pull(in->worker.brake, "in", TEXT_NULL, reason, error))
+        return false;
+    log_event(LOG_LEVEL_ERROR, "paused", "direction=in reason=\"%s\"", reason);
+    group->holds.all = true;
+    worker_look_at_once(&in->worker);
+    return true;
+}
+
+/* What is paused. An inlet that has taken messages which are not to be applied now gives them back, by being opened anew. */
+static bool look(struct inbound *in, struct group *group)
+{
+    struct error error;
+    bool changed, was_dry = in->inlet->dry;
+    bool good = worker_look(&in->worker, &group->holds, &changed, &error);
+    if (good && group->holds.full[0] != '\0' && !group->holds.all)
+        good = stop_holding(in, group, &error);
+    if (!good) {
+        application_failed(&group->application, &error);
+        return false;
+    }
+    atomic_store(&in->worker.counters->in_held, group->holds.count);
+    if (group->inlet_open && group->holds.all != was_dry) {
+        in->inlet->ops->close(in->inlet);
+        group->inlet_open = false;
+        forget_items(group);
+    }
+    return true;
+}
+
 static bool open_ports(struct inbound *in, struct group *group)
 {
     struct error error;
+    bool was_open = group->application.open;
     if (!application_open(&group->application))
         return false;
+    if (!was_open)
+        worker_look_at_once(&in->worker);
+    if (!look(in, group))
+        return false;
     if (!group->inlet_open) {
+        in->inlet->dry = group->holds.all;
         if (!in->inlet->ops->open(in->inlet, &error)) {
             inlet_failed(in, group, &error);
             return false;
@@ -69,7 +114,7 @@ static bool open_ports(struct inbound *in, struct group *group)
         /* What an earlier connection delivered comes again; its tags mean other messages now. */
         forget_items(group);
     }
-    worker_show(&in->worker, WORKER_RUNNING);
+    worker_show(&in->worker, group->holds.all ? WORKER_PAUSED : WORKER_RUNNING);
     return true;
 }
 
@@ -184,6 +229,26 @@ static bool unseal_heartbeat(struct inbound *in, struct item *item)
     return true;
 }
 
+/* Marks the rows that two nodes rewrite in turns. */
+static void note_rallies(struct inbound *in, struct group *group, struct item *item)
+{
+    struct clock *clock = in->worker.clock;
+    int64_t now_ms = clock->ops->monotonic_ms(clock);
+    for (size_t row = 0; group->rallies != NULL && row < item->message.row_count; row++) {
+        bool begins;
+        int64_t until_ms = rallies_note(group->rallies, &item->message, row, now_ms, &begins);
+        if (until_ms == 0)
+            continue;
+        if (item->held_until_us == NULL)
+            item->held_until_us = arena_take_array(&item->delivery->arena, item->message.row_count, sizeof *item->held_until_us);
+        item->held_until_us[row] = clock->ops->now_us(clock) + (until_ms - now_ms) * 1000;
+        atomic_fetch_add(&in->worker.counters->rallies, begins);
+        if (begins)
+            log_event(LOG_LEVEL_ERROR, "held", "source=%.*s entity=%.*s for_s=%lld reason=\"nodes rewrite one row in turns\"",
+                      TEXT_PRINTF(item->message.source), TEXT_PRINTF(item->message.entity), (long long)(until_ms - now_ms) / 1000);
+    }
+}
+
 static void unseal_item(struct inbound *in, struct group *group, struct delivery *delivery)
 {
     struct item *item = &group->items[group->count++];
@@ -211,6 +276,7 @@ static void unseal_item(struct inbound *in, struct group *group, struct delivery
                   log_value(item->message.source, source, sizeof source), log_value(item->message.entity, entity, sizeof entity));
     } else {
         note_progress(group, item);
+        note_rallies(in, group, item);
     }
 }
 
@@ -328,6 +394,53 @@ static void settle_items(struct inbound *in, struct group *group, size_t count)
     memmove(group->items, group->items + count, group->count * sizeof *group->items);
 }
 
+/* ---- mass deletions ---- */
+
+/* Deletes too much at once: its entity is paused before anything of that is applied. */
+static bool hold_deletions(struct inbound *in, struct group *group, const struct message *message, uint64_t deleted, struct error *error)
+{
+    char reason[256];
+    snprintf(reason, sizeof reason, "mass delete by %.*s, %llu rows within %lld s", TEXT_PRINTF(message->source),
+             (unsigned long long)deleted, (long long)in->deletion_rule.within_ms / 1000);
+    if (!in->worker.brake->ops->pull(in->worker.brake, "in", message->entity, reason, error))
+        return false;
+    log_event(LOG_LEVEL_ERROR, "paused", "direction=in entity=%.*s reason=\"%s\"", TEXT_PRINTF(message->entity), reason);
+    holds_add(&group->holds, message->entity);
+    deletions_forget(group->deletions, message->entity, message->source);
+    return true;
+}
+
+static bool watch_deletions(struct inbound *in, struct group *group, struct item *item, struct error *error)
+{
+    const struct message *message = &item->message;
+    struct clock *clock = in->worker.clock;
+    if (item->watched || item->fate != FATE_APPLY || message->op != CHANGE_DELETED || holds_entity(&group->holds, message->entity))
+        return true;
+    uint64_t deleted = deletions_note(group->deletions, message->entity, message->source, message->row_count,
+                                      clock->ops->monotonic_ms(clock));
+    uint64_t rows = 0;
+    item->watched = true;
+    if (in->deletion_rule.percent > 0 && deleted >= DELETIONS_PERCENT_FROM &&
+        !in->worker.brake->ops->size(in->worker.brake, message->entity, &rows, error))
+        return false;
+    /* Those before this message are gone by now. */
+    if (rows > 0)
+        rows += deleted - message->row_count;
+    return !deletions_break(&in->deletion_rule, deleted, rows) || hold_deletions(in, group, message, deleted, error);
+}
+
+static bool watch(struct inbound *in, struct group *group, size_t count)
+{
+    struct error error;
+    for (size_t i = 0; i < count && group->deletions != NULL; i++) {
+        if (watch_deletions(in, group, &group->items[i], &error))
+            continue;
+        application_failed(&group->application, &error);
+        return false;
+    }
+    return true;
+}
+
 static void report(struct inbound *in, struct group *group)
 {
     struct error error;
@@ -349,11 +462,27 @@ static void report(struct inbound *in, struct group *group)
         worker_reported(&in->worker);
 }
 
+/* While all is paused: the broker is answered, and sends nothing. */
+static void stay_connected(struct inbound *in, struct group *group)
+{
+    struct error error;
+    struct delivery *delivery = NULL;
+    if (!group->inlet_open)
+        return;
+    if (!in->inlet->ops->receive(in->inlet, IDLE_WAIT_MS, &delivery, &error))
+        inlet_failed(in, group, &error);
+    assert(delivery == NULL);
+}
+
 static void step(struct inbound *in, struct group *group)
 {
     if (!open_ports(in, group))
         return;
     report(in, group);
+    if (group->holds.all) {
+        stay_connected(in, group);
+        return;
+    }
     if (!application_retry(&group->application))
         return;
     if (!group->application.open || !group->inlet_open || !receive_group(in, group) || group->count == 0)
@@ -364,7 +493,7 @@ static void step(struct inbound *in, struct group *group)
     /* What has begun and is not complete waits for its rest: a transaction becomes visible at once. Only a batch of more
      * messages than we may hold, or one whose rest does not come, is applied in pieces. */
     size_t count = group->whole > 0 ? group->whole : group->count;
-    if (application_apply(&group->application, group->items, count))
+    if (watch(in, group, count) && application_apply(&group->application, group->items, count))
         settle_items(in, group, count);
 }
 
@@ -379,6 +508,11 @@ void inbound_run(struct inbound *in)
     in->group = group;
     application_init(&group->application, &in->worker, in->target, keep_inlet_alive, in);
     group->application.max_clock_skew_us = in->max_clock_skew_us;
+    group->application.holds = &group->holds;
+    if (in->rally_rule.times > 0)
+        group->rallies = rallies_new(&in->rally_rule, in->worker.node);
+    if (in->deletion_rule.within_ms > 0 && in->worker.brake != NULL)
+        group->deletions = deletions_new(&in->deletion_rule);
     while (!worker_stopping(&in->worker))
         step(in, group);
 
@@ -390,6 +524,8 @@ void inbound_run(struct inbound *in)
         report(in, group);
     in->target->ops->close(in->target);
     application_free(&group->application);
+    rallies_free(group->rallies);
+    deletions_free(group->deletions);
     in->group = NULL;
     free(items);
     free(group);

@@ -9,6 +9,8 @@ struct inbound {
     size_t peer_count;
     const char *const *peers;
     int64_t max_clock_skew_us; /* a change from further ahead of the clock is held until its time has come; 0: none is */
+    struct rally_rule rally_rule;
+    struct deletion_rule deletion_rule;
     bool apply_echoes; /* tests only: do not drop messages of this node's own */
     struct group *group; /* private */
 };

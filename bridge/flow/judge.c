@@ -40,6 +40,7 @@ void tally_add(struct tally *sum, const struct tally *more)
     sum->conflicts += more->conflicts;
     sum->unchanged += more->unchanged;
     sum->ignored += more->ignored;
+    sum->held += more->held;
 }
 
 bool tally_conserves(const struct tally *tally)

@@ -37,6 +37,7 @@ struct tally {
     uint64_t conflicts;    /* concurrent changes, whoever won: not part of the sum */
     uint64_t unchanged;    /* applied, but the row already held this content: no data was written */
     uint64_t ignored;      /* applied, but for a field that another node than the writer owns */
+    uint64_t held;         /* of the dead letters: put aside on purpose, for later */
 };
 
 void tally_add(struct tally *sum, const struct tally *more);

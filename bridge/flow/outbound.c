@@ -23,6 +23,9 @@ struct pipeline {
     bool source_open, outlet_open;
     int64_t heartbeat_ms; /* when the latest was taken */
     struct sender sender;
+    struct holds paused; /* by operators */
+    struct holds holds;  /* and because a budget is spent: what the source is told */
+    struct holds next;   /* being found out */
 };
 
 static struct flight *flight_at(struct pipeline *pipeline, size_t i)
@@ -85,6 +88,7 @@ static bool open_ports(struct outbound *out, struct pipeline *pipeline)
             return false;
         }
         pipeline->source_open = true;
+        worker_look_at_once(&out->worker);
     }
     if (!pipeline->outlet_open) {
         if (!out->outlet->ops->open(out->outlet, &error)) {
@@ -93,8 +97,57 @@ static bool open_ports(struct outbound *out, struct pipeline *pipeline)
         }
         pipeline->outlet_open = true;
     }
-    worker_show(&out->worker, WORKER_RUNNING);
     return true;
+}
+
+/* What is not to be sent now: what operators have paused, and entities whose budget is spent. */
+static bool look(struct outbound *out, struct pipeline *pipeline)
+{
+    struct error error;
+    bool changed;
+    if (!worker_look(&out->worker, &pipeline->paused, &changed, &error)) {
+        source_failed(out, pipeline, &error);
+        return false;
+    }
+    worker_show(&out->worker, pipeline->paused.all ? WORKER_PAUSED : WORKER_RUNNING);
+    if (out->worker.brake == NULL && out->budget_count == 0)
+        return true;
+    int64_t now = out->worker.clock->ops->monotonic_ms(out->worker.clock);
+    struct holds *next = &pipeline->next;
+    next->count = next->changes_max = 0;
+    for (size_t i = 0; i < pipeline->paused.count; i++)
+        holds_add(next, text_from(pipeline->paused.entities[i]));
+    for (size_t i = 0; i < out->budget_count; i++) {
+        struct budget *budget = &out->budgets[i];
+        size_t portion = budget_portion(budget);
+        if (budget_spent(budget, now))
+            holds_add(next, budget->entity);
+        else if (next->changes_max == 0 || portion < next->changes_max)
+            next->changes_max = portion;
+    }
+    holds_take(&pipeline->holds, next);
+    out->source->holds = &pipeline->holds;
+    atomic_store(&out->worker.counters->out_held, next->count);
+    return true;
+}
+
+static uint64_t changes_of(const struct batch *batch, struct text entity)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < batch->change_count; i++)
+        count += text_equal(batch->changes[i].layout->entity, entity);
+    return count;
+}
+
+/* Coalesces the batch, and takes what is left of it from the budgets. */
+static void coalesce(struct outbound *out, struct batch *batch)
+{
+    for (size_t i = 0; i < out->budget_count; i++)
+        out->budgets[i].captured = changes_of(batch, out->budgets[i].entity);
+    batch_coalesce(batch);
+    int64_t now = out->worker.clock->ops->monotonic_ms(out->worker.clock);
+    for (size_t i = 0; i < out->budget_count; i++)
+        budget_spend(&out->budgets[i], changes_of(batch, out->budgets[i].entity), now);
 }
 
 /* 1. capture, 2. seal */
@@ -114,7 +167,7 @@ static bool take_batch(struct outbound *out, struct pipeline *pipeline, int wait
     }
     if (!found)
         return true;
-    batch_coalesce(&flight->batch);
+    coalesce(out, &flight->batch);
     if (flight->batch.heartbeat != NULL)
         pipeline->heartbeat_ms = clock->ops->monotonic_ms(clock);
     batch_seal(&flight->batch, &pipeline->sender, clock->ops->now_us(clock), out->message_bytes, &flight->envelopes,
@@ -209,8 +262,14 @@ static bool report(struct outbound *out, struct pipeline *pipeline)
 
 static void step(struct outbound *out, struct pipeline *pipeline)
 {
-    if (!open_ports(out, pipeline) || !report(out, pipeline))
+    if (!open_ports(out, pipeline) || !look(out, pipeline) || !report(out, pipeline))
         return;
+    if (pipeline->paused.all) {
+        /* What is on its way comes to its end; the connection stays alive. */
+        if (confirm_flights(out, pipeline, pipeline->count > 0 ? IDLE_WAIT_MS : 0))
+            out->worker.clock->ops->sleep_ms(out->worker.clock, pipeline->count > 0 ? 0 : IDLE_WAIT_MS);
+        return;
+    }
     bool room = pipeline->count < LIMIT_UNCONFIRMED_BATCHES;
     if (room && !take_batch(out, pipeline, pipeline->count > 0 ? 0 : IDLE_WAIT_MS))
         return;
@@ -226,7 +285,7 @@ static void drain(struct outbound *out, struct pipeline *pipeline)
 {
     struct clock *clock = out->worker.clock;
     int64_t deadline = clock->ops->monotonic_ms(clock) + DRAIN_MS;
-    while (pipeline->source_open && pipeline->outlet_open && pipeline->count > 0 &&
+    while (!pipeline->paused.all && pipeline->source_open && pipeline->outlet_open && pipeline->count > 0 &&
            clock->ops->monotonic_ms(clock) < deadline)
         if (!publish_flights(out, pipeline) || !confirm_flights(out, pipeline, IDLE_WAIT_MS))
             return;
@@ -251,6 +310,7 @@ void outbound_run(struct outbound *out)
         report(out, pipeline);
     out->source->ops->close(out->source);
     out->outlet->ops->close(out->outlet);
+    out->source->holds = NULL;
     for (size_t i = 0; i < LIMIT_UNCONFIRMED_BATCHES; i++)
         arena_free(&pipeline->flights[i].batch.arena);
     free(pipeline);

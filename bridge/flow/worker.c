@@ -1,14 +1,15 @@
 #include "bridge/flow/worker.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "bridge/base/log.h"
 
-enum { REPORT_EVERY_MS = 5000, RETRY_BASE_MS = 200, RETRY_CAP_MS = 5000 };
+enum { REPORT_EVERY_MS = 5000, LOOK_EVERY_MS = 500, RETRY_BASE_MS = 200, RETRY_CAP_MS = 5000 };
 
 const char *worker_state_name(enum worker_state state)
 {
-    static const char *const names[] = {"starting", "database away", "broker away", "standby", "running", "stopped"};
+    static const char *const names[] = {"starting", "database away", "broker away", "standby", "running", "paused", "stopped"};
     return names[state];
 }
 
@@ -16,7 +17,7 @@ void worker_init(struct worker *worker, const char *direction, struct text node,
                  struct counters *counters, const atomic_bool *stop)
 {
     *worker = (struct worker){.direction = direction, .node = node, .clock = clock, .counters = counters, .stop = stop,
-                              .reported_ms = -REPORT_EVERY_MS};
+                              .reported_ms = -REPORT_EVERY_MS, .looked_ms = -LOOK_EVERY_MS};
     retry_init(&worker->retry, RETRY_BASE_MS, RETRY_CAP_MS, (uint64_t)clock->ops->now_us(clock));
 }
 
@@ -77,4 +78,31 @@ void worker_reported(struct worker *worker)
 {
     worker->reported_ms = worker->clock->ops->monotonic_ms(worker->clock);
     worker->last_error.fault = FAULT_NONE;
+}
+
+void worker_look_at_once(struct worker *worker)
+{
+    worker->looked_ms = -LOOK_EVERY_MS;
+}
+
+bool worker_look(struct worker *worker, struct holds *holds, bool *changed, struct error *error)
+{
+    int64_t now = worker->clock->ops->monotonic_ms(worker->clock);
+    *changed = false;
+    if (worker->brake == NULL || now - worker->looked_ms < LOOK_EVERY_MS)
+        return true;
+    struct holds *next = calloc(1, sizeof *next);
+    if (next == NULL)
+        abort();
+    bool good = worker->brake->ops->look(worker->brake, worker->direction, next, error);
+    if (good) {
+        worker->looked_ms = now;
+        *changed = holds_take(holds, next);
+    }
+    free(next);
+    if (*changed)
+        log_event(LOG_LEVEL_WARNING, holds->all || holds->count > 0 ? "paused" : "resumed",
+                  "direction=%s whole=%s entities=%zu%s%s", worker->direction, holds->all ? "yes" : "no", holds->count,
+                  holds->count > 0 ? " first=" : "", holds->count > 0 ? holds->entities[0] : "");
+    return good;
 }

@@ -5,6 +5,7 @@
 
 #include "bridge/control/counters.h"
 #include "bridge/control/retry.h"
+#include "bridge/flow/storm.h"
 #include "bridge/ports.h"
 
 struct worker {
@@ -13,7 +14,9 @@ struct worker {
     struct clock *clock;
     struct counters *counters;
     const atomic_bool *stop;
+    struct brake *brake; /* NULL: nothing is ever paused. Lives from the database's session that the loop has opened */
     /* private */
+    int64_t looked_ms;
     enum worker_state state;
     struct retry retry;
     int64_t failed_ms; /* the latest failure: of two that are far apart the second begins at the base again */
@@ -33,6 +36,12 @@ void worker_fail(struct worker *worker, const char *side, const struct error *er
 bool worker_report_due(struct worker *worker, struct report *report);
 /* After the report was written. */
 void worker_reported(struct worker *worker);
+
+/* Asks every half second what is paused, and takes it over; *changed tells whether it is anything else than before, and is logged.
+ * False: the database failed. */
+bool worker_look(struct worker *worker, struct holds *holds, bool *changed, struct error *error);
+/* Before the first look at a new session. */
+void worker_look_at_once(struct worker *worker);
 
 /* "running", ...: the word in bridge.status. */
 const char *worker_state_name(enum worker_state state);

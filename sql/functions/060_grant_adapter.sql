@@ -16,7 +16,12 @@ begin
     execute format('grant select, insert, update on bridge.dead_letter, bridge.conflict to %I', adapter);
     execute format('grant set on parameter session_replication_role to %I', adapter);
     execute format('grant update on bridge.peer to %I', adapter);
-    execute format('grant select on bridge.collection to %I', adapter);
+    execute format('grant select on bridge.collection, bridge.pause to %I', adapter);
+    revoke execute on function bridge.pause(text, text, text, text, boolean), bridge.resume(text, text, text, boolean, text),
+        bridge.discard_deletions(text) from public;
+    grant execute on function bridge.pause(text, text, text, text, boolean), bridge.resume(text, text, text, boolean, text)
+        to pgbridge_operator;
+    grant select on bridge.pauses to pgbridge_monitor;
     revoke execute on function bridge.collect_tombstones(interval) from public;
     execute format('grant execute on function bridge.collect_tombstones(interval) to %I', adapter);
     grant select on bridge.peers to pgbridge_monitor;

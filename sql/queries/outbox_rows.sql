@@ -1,5 +1,5 @@
--- The rows of the transactions $1, in that order.
+-- The rows of the transactions $1, in that order, but those of the layouts $2.
 select t.n, o.seq, o.layout, o.op, o.ts, o.base_ts, o.node, o.base_node, o.correlation, o.traceparent, o.seen::text, o.merge::text, o.fields
   from unnest($1::xid8[]) with ordinality as t (txid, n)
-  join bridge.outbox o on o.txid = t.txid
+  join bridge.outbox o on o.txid = t.txid and o.layout <> all ($2::int[])
  order by t.n, o.seq

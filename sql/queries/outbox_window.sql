@@ -1,16 +1,19 @@
 -- The transactions visible now and not in the snapshot $1 (null: none was taken yet), each with its number of rows; at
--- most $2. Ordered by last sequence number: whoever saw another's commit wrote its own rows after it, so this order
+-- most $2; rows of the layouts $4 are left where they are. Ordered by last sequence number: whoever saw another's commit wrote its own rows after it, so this order
 -- never puts an effect before its cause. durable: all that is visible has reached the disk. heartbeat, when $3 asks for it: a time
--- before this snapshot was taken, later than that of any heartbeat before, and the newest heartbeats heard, whose nodes' changes are therefore visible in it.
-with said as (
+-- before this snapshot was taken, later than that of any heartbeat before, and the newest heartbeats heard, whose nodes' changes are therefore visible in it; none while rows are
+-- left, because everything committed before a heartbeat must have been sent.
+with complete as (
+    select cardinality($4::int[]) = 0 or not exists (select from bridge.outbox o where o.layout = any ($4::int[])) as yes),
+said as (
     update bridge.outbound
        set said_us = greatest(said_us + 1, (date_part('epoch', statement_timestamp()) * 1000000)::bigint)
-     where $3::boolean
+     where $3::boolean and (select yes from complete)
     returning said_us)
 select pg_current_snapshot() as snapshot,
        current_setting('synchronous_standby_names') = '' and pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() as durable,
        t.txid, t.changes,
-       case when $3::boolean then json_build_object('time', (select said_us from said),
+       case when $3::boolean and (select yes from complete) then json_build_object('time', (select said_us from said),
            'heard', coalesce((select json_agg(json_build_array(p.name, p.sent_us, p.received_us))
                                 from bridge.peer p where p.sent_us is not null), '[]'))::text end as heartbeat
   from (values (1)) as one (row)
@@ -19,6 +22,7 @@ select pg_current_snapshot() as snapshot,
          from bridge.outbox o
         where o.txid >= coalesce(pg_snapshot_xmin($1::pg_snapshot), '0'::xid8)
           and not coalesce(pg_visible_in_snapshot(o.txid, $1::pg_snapshot), false)
+          and o.layout <> all ($4::int[])
         group by o.txid
         order by max(o.seq)
         limit $2::bigint) t on true

@@ -11,7 +11,8 @@ with measured (check_name, value, warning, critical, unit, hint) as (
                                        from bridge.inbound where window_start > now() - interval '2 hours'), 0), 1, 5,
            '%', 'Changes received in the last hour that could not be applied: see bridge.dead_letters.'
     union all
-    select 'dead letters', (select count(*) from bridge.dead_letter where state in ('retrying', 'parked', 'quarantined')), 1, 10,
+    select 'dead letters', (select count(*) from bridge.dead_letter where state in ('retrying', 'parked', 'quarantined')
+                                and coalesce(error_code, '') not in ('PAUSED', 'STORM')), 1, 10,
            'letters', 'Changes that could not be applied are kept: pgbridge dlq list; mend the cause, and pgbridge dlq replay.'
     union all
     select 'open conflicts', (select count(*) from bridge.conflict where resolved_at is null), 1, 100,
@@ -24,9 +25,32 @@ with measured (check_name, value, warning, critical, unit, hint) as (
            's', 'A peer''s clock differs from this one''s, and the later clock wins conflicts: see bridge.peers, and mend NTP.'
     union all
     select 'workers away', (select count(*) from bridge.worker
-                             where state not in ('running', 'standby') or reported_at is null
+                             where state not in ('running', 'standby', 'paused') or reported_at is null
                                 or reported_at < now() - interval '30 s'), 1, 2,
-           'of 2', 'The adapter is not running or not connected: systemctl status pgbridge@<node>, and its log.')
+           'of 2', 'The adapter is not running or not connected: systemctl status pgbridge@<node>, and its log.'
+    union all
+    -- What operators have paused is no failure, and not to be forgotten either; what has paused itself waits for a decision.
+    select 'paused', count(*), 1, null, 'pauses',
+           string_agg(coalesce(reason || ': ', '') || 'pgbridge resume' || coalesce(' --entity ' || entity, '') || ' --direction ' || direction, '; ' order by id)
+      from bridge.pause where resumed_at is null and not itself
+    union all
+    select 'paused by itself', count(*), 1, 1, 'pauses',
+           string_agg(reason || ': pgbridge resume' || coalesce(' --entity ' || entity, '') || ' --direction ' || direction, '; ' order by id)
+      from bridge.pause where resumed_at is null and itself
+    union all
+    select 'slowed changes', coalesce(sum(late.changes), 0), 1, null, 'changes',
+           string_agg(format('%s is published at %s changes/s at most (max_changes_per_second): find who writes so much, or raise it.',
+                             e.name, e.max_changes_per_second), ' ' order by e.name) filter (where late.changes > 0)
+      from bridge.entity e
+     cross join lateral (select count(*) as changes from bridge.outbox o
+                          where o.layout in (select l.id from bridge.layout l where l.entity = e.id)
+                            and o.ts < (date_part('epoch', now()) * 1000000)::bigint - 2000000) late
+     where e.max_changes_per_second is not null
+    union all
+    select 'ping-pong', count(distinct (d.entity, d.key)), 1, null, 'rows',
+           format('Several nodes rewrite these rows in turns; each cools down by itself. Find who writes (triggers, jobs); to go on at once: pgbridge resume --entity %s --key %s',
+                  min(d.entity), quote_literal((array_agg(d.key order by d.entity, d.id))[1]))
+      from bridge.dead_letter d where d.state = 'retrying' and d.error_code = 'STORM')
 select check_name as "check",
        case when value >= critical then 'critical' when value >= warning then 'warning' else 'healthy' end as status,
        value, unit, case when value >= warning then hint end as hint

@@ -448,6 +448,10 @@ static inline bool source_next(struct source *port, int wait_ms, struct batch *b
     if (world_call(source->world, CALL_NEXT, error) != FAILS_NOT)
         return source_lost(source, error);
     *found = false;
+    if (port->holds != NULL && holds_entity(port->holds, item_layout.entity)) {
+        world_pass(source->world, wait_ms);
+        return true;
+    }
     int64_t due_ms = (int64_t)source->given * source->interval_ms;
     if (source->given == source->transaction_count || due_ms > world_ms(source->world)) {
         bool comes = source->given < source->transaction_count && due_ms - world_ms(source->world) <= wait_ms;
@@ -456,6 +460,8 @@ static inline bool source_next(struct source *port, int wait_ms, struct batch *b
             return true;
     }
     size_t to = source->given + 1, most = 1 + random_below(&source->world->random, source->transactions_max);
+    if (port->holds != NULL && port->holds->changes_max > 0 && most > port->holds->changes_max)
+        most = port->holds->changes_max; /* of one row each, as tests of this have them */
     while (to < source->transaction_count && to - source->given < most &&
            (int64_t)to * source->interval_ms <= world_ms(source->world))
         to++;
@@ -1012,6 +1018,61 @@ static inline void fake_target_free(struct fake_target *target)
     free(target);
 }
 
+/* ---- brake: paused for a time, or from a pull on
+ * ---------------------------------------------------------
+ */
+
+struct fake_brake {
+    struct brake port; /* first */
+    struct world *world;
+    const char *entity; /* that is paused; NULL: the whole direction */
+    int64_t from_ms, until_ms;
+    int64_t pull_lasts_ms;
+    const char *full; /* an entity of which too much is held */
+    uint64_t rows;    /* of any entity */
+    size_t pulls;
+    char pulled[64], reason[256];
+};
+
+static inline bool brake_look(struct brake *port, const char *direction, struct holds *holds, struct error *error)
+{
+    struct fake_brake *brake = (struct fake_brake *)port;
+    (void)direction, (void)error;
+    assert_true(!holds->all && holds->count == 0);
+    if (world_ms(brake->world) < brake->from_ms || world_ms(brake->world) >= brake->until_ms)
+        return true;
+    if (brake->full != NULL)
+        snprintf(holds->full, sizeof holds->full, "%s", brake->full);
+    if (brake->entity != NULL)
+        holds_add(holds, text_from(brake->entity));
+    else
+        holds->all = true;
+    return true;
+}
+
+static inline bool brake_pull(struct brake *port, const char *direction, struct text entity, const char *reason, struct error *error)
+{
+    struct fake_brake *brake = (struct fake_brake *)port;
+    (void)direction, (void)error;
+    brake->pulls++;
+    snprintf(brake->pulled, sizeof brake->pulled, "%.*s", TEXT_PRINTF(entity));
+    snprintf(brake->reason, sizeof brake->reason, "%s", reason);
+    brake->full = NULL;
+    brake->entity = text_is_null(entity) ? NULL : brake->pulled;
+    brake->from_ms = world_ms(brake->world);
+    brake->until_ms = brake->from_ms + brake->pull_lasts_ms;
+    return true;
+}
+
+static inline bool brake_size(struct brake *port, struct text entity, uint64_t *rows, struct error *error)
+{
+    (void)entity, (void)error;
+    *rows = ((struct fake_brake *)port)->rows;
+    return true;
+}
+
+static const struct brake_ops fake_brake_ops = {brake_look, brake_pull, brake_size};
+
 /* ---- inlet: delivers the queue, and again what was not settled
  * ---------------------------------------------------------
  */
@@ -1024,7 +1085,7 @@ struct fake_inlet {
     struct text node;
     size_t peer_count;
     const char *const *peers;
-    bool is_open;
+    bool is_open, is_dry;
     size_t first;     /* message of tag 1 */
     size_t delivered; /* messages, on this connection */
     uint64_t redelivered;
@@ -1048,6 +1109,7 @@ static inline bool inlet_open(struct inlet *port, struct error *error)
     if (world_call(inlet->world, CALL_INLET_OPEN, error) != FAILS_NOT)
         return false;
     inlet->is_open = true;
+    inlet->is_dry = port->dry;
     inlet->first = inlet->queue->settled;
     inlet->delivered = 0;
     attention_given(&inlet->attention, inlet->world, false);
@@ -1070,7 +1132,7 @@ static inline bool inlet_receive(struct inlet *port, int wait_ms, struct deliver
         return inlet_lost(inlet);
     *delivery = NULL;
     size_t next = inlet->first + inlet->delivered;
-    bool may = next < queue->count && next - queue->settled < LIMIT_PREFETCH_MESSAGES;
+    bool may = !inlet->is_dry && next < queue->count && next - queue->settled < LIMIT_PREFETCH_MESSAGES;
     int64_t due_ms = may ? queue->messages[next]->ready_ms : INT64_MAX;
     if (due_ms > world_ms(inlet->world)) {
         int64_t left_ms = due_ms - world_ms(inlet->world);

@@ -556,6 +556,43 @@ static void test_retry_rules_have_bounds(void **state)
     refuse_parts((struct parts){.more = "retry: {attempts: 3}"}, "x.yaml:8:9: unknown key \"attempts\" in retry");
 }
 
+static void test_storms_are_read(void **state)
+{
+    (void)state;
+    struct config config;
+    read_parts((struct parts){0}, &config);
+    assert_int_equal(config.ping_pong.times, 20);
+    assert_int_equal(config.ping_pong.within_ms, 10000);
+    assert_int_equal(config.ping_pong.cool_down_ms, 60000);
+    assert_int_equal(config.mass_delete.within_ms, 0);
+    assert_int_equal(config.max_held_changes, LIMIT_HELD_CHANGES);
+    assert_int_equal(config.entities[0].max_changes_per_second, 0);
+    config_free(&config);
+    read_parts((struct parts){.more = "ping_pong: {times: 0, within: 1 min}\nmass_delete: {percent: 60}\nmax_held_changes: 7\n",
+                              .entities = "  - {name: a, table: a, key: [id], max_changes_per_second: 100}"},
+               &config);
+    assert_int_equal(config.ping_pong.times, 0);
+    assert_int_equal(config.ping_pong.within_ms, 60000);
+    assert_int_equal(config.mass_delete.rows, 0);
+    assert_int_equal(config.mass_delete.percent, 60);
+    assert_int_equal(config.mass_delete.within_ms, 60000);
+    assert_int_equal(config.max_held_changes, 7);
+    assert_int_equal(config.entities[0].max_changes_per_second, 100);
+    config_free(&config);
+    refuse_parts((struct parts){.more = "ping_pong: {times: 1001}\n"}, "x.yaml:8:20: \"times\" must be a number from 0 to 1000");
+    refuse_parts((struct parts){.more = "ping_pong: {within: 10 years}\n"},
+                 "x.yaml:8:21: \"within\" must be from 1 s to 24 h, such as 300, 300 s, 5 min or 1 h");
+    refuse_parts((struct parts){.more = "ping_pong: {seconds: 10}\n"}, "x.yaml:8:13: unknown key \"seconds\" in ping_pong");
+    refuse_parts((struct parts){.more = "ping_pong: 20\n"}, "x.yaml:8:12: \"ping_pong\" must have keys of its own");
+    refuse_parts((struct parts){.more = "mass_delete: {within: 10 s}\n"},
+                 "x.yaml:8:14: \"mass_delete\" needs \"rows\", \"percent\" or both");
+    refuse_parts((struct parts){.more = "mass_delete: {percent: 101}\n"}, "x.yaml:8:24: \"percent\" must be a number from 0 to 100");
+    refuse_parts((struct parts){.more = "max_held_changes: few\n"},
+                 "x.yaml:8:19: \"max_held_changes\" must be a number from 1 to 1000000000");
+    refuse_parts((struct parts){.entities = "  - {name: a, table: a, key: [id], max_changes_per_second: 0}"},
+                 "x.yaml:7:60: \"max_changes_per_second\" must be a number from 1 to 1000000");
+}
+
 static void test_counters_are_read(void **state)
 {
     (void)state;
@@ -985,6 +1022,10 @@ static void test_the_example_shows_the_defaults(void **state)
     assert_int_equal(full.max_clock_skew_us, plain.max_clock_skew_us);
     assert_int_equal(full.tombstone_retention_us, plain.tombstone_retention_us);
     assert_memory_equal(&full.retry, &plain.retry, sizeof full.retry);
+    assert_memory_equal(&full.ping_pong, &plain.ping_pong, sizeof plain.ping_pong);
+    assert_int_equal(full.max_held_changes, plain.max_held_changes);
+    assert_int_equal(plain.mass_delete.within_ms, 0);
+    assert_int_equal(full.mass_delete.within_ms, 60000);
     assert_int_equal(full.entities[0].triggers, plain.entities[0].triggers);
     assert_int_equal(full.entities[0].truncate, plain.entities[0].truncate);
     assert_int_equal(full.entities[0].coalesce, plain.entities[0].coalesce);
@@ -1015,7 +1056,7 @@ static void test_every_key_is_in_the_example(void **state)
         if (!found)
             fail_msg("deploy/config/example.yaml does not show key \"%s\" of \"%s\"", key, section);
     }
-    assert_int_equal(count, 40);
+    assert_int_equal(count, 50);
     free(yaml);
 }
 
@@ -1038,6 +1079,7 @@ int main(void)
         cmocka_unit_test(test_policies_are_read),
         cmocka_unit_test(test_retry_rules_are_the_nodes_unless_the_entity_has_its_own),
         cmocka_unit_test(test_retry_rules_have_bounds),
+        cmocka_unit_test(test_storms_are_read),
         cmocka_unit_test(test_counters_are_read),
         cmocka_unit_test(test_owners_are_read),
         cmocka_unit_test(test_policies_that_cannot_work_are_refused),

@@ -13,6 +13,7 @@ struct bench {
     struct fake_target *target;
     struct fake_inlet inlet;
     struct inbound inbound;
+    struct brake *brake;
     struct arena arena; /* of the messages that tests make */
     /* what was put into the queue */
     size_t rows, echo_rows, poison, refused;
@@ -45,6 +46,7 @@ static struct bench *bench_new(struct random random)
 static void bench_run(struct bench *bench)
 {
     worker_init(&bench->inbound.worker, "in", NODE, &bench->world->clock, &bench->counters, &bench->world->stop);
+    bench->inbound.worker.brake = bench->brake;
     inbound_run(&bench->inbound);
     assert_false(bench->inlet.is_open || bench->target->is_open);
 }
@@ -74,6 +76,7 @@ struct spec {
     size_t first, count; /* keys */
     int64_t version_us;  /* of the first row, +1 for each; 0: 1000 */
     int64_t ready_ms;
+    const char *replaced; /* the node whose write each row replaced */
 };
 
 static struct queued *put(struct bench *bench, struct spec spec)
@@ -105,6 +108,12 @@ static struct queued *put(struct bench *bench, struct spec spec)
         .values = values,
         .versions = versions,
     };
+    if (spec.replaced != NULL) {
+        struct version *bases = arena_take_array(arena, spec.count, sizeof *bases);
+        for (size_t i = 0; i < spec.count; i++)
+            bases[i] = (struct version){1, text_from(spec.replaced)};
+        message.bases = bases;
+    }
     struct envelope envelope;
     envelope_seal(&message, world_now_us(&bench->world->clock), arena, &envelope);
     struct queued *queued = queue_add(&bench->queue, &envelope);
@@ -1232,9 +1241,129 @@ static void test_gap_is_recorded_when_its_delivery_was_lost_before_the_commit(vo
     assert_true(redelivered >= 2);
 }
 
+/* ---- what is held
+ * ---------------------------------------------------------------------------------------------------------- */
+
+static void test_a_paused_direction_takes_nothing_and_stays_connected(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    struct fake_brake brake = {.port = {&fake_brake_ops}, .world = bench->world, .from_ms = 2000, .until_ms = 5 * MINUTE_MS};
+    bench->brake = &brake.port;
+    for (int i = 0; i < 100; i++)
+        put(bench, (struct spec){.sequence = i + 1, .first = (size_t)i, .count = 1, .ready_ms = i * 50});
+    bench_run(bench);
+    assert_false(bench->world->exhausted);
+    assert_int_equal(bench->target->total.tally.applied, 100);
+    assert_int_equal(bench->target->total.gaps, 0);
+    assert_int_equal(bench->counters.held, 0);
+    assert_true(bench->target->committed_ms >= 5 * MINUTE_MS);
+    assert_int_equal(bench->counters.broker_failures + bench->counters.database_failures, 0);
+    bench_free(bench);
+}
+
+static void test_changes_of_a_paused_entity_are_put_aside(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    struct fake_brake brake = {.port = {&fake_brake_ops}, .world = bench->world, .entity = "item", .until_ms = 10000};
+    bench->brake = &brake.port;
+    for (int i = 0; i < 100; i++)
+        put(bench, (struct spec){.sequence = i + 1, .first = (size_t)i * 3, .count = 3, .ready_ms = i < 60 ? 0 : 20000});
+    bench_run(bench);
+    assert_int_equal(bench->target->total.tally.dead_letters, 180);
+    assert_int_equal(bench->target->total.tally.held, 180);
+    assert_int_equal(bench->target->total.tally.applied, 120);
+    assert_int_equal(bench->counters.held, 180);
+    bench_free(bench);
+}
+
+static void test_when_too_much_is_put_aside_the_direction_pauses_itself(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    struct fake_brake brake = {.port = {&fake_brake_ops}, .world = bench->world, .entity = "item", .from_ms = 5000,
+                               .until_ms = 10 * MINUTE_MS, .full = "item", .pull_lasts_ms = 2 * MINUTE_MS};
+    bench->brake = &brake.port;
+    for (int i = 0; i < 50; i++)
+        put(bench, (struct spec){.sequence = i + 1, .first = (size_t)i, .count = 1, .ready_ms = i < 20 ? 0 : 6000});
+    bench_run(bench);
+    assert_int_equal(brake.pulls, 1);
+    assert_string_equal(brake.pulled, "");
+    assert_non_null(strstr(brake.reason, "item"));
+    assert_int_equal(bench->target->total.tally.applied, 50);
+    assert_true(bench->target->committed_ms > 2 * MINUTE_MS);
+    bench_free(bench);
+}
+
+static void test_a_row_rewritten_in_turns_waits_and_others_do_not(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    bench->inbound.rally_rule = (struct rally_rule){.times = 20, .within_ms = 10000, .cool_down_ms = 60000};
+    for (int i = 0; i < 50; i++) {
+        put(bench, (struct spec){.sequence = 2 * i + 1, .op = CHANGE_UPDATED, .first = 7, .count = 2, .version_us = 1000 + 10 * i,
+                                 .ready_ms = i * 20, .replaced = i < 45 ? "home" : "alpha"});
+        put(bench, (struct spec){.sequence = 2 * i + 2, .op = CHANGE_UPDATED, .first = (size_t)i + 100, .count = 1, .ready_ms = i * 20, .replaced = "home"});
+    }
+    bench_run(bench);
+    /* Each comes in place of a write of ours, with what it brought before: from the twelfth on, rows 7 and 8 wait. */
+    assert_int_equal(bench->target->total.tally.held, 2 * 39);
+    assert_int_equal(bench->target->total.tally.dead_letters, 2 * 39);
+    assert_int_equal(bench->counters.rallies, 2);
+    assert_int_equal(bench->target->total.tally.received, 150);
+    bench_free(bench);
+}
+
+static void test_a_mass_of_deletions_pauses_the_entity_before_it_is_applied(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    struct fake_brake brake = {.port = {&fake_brake_ops}, .world = bench->world, .pull_lasts_ms = MINUTE_MS};
+    bench->brake = &brake.port;
+    bench->inbound.deletion_rule = (struct deletion_rule){.rows = 50, .within_ms = 60000};
+    put(bench, (struct spec){.sequence = 1, .first = 0, .count = 200});
+    put(bench, (struct spec){.sequence = 2, .op = CHANGE_DELETED, .first = 0, .count = 50, .version_us = 5000, .ready_ms = 1000});
+    put(bench, (struct spec){.sequence = 3, .op = CHANGE_DELETED, .first = 50, .count = 1, .version_us = 6000, .ready_ms = 2000});
+    put(bench, (struct spec){.sequence = 4, .op = CHANGE_UPDATED, .first = 60, .count = 1, .version_us = 6000, .ready_ms = 3000});
+    put(bench, (struct spec){.sequence = 5, .op = CHANGE_UPDATED, .first = 61, .count = 1, .version_us = 6000, .ready_ms = 2 * MINUTE_MS});
+    bench_run(bench);
+    assert_int_equal(brake.pulls, 1);
+    assert_string_equal(brake.pulled, "item");
+    assert_string_equal(brake.reason, "mass delete by alpha, 51 rows within 60 s");
+    assert_int_equal(bench->target->total.tally.held, 2);
+    assert_int_equal(bench->target->total.tally.applied, 200 + 50 + 1);
+    assert_true(bench->target->rows[50].present);
+    bench_free(bench);
+}
+
+static void test_a_share_of_deletions_pauses_the_entity(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    struct fake_brake brake = {.port = {&fake_brake_ops}, .world = bench->world, .pull_lasts_ms = MINUTE_MS, .rows = 150};
+    bench->brake = &brake.port;
+    bench->inbound.deletion_rule = (struct deletion_rule){.percent = 50, .within_ms = 60000};
+    put(bench, (struct spec){.sequence = 1, .first = 0, .count = 200});
+    put(bench, (struct spec){.sequence = 2, .op = CHANGE_DELETED, .first = 0, .count = 50, .version_us = 5000, .ready_ms = 1000});
+    put(bench, (struct spec){.sequence = 3, .op = CHANGE_DELETED, .first = 50, .count = 50, .version_us = 6000, .ready_ms = 2000});
+    put(bench, (struct spec){.sequence = 4, .op = CHANGE_DELETED, .first = 100, .count = 51, .version_us = 6000, .ready_ms = 3000});
+    bench_run(bench);
+    /* 100 of 150 that are there and 50 that were here: half; 151 of 250: more. */
+    assert_int_equal(brake.pulls, 1);
+    assert_int_equal(bench->target->total.tally.held, 51);
+    bench_free(bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_paused_direction_takes_nothing_and_stays_connected),
+        cmocka_unit_test(test_changes_of_a_paused_entity_are_put_aside),
+        cmocka_unit_test(test_when_too_much_is_put_aside_the_direction_pauses_itself),
+        cmocka_unit_test(test_a_row_rewritten_in_turns_waits_and_others_do_not),
+        cmocka_unit_test(test_a_mass_of_deletions_pauses_the_entity_before_it_is_applied),
+        cmocka_unit_test(test_a_share_of_deletions_pauses_the_entity),
         cmocka_unit_test(test_every_row_is_applied_and_counted_once),
         cmocka_unit_test(test_backlog_is_applied_in_large_transactions),
         cmocka_unit_test(test_group_ends_at_its_limit_of_rows),

@@ -11,6 +11,7 @@ struct bench {
     struct fake_source source;
     struct fake_outlet outlet;
     struct outbound outbound;
+    struct brake *brake;
 };
 
 static bool all_released(void *context)
@@ -36,6 +37,7 @@ static struct bench *bench_new(struct random random, size_t transaction_count, s
 static void bench_run(struct bench *bench)
 {
     worker_init(&bench->outbound.worker, "out", NODE, &bench->world->clock, &bench->counters, &bench->world->stop);
+    bench->outbound.worker.brake = bench->brake;
     outbound_run(&bench->outbound);
     assert_false(bench->source.is_open || bench->outlet.is_open);
 }
@@ -416,9 +418,70 @@ static void test_stop_at_any_moment_leaves_a_source_that_can_go_on(void **state)
     }
 }
 
+/* ---- what is held
+ * ---------------------------------------------------------------------------------------------------------- */
+
+static size_t sealed_between(const struct bench *bench, int64_t from_s, int64_t to_s)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < bench->queue.count; i++) {
+        int64_t at_s = bench->queue.messages[i]->envelope.timestamp_s - EPOCH_S;
+        count += at_s >= from_s && at_s < to_s;
+    }
+    return count;
+}
+
+static void test_a_paused_direction_sends_nothing_and_loses_nothing(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){7}, 200, 4);
+    struct fake_brake brake = {.port = {&fake_brake_ops}, .world = bench->world, .from_ms = 3000, .until_ms = MINUTE_MS};
+    bench->source.interval_ms = 50;
+    bench->brake = &brake.port;
+    bench_run(bench);
+    assert_nothing_lost(bench);
+    assert_true(sealed_between(bench, 0, 4) > 30);
+    assert_int_equal(sealed_between(bench, 5, 60), 0);
+    assert_true(sealed_between(bench, 60, 70) > 100);
+    assert_int_equal(bench->counters.broker_failures + bench->counters.database_failures, 0);
+    bench_free(bench);
+}
+
+static void test_what_is_paused_before_the_start_is_never_sent(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){8}, 50, 1);
+    struct fake_brake brake = {.port = {&fake_brake_ops}, .world = bench->world, .entity = "item", .until_ms = MINUTE_MS};
+    bench->brake = &brake.port;
+    bench_run(bench);
+    assert_nothing_lost(bench);
+    assert_int_equal(sealed_between(bench, 0, 60), 0);
+    bench_free(bench);
+}
+
+static void test_a_budget_slows_and_loses_nothing(void **state)
+{
+    (void)state;
+    struct random random = random_start("test_a_budget_slows_and_loses_nothing");
+    struct bench *bench = bench_new(random, 300, 1);
+    struct budget budget;
+    budget_init(&budget, item_layout.entity, 10, 0);
+    bench->source.transactions_max = 50;
+    bench->outbound.budgets = &budget;
+    bench->outbound.budget_count = 1;
+    bench_run(bench);
+    assert_nothing_lost(bench);
+    /* Ten at once, then ten a second. */
+    assert_in_range(world_ms(bench->world), 28000, 40000);
+    bench_free(bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_paused_direction_sends_nothing_and_loses_nothing),
+        cmocka_unit_test(test_what_is_paused_before_the_start_is_never_sent),
+        cmocka_unit_test(test_a_budget_slows_and_loses_nothing),
         cmocka_unit_test(test_every_change_is_published_once_and_released),
         cmocka_unit_test(test_batches_overlap_but_no_more_than_the_limit),
         cmocka_unit_test(test_messages_of_a_batch_are_released_together),
