@@ -51,6 +51,9 @@ struct outlet_ops {
      * FAULT_OPERATOR for one that no queue wants; the outlet is then to be closed, and what is not confirmed sent
      * again. */
     bool (*confirm)(struct outlet *, int wait_ms, uint64_t *confirmed, struct error *);
+    /* Why the broker takes no messages at present ("low on memory"), a text that lives for ever; NULL when it takes them. What was
+     * published meanwhile waits, unconfirmed. */
+    const char *(*blocked)(struct outlet *);
     void (*close)(struct outlet *);
 };
 

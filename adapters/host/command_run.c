@@ -175,11 +175,27 @@ static void reload(struct assembly *assembly, const struct options *options)
     systemd_ready();
 }
 
+/* A broker with an alarm stops reading, also in the midst of a message. The worker that waits for it is cut loose, and connects
+ * anew: then the broker says that it is blocked. Before the socket's own timeout of two heartbeats, which a full window may not
+ * count for. */
+static void free_hung_publish(struct assembly *assembly)
+{
+    int64_t limit_ms = (int64_t)assembly->config.broker.heartbeat_s * 1500;
+    int64_t hung_ms = mq_outlet_hung_ms(&assembly->outlet);
+    if (hung_ms < limit_ms)
+        return;
+    log_event(LOG_LEVEL_WARNING, "freed", "direction=out reason=\"the broker took nothing of a message\" hung_ms=%lld", (long long)hung_ms);
+    mq_outlet_abort(&assembly->outlet);
+}
+
+/* A direction that waits for a broker with an alarm, or for a server that is away, shows itself all the same: without a sign of
+ * life it hangs. */
 static bool workers_alive(struct assembly *assembly)
 {
     int64_t now = assembly->clock.port.ops->monotonic_ms(&assembly->clock.port);
-    return now - atomic_load(&assembly->counters.out_alive_ms) < STUCK_MS &&
-           now - atomic_load(&assembly->counters.in_alive_ms) < STUCK_MS;
+    int64_t stuck_ms = hook_number("PGBRIDGE_STUCK_MS", STUCK_MS);
+    return now - atomic_load(&assembly->counters.out_alive_ms) < stuck_ms &&
+           now - atomic_load(&assembly->counters.in_alive_ms) < stuck_ms;
 }
 
 static void tell_systemd(struct assembly *assembly, bool watched)
@@ -210,6 +226,7 @@ static void wait_for_stop(struct assembly *assembly, const struct options *optio
         }
         if (signal == SIGHUP)
             reload(assembly, options);
+        free_hung_publish(assembly);
         tell_systemd(assembly, watched);
     }
 }

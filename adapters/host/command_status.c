@@ -60,8 +60,8 @@ static bool print_header(struct pg_session *session, const struct config *config
 static bool print_peers(struct pg_session *session, struct error *error)
 {
     static const struct table_column columns[] = {
-        {"PEER", false}, {"DIRECTION", false}, {"STATE", false},        {"PENDING", true},
-        {"LAG", true},   {"CHANGES", true},    {"LAST MESSAGE", false},
+        {"PEER", false}, {"DIRECTION", false}, {"STATE", false},        {"CIRCUIT", false},
+        {"PENDING", true}, {"LAG", true},      {"CHANGES", true},       {"LAST MESSAGE", false},
     };
     return print_query(session, "status_peers", sizeof columns / sizeof *columns, columns, "no peers", error);
 }

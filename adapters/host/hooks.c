@@ -13,10 +13,22 @@ bool hook_disabled(const char *part)
             return true;
     return false;
 }
+
+int64_t hook_number(const char *variable, int64_t otherwise)
+{
+    const char *text = getenv(variable);
+    return text != NULL ? atoll(text) : otherwise;
+}
 #else
 bool hook_disabled(const char *part)
 {
     (void)part;
     return false;
+}
+
+int64_t hook_number(const char *variable, int64_t otherwise)
+{
+    (void)variable;
+    return otherwise;
 }
 #endif

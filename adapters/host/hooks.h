@@ -2,5 +2,8 @@
 /* Hooks of the test build: parts of the bridge that a test switches off to show that the others hold alone.
  * PGBRIDGE_DISABLE is a list such as "capture-guard,echo,same". Not compiled into the program that is installed. */
 #include <stdbool.h>
+#include <stdint.h>
 
 bool hook_disabled(const char *part);
+/* A number that a test gives by this variable; otherwise the second. */
+int64_t hook_number(const char *variable, int64_t otherwise);

@@ -54,6 +54,17 @@ bool metrics_write_health(const struct http_facts *facts, FILE *out)
     return healthy;
 }
 
+/* ": low on memory", or nothing. */
+static const char *why_blocked(const struct http_facts *facts, const struct worker_view *worker)
+{
+    static _Thread_local char text[64];
+    const char *blocked = atomic_load(&facts->counters->blocked);
+    if (worker->state != WORKER_BROKER_BLOCKED || blocked == NULL)
+        return "";
+    snprintf(text, sizeof text, ": %s", blocked);
+    return text;
+}
+
 bool metrics_write_readiness(const struct http_facts *facts, FILE *out)
 {
     struct worker_view workers[WORKERS];
@@ -64,8 +75,8 @@ bool metrics_write_readiness(const struct http_facts *facts, FILE *out)
             continue;
         /* What was paused on purpose is ready: it does what it was told. */
         ready = ready && workers[i].state == WORKER_PAUSED;
-        fprintf(out, "%s: %s%s\n", workers[i].name, worker_state_name(workers[i].state),
-                workers[i].state == WORKER_STANDBY ? ", another adapter of this node leads" : "");
+        fprintf(out, "%s: %s%s%s\n", workers[i].name, worker_state_name(workers[i].state),
+                workers[i].state == WORKER_STANDBY ? ", another adapter of this node leads" : "", why_blocked(facts, &workers[i]));
     }
     if (ready)
         fputs("ready\n", out);
@@ -144,6 +155,30 @@ static void write_workers(const struct page *page, const struct http_facts *fact
     for (size_t i = 0; i < WORKERS; i++)
         fprintf(page->out, "pgbridge_worker_silence_seconds{node=\"%s\",direction=\"%s\"} %" PRId64 ".%03d\n",
                 page->node, workers[i].direction, workers[i].silent_ms / 1000, (int)(workers[i].silent_ms % 1000));
+}
+
+static void write_circuits(const struct page *page, const struct counters *counters)
+{
+    static const char *const sides[BACKENDS] = {"database", "broker"};
+    const struct {
+        const char *direction;
+        const _Atomic int *circuits;
+        const _Atomic uint64_t *openings;
+    } directions[WORKERS] = {{"out", counters->out_circuits, counters->out_openings},
+                             {"in", counters->in_circuits, counters->in_openings}};
+    begin(page, "pgbridge_circuit_state", "gauge", "1 for the state that the circuit to a side is in, 0 for the others.");
+    for (size_t i = 0; i < WORKERS * BACKENDS; i++)
+        for (enum circuit circuit = CIRCUIT_CLOSED; circuit <= CIRCUIT_HALF_OPEN; circuit++)
+            fprintf(page->out, "pgbridge_circuit_state{node=\"%s\",direction=\"%s\",side=\"%s\",state=\"%s\"} %d\n", page->node,
+                    directions[i / BACKENDS].direction, sides[i % BACKENDS], circuit_name(circuit),
+                    atomic_load(&directions[i / BACKENDS].circuits[i % BACKENDS]) == (int)circuit);
+    begin(page, "pgbridge_circuit_openings_total", "counter", "How often a side that worked has failed.");
+    for (size_t i = 0; i < WORKERS * BACKENDS; i++)
+        fprintf(page->out, "pgbridge_circuit_openings_total{node=\"%s\",direction=\"%s\",side=\"%s\"} %" PRIu64 "\n", page->node,
+                directions[i / BACKENDS].direction, sides[i % BACKENDS],
+                atomic_load(&directions[i / BACKENDS].openings[i % BACKENDS]));
+    put_gauge(page, "pgbridge_broker_blocked", "1 while the broker has an alarm and takes no messages.",
+              atomic_load(&counters->blocked) != NULL);
 }
 
 static void write_outbound(const struct page *page, const struct counters *counters)
@@ -289,6 +324,7 @@ void metrics_write(const struct http_facts *facts, FILE *out)
     begin(&page, "pgbridge_build_info", "gauge", "1; the version is in the label.");
     put(&page, "pgbridge_build_info", "version", PGBRIDGE_VERSION, 1);
     write_workers(&page, facts);
+    write_circuits(&page, facts->counters);
     write_outbound(&page, facts->counters);
     write_inbound(&page, facts->counters);
     write_both(&page, facts->counters);

@@ -15,7 +15,9 @@ bool pg_report(struct pg_session *session, const struct report *report, struct e
                                 "pgbridge/" PGBRIDGE_VERSION,
                                 report->queue_depth_known ? depth : NULL,
                                 report->error,
-                                report->error_code};
-    PG_RESULT result = pg_query(session, "worker_report", 7, parameters, error);
+                                report->error_code,
+                                report->database_circuit,
+                                report->broker_circuit};
+    PG_RESULT result = pg_query(session, "worker_report", 9, parameters, error);
     return result != NULL;
 }

@@ -229,9 +229,11 @@ static bool send_next(struct mq_outlet *outlet, const struct envelope *envelope,
     amqp_bytes_t body = bytes_of(envelope->body);
     if (padded != NULL)
         body = (amqp_bytes_t){.len = envelope->body.length + 1, .bytes = padded};
+    atomic_fetch_add(&outlet->sending, 1);
     int status =
         amqp_basic_publish(outlet->session.connection, MQ_CHANNEL, amqp_cstring_bytes(outlet->config->broker.exchange),
                            bytes_of(envelope->routing_key), 1, 0, &properties, body);
+    atomic_fetch_add(&outlet->sending, 1);
     free(padded);
     if (status != AMQP_STATUS_OK)
         return mq_session_fail(&outlet->session, "cannot publish", status, error);
@@ -376,10 +378,16 @@ static bool outlet_confirm(struct outlet *port, int wait_ms, uint64_t *confirmed
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
+static const char *outlet_blocked(struct outlet *port)
+{
+    return atomic_load(&outlet_of(port)->session.blocked);
+}
+
 static const struct outlet_ops outlet_ops = {
     .open = outlet_open,
     .publish = outlet_publish,
     .confirm = outlet_confirm,
+    .blocked = outlet_blocked,
     .close = outlet_close,
 };
 
@@ -404,6 +412,18 @@ void mq_outlet_free(struct mq_outlet *outlet)
 const char *mq_outlet_blocked(const struct mq_outlet *outlet)
 {
     return atomic_load(&outlet->session.blocked);
+}
+
+int64_t mq_outlet_hung_ms(struct mq_outlet *outlet)
+{
+    uint64_t sending = atomic_load(&outlet->sending);
+    int unsent = mq_session_unsent(&outlet->session);
+    int64_t now_ms = mq_now_ms();
+    if (sending % 2 == 0 || sending != outlet->hung_sending || unsent != outlet->hung_unsent)
+        outlet->hung_since_ms = now_ms;
+    outlet->hung_sending = sending;
+    outlet->hung_unsent = unsent;
+    return now_ms - outlet->hung_since_ms;
 }
 
 void mq_outlet_abort(struct mq_outlet *outlet)

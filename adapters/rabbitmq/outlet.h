@@ -27,6 +27,11 @@ struct mq_outlet {
     uint64_t sent;      /* handed to the socket; the broker's delivery tags */
     uint64_t confirmed; /* all up to here */
     struct mq_slot *slots;
+    atomic_uint_fast64_t sending; /* counts up on entering and on leaving the library's publish: odd inside */
+    /* of mq_outlet_hung_ms alone */
+    uint64_t hung_sending;
+    int hung_unsent;
+    int64_t hung_since_ms;
 };
 
 /* The config must outlive the outlet. */
@@ -36,6 +41,10 @@ void mq_outlet_free(struct mq_outlet *outlet);
 /* From any thread: why the broker does not take messages ("low on memory"), a text that lives for ever; NULL when it
  * does. */
 const char *mq_outlet_blocked(const struct mq_outlet *outlet);
+
+/* From one other thread, every now and then: for how long publish has been inside one call without the broker taking a byte of
+ * it; 0 when it is not. */
+int64_t mq_outlet_hung_ms(struct mq_outlet *outlet);
 
 /* From any thread: cuts the connection, so that a blocked call fails at once with FAULT_CONNECTION. */
 void mq_outlet_abort(struct mq_outlet *outlet);

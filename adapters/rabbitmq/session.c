@@ -2,12 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <time.h>
@@ -82,6 +84,16 @@ void mq_session_abort(struct mq_session *session)
         shutdown(session->descriptor, SHUT_RDWR);
     }
     pthread_mutex_unlock(&session->lock);
+}
+
+int mq_session_unsent(struct mq_session *session)
+{
+    int unsent = -1;
+    pthread_mutex_lock(&session->lock);
+    if (session->descriptor >= 0 && ioctl(session->descriptor, SIOCOUTQ, &unsent) != 0)
+        unsent = -1;
+    pthread_mutex_unlock(&session->lock);
+    return unsent;
 }
 
 /* ---- failures ---------------------------------------------------------------------------------------------------- */

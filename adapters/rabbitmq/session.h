@@ -55,6 +55,9 @@ void mq_session_close(struct mq_session *session);
  * nothing when the session is closed; an attempt to connect ends by its own timeouts. */
 void mq_session_abort(struct mq_session *session);
 
+/* From any thread: bytes given to the socket that the broker's host has not taken yet; -1 when the session is closed. */
+int mq_session_unsent(struct mq_session *session);
+
 /* Waits at most wait_ms for a frame that concerns the caller; *found tells whether there is one. The frame and what it
  * points to are valid until the next call. Answers heartbeats, so it is to be called at least once per heartbeat
  * interval. A close by the broker is a failure; the session is closed then. */

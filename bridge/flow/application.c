@@ -37,7 +37,7 @@ void application_failed(struct application *application, const struct error *err
     application->target->ops->close(application->target);
     application->open = false;
     worker_show(application->worker, WORKER_DATABASE_AWAY);
-    worker_fail(application->worker, "database", error);
+    worker_fail(application->worker, BACKEND_DATABASE, error);
 }
 
 bool application_open(struct application *application)
@@ -46,6 +46,8 @@ bool application_open(struct application *application)
     if (application->open)
         return true;
     application->waiting(application->context);
+    if (!worker_try(application->worker, BACKEND_DATABASE))
+        return false;
     if (!application->target->ops->open(application->target, &error)) {
         application_failed(application, &error);
         return false;
@@ -522,6 +524,7 @@ static enum outcome commit_items(struct application *application, const struct i
         worker_show(application->worker, WORKER_RUNNING);
         if (transact(application, items, count, isolating, tallies, &error)) {
             retry_reset(&application->contention);
+            worker_works(application->worker, BACKEND_DATABASE);
             log_letters(application, &application->condemned);
             log_letters(application, &application->held);
             outcome = OUTCOME_COMMITTED;
@@ -544,9 +547,9 @@ static enum outcome commit_items(struct application *application, const struct i
         }
         if (isolating && application->condemned.count == condemned) {
             /* A check failed and nobody is known to blame: wait for the cause to go, or for a human. */
-            worker_fail(application->worker, "database", &error);
+            worker_fail(application->worker, BACKEND_DATABASE, &error);
             application->waiting(application->context);
-            if (worker_stopping(application->worker))
+            if (!worker_try(application->worker, BACKEND_DATABASE))
                 break;
         } else if (!isolating) {
             outcome = OUTCOME_FAILED;

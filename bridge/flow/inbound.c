@@ -57,7 +57,7 @@ static void inlet_failed(struct inbound *in, struct group *group, const struct e
     group->inlet_open = false;
     forget_items(group);
     worker_show(&in->worker, WORKER_BROKER_AWAY);
-    worker_fail(&in->worker, "broker", error);
+    worker_fail(&in->worker, BACKEND_BROKER, error);
 }
 
 /* Of an entity more is held than may be: the disk is not to fill up. */
@@ -94,17 +94,22 @@ static bool look(struct inbound *in, struct group *group)
     return true;
 }
 
-static bool open_ports(struct inbound *in, struct group *group)
+static bool open_database(struct inbound *in, struct group *group)
 {
-    struct error error;
     bool was_open = group->application.open;
     if (!application_open(&group->application))
         return false;
     if (!was_open)
         worker_look_at_once(&in->worker);
-    if (!look(in, group))
-        return false;
+    return look(in, group);
+}
+
+static bool open_inlet(struct inbound *in, struct group *group)
+{
+    struct error error;
     if (!group->inlet_open) {
+        if (!worker_try(&in->worker, BACKEND_BROKER))
+            return false;
         in->inlet->dry = group->holds.all;
         if (!in->inlet->ops->open(in->inlet, &error)) {
             inlet_failed(in, group, &error);
@@ -311,6 +316,7 @@ static bool receive_group(struct inbound *in, struct group *group)
             inlet_failed(in, group, &error);
             return false;
         }
+        worker_works(&in->worker, BACKEND_BROKER);
         if (delivery != NULL) {
             /* However long nothing came before. */
             if (group->count == 0)
@@ -458,8 +464,10 @@ static void report(struct inbound *in, struct group *group)
     }
     if (!in->target->ops->report(in->target, &report, &error))
         application_failed(&group->application, &error);
-    else
+    else {
+        worker_works(&in->worker, BACKEND_DATABASE);
         worker_reported(&in->worker);
+    }
 }
 
 /* While all is paused: the broker is answered, and sends nothing. */
@@ -476,16 +484,18 @@ static void stay_connected(struct inbound *in, struct group *group)
 
 static void step(struct inbound *in, struct group *group)
 {
-    if (!open_ports(in, group))
+    if (!open_database(in, group))
         return;
+    /* Also of a broker that is away. */
     report(in, group);
     if (group->holds.all) {
-        stay_connected(in, group);
+        if (open_inlet(in, group))
+            stay_connected(in, group);
         return;
     }
-    if (!application_retry(&group->application))
+    if (!application_retry(&group->application) || !group->application.open || !open_inlet(in, group))
         return;
-    if (!group->application.open || !group->inlet_open || !receive_group(in, group) || group->count == 0)
+    if (!receive_group(in, group) || group->count == 0)
         return;
     if (worker_stopping(&in->worker) && group->whole == 0)
         return;

@@ -62,6 +62,7 @@ struct receipt {
 struct report {
     const char *direction; /* in, out */
     const char *state;     /* as worker_state_name: running, database away, broker away, ... */
+    const char *database_circuit, *broker_circuit; /* as circuit_name */
     uint64_t queue_depth;
     bool queue_depth_known;
     const char *error; /* NULL: none to report */

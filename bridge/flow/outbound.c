@@ -58,7 +58,7 @@ static void source_failed(struct outbound *out, struct pipeline *pipeline, const
     drop_flights(pipeline);
     pipeline->heartbeat_ms = 0;
     worker_show(&out->worker, WORKER_DATABASE_AWAY);
-    worker_fail(&out->worker, "database", error);
+    worker_fail(&out->worker, BACKEND_DATABASE, error);
 }
 
 /* The outlet is lost: what it has not confirmed is published again on the next one. */
@@ -66,37 +66,49 @@ static void outlet_failed(struct outbound *out, struct pipeline *pipeline, const
 {
     out->outlet->ops->close(out->outlet);
     pipeline->outlet_open = false;
+    atomic_store(&out->worker.counters->blocked, NULL);
     pipeline->published = 0;
     for (size_t i = 0; i < pipeline->count; i++)
         flight_at(pipeline, i)->published = false;
     atomic_fetch_add(&out->worker.counters->publish_failures, 1);
     worker_show(&out->worker, WORKER_BROKER_AWAY);
-    worker_fail(&out->worker, "broker", error);
+    worker_fail(&out->worker, BACKEND_BROKER, error);
 }
 
-static bool open_ports(struct outbound *out, struct pipeline *pipeline)
+static bool open_source(struct outbound *out, struct pipeline *pipeline)
 {
     struct error error;
-    if (!pipeline->source_open) {
-        if (!out->source->ops->open(out->source, &error)) {
-            if (text_equal(text_from(error.code), TEXT_LITERAL(SOURCE_IN_USE))) {
-                worker_show(&out->worker, WORKER_STANDBY);
-                out->worker.clock->ops->sleep_ms(out->worker.clock, STANDBY_WAIT_MS);
-                return false;
-            }
-            source_failed(out, pipeline, &error);
-            return false;
-        }
+    if (pipeline->source_open)
+        return true;
+    if (!worker_try(&out->worker, BACKEND_DATABASE))
+        return false;
+    if (out->source->ops->open(out->source, &error)) {
         pipeline->source_open = true;
         worker_look_at_once(&out->worker);
+        return true;
     }
-    if (!pipeline->outlet_open) {
-        if (!out->outlet->ops->open(out->outlet, &error)) {
-            outlet_failed(out, pipeline, &error);
-            return false;
-        }
-        pipeline->outlet_open = true;
+    if (text_equal(text_from(error.code), TEXT_LITERAL(SOURCE_IN_USE))) {
+        worker_works(&out->worker, BACKEND_DATABASE);
+        worker_show(&out->worker, WORKER_STANDBY);
+        out->worker.clock->ops->sleep_ms(out->worker.clock, STANDBY_WAIT_MS);
+        return false;
     }
+    source_failed(out, pipeline, &error);
+    return false;
+}
+
+static bool open_outlet(struct outbound *out, struct pipeline *pipeline)
+{
+    struct error error;
+    if (pipeline->outlet_open)
+        return true;
+    if (!worker_try(&out->worker, BACKEND_BROKER))
+        return false;
+    if (!out->outlet->ops->open(out->outlet, &error)) {
+        outlet_failed(out, pipeline, &error);
+        return false;
+    }
+    pipeline->outlet_open = true;
     return true;
 }
 
@@ -109,7 +121,6 @@ static bool look(struct outbound *out, struct pipeline *pipeline)
         source_failed(out, pipeline, &error);
         return false;
     }
-    worker_show(&out->worker, pipeline->paused.all ? WORKER_PAUSED : WORKER_RUNNING);
     if (out->worker.brake == NULL && out->budget_count == 0)
         return true;
     int64_t now = out->worker.clock->ops->monotonic_ms(out->worker.clock);
@@ -165,6 +176,7 @@ static bool take_batch(struct outbound *out, struct pipeline *pipeline, int wait
         source_failed(out, pipeline, &error);
         return false;
     }
+    worker_works(&out->worker, BACKEND_DATABASE);
     if (!found)
         return true;
     coalesce(out, &flight->batch);
@@ -230,6 +242,24 @@ static bool release_flight(struct outbound *out, struct pipeline *pipeline)
     return true;
 }
 
+/* Of a broker that takes nothing no answer is no failure; but nothing else is a success, either. */
+static void show_broker(struct outbound *out, bool works)
+{
+    const char *blocked = out->outlet->ops->blocked(out->outlet);
+    struct error error;
+    worker_show(&out->worker, blocked != NULL         ? WORKER_BROKER_BLOCKED
+                              : pipeline->paused.all ? WORKER_PAUSED
+                                                     : WORKER_RUNNING);
+    if (works && blocked == NULL)
+        worker_works(&out->worker, BACKEND_BROKER);
+    if (atomic_exchange(&out->worker.counters->blocked, blocked) == NULL && blocked != NULL) {
+        error_set(&error, FAULT_CONNECTION, "blocked", "the broker takes no messages: it is %s", blocked);
+        error_hint(&error, "Free memory or disk on the broker (\"rabbitmq-diagnostics alarms\"); the outbox keeps everything, and "
+                           "publishing goes on by itself.");
+        worker_tell(&out->worker, &error);
+    }
+}
+
 /* 4. confirm, 5. release: only what is confirmed may be forgotten by the source */
 static bool confirm_flights(struct outbound *out, struct pipeline *pipeline, int wait_ms)
 {
@@ -239,6 +269,7 @@ static bool confirm_flights(struct outbound *out, struct pipeline *pipeline, int
         outlet_failed(out, pipeline, &error);
         return false;
     }
+    show_broker(out, pipeline->count == 0 || confirmed > 0);
     while (pipeline->count > 0 && flight_at(pipeline, 0)->published && flight_at(pipeline, 0)->last_number <= confirmed) {
         if (!release_flight(out, pipeline))
             return false;
@@ -262,7 +293,7 @@ static bool report(struct outbound *out, struct pipeline *pipeline)
 
 static void step(struct outbound *out, struct pipeline *pipeline)
 {
-    if (!open_ports(out, pipeline) || !look(out, pipeline) || !report(out, pipeline))
+    if (!open_source(out, pipeline) || !look(out, pipeline) || !report(out, pipeline) || !open_outlet(out, pipeline))
         return;
     if (pipeline->paused.all) {
         /* What is on its way comes to its end; the connection stays alive. */

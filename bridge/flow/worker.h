@@ -3,8 +3,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "bridge/control/breaker.h"
 #include "bridge/control/counters.h"
-#include "bridge/control/retry.h"
 #include "bridge/flow/storm.h"
 #include "bridge/ports.h"
 
@@ -18,8 +18,7 @@ struct worker {
     /* private */
     int64_t looked_ms;
     enum worker_state state;
-    struct retry retry;
-    int64_t failed_ms; /* the latest failure: of two that are far apart the second begins at the base again */
+    struct breaker circuits[BACKENDS];
     struct error last_error; /* not yet reported */
     int64_t reported_ms;
 };
@@ -30,8 +29,14 @@ void worker_init(struct worker *worker, const char *direction, struct text node,
 bool worker_stopping(const struct worker *worker);
 /* Shows that it is alive, and how. A change of state is logged. */
 void worker_show(struct worker *worker, enum worker_state state);
-/* Logs the error, remembers it for the next report and waits with backoff; side says what failed, "database" or "broker". */
-void worker_fail(struct worker *worker, const char *side, const struct error *error);
+/* Waits until the backend may be tried, which is at once unless it has failed; false when the process stops meanwhile. */
+bool worker_try(struct worker *worker, enum backend backend);
+/* The backend did what it was asked: its circuit closes. */
+void worker_works(struct worker *worker, enum backend backend);
+/* Logs an error that has failed nothing, and remembers it for the next report. */
+void worker_tell(struct worker *worker, const struct error *error);
+/* The backend failed: its circuit opens. Logs the error and remembers it for the next report. */
+void worker_fail(struct worker *worker, enum backend backend, const struct error *error);
 /* True every few seconds, or when the state changed or there is an error to tell: then fills the report. */
 bool worker_report_due(struct worker *worker, struct report *report);
 /* After the report was written. */

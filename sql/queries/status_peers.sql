@@ -1,5 +1,6 @@
 -- One line per peer and direction, for people: how it is, what waits, how long ago something came through.
-select s.peer, s.direction, s.state, s.pending::text, round(coalesce(s.lag_seconds, 0)::numeric, 1) || ' s',
+select s.peer, s.direction, s.state,
+       coalesce(nullif(concat_ws(', ', 'database ' || nullif(s.database_circuit, 'closed'), 'broker ' || nullif(s.broker_circuit, 'closed')), ''), 'closed'), s.pending::text, round(coalesce(s.lag_seconds, 0)::numeric, 1) || ' s',
        coalesce(s.changes, 0)::text,
        case when s.last_message is null then 'never'
             when a.seconds < 120 then a.seconds || ' s ago'

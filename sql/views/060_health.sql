@@ -24,8 +24,20 @@ with measured (check_name, value, warning, critical, unit, hint) as (
     select 'peer clock offset', coalesce((select max(round(abs(offset_us) / 1000000.0, 3)) from bridge.peer), 0), 0.25, 60,
            's', 'A peer''s clock differs from this one''s, and the later clock wins conflicts: see bridge.peers, and mend NTP.'
     union all
+    select 'peer silent', coalesce((select max(round(date_part('epoch', now())::numeric - p.received_us / 1000000.0, 1))
+                                      from bridge.peer p join bridge.worker w on w.direction = 'in' and w.state = 'running'
+                                     where w.reported_at > now() - interval '30 s'), 0), 30, 300,
+           's', 'A peer that was heard before says nothing, not even that it lives (bridge.peers): is its adapter running, and is this node''s queue still bound to the exchange? "pgbridge install" binds it again.'
+    union all
+    select 'broker circuit', (select count(*) from bridge.worker where broker_circuit <> 'closed' and reported_at > now() - interval '30 s'), 1, 2,
+           'of 2', (select string_agg(distinct coalesce(substring(last_error from 'HINT: (.*)$'), last_error), ' ')
+                      from bridge.worker where broker_circuit <> 'closed')
+    union all
+    select 'broker alarm', (select count(*) from bridge.worker where state = 'broker blocked' and reported_at > now() - interval '30 s'), 1, 2,
+           'blocked', 'The broker is short of memory or disk and takes no messages: "rabbitmq-diagnostics alarms". Changes wait in the outbox.'
+    union all
     select 'workers away', (select count(*) from bridge.worker
-                             where state not in ('running', 'standby', 'paused') or reported_at is null
+                             where state not in ('running', 'standby', 'paused', 'broker blocked') or reported_at is null
                                 or reported_at < now() - interval '30 s'), 1, 2,
            'of 2', 'The adapter is not running or not connected: systemctl status pgbridge@<node>, and its log.'
     union all

@@ -70,12 +70,18 @@ static bool outlet_confirm(struct outlet *port, int wait_ms, uint64_t *confirmed
     return true;
 }
 
+static const char *outlet_blocked(struct outlet *port)
+{
+    (void)port;
+    return NULL;
+}
+
 static void outlet_close(struct outlet *port)
 {
     link_close(node_of(port), LINK_OUTLET);
 }
 
-static const struct outlet_ops ops = {outlet_open, outlet_publish, outlet_confirm, outlet_close};
+static const struct outlet_ops ops = {outlet_open, outlet_publish, outlet_confirm, outlet_blocked, outlet_close};
 
 void outlet_init(struct node *node)
 {

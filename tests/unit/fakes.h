@@ -663,7 +663,13 @@ static inline bool outlet_confirm(struct outlet *port, int wait_ms, uint64_t *co
     return true;
 }
 
-static const struct outlet_ops fake_outlet_ops = {outlet_open, outlet_publish, outlet_confirm, outlet_close};
+static inline const char *outlet_blocked(struct outlet *port)
+{
+    const struct fake_outlet *outlet = (const struct fake_outlet *)port;
+    return world_ms(outlet->world) < outlet->blocked_until_ms ? "low on memory" : NULL;
+}
+
+static const struct outlet_ops fake_outlet_ops = {outlet_open, outlet_publish, outlet_confirm, outlet_blocked, outlet_close};
 
 static inline void fake_outlet_init(struct fake_outlet *outlet, struct world *world, struct queue *queue)
 {

@@ -64,6 +64,9 @@ static void test_readiness_names_each_thing_that_is_missing(void **state)
     expect_page(metrics_write_readiness, false, "outbound: database away\n");
     atomic_store(&counters.out_state, WORKER_STANDBY);
     expect_page(metrics_write_readiness, false, "outbound: standby, another adapter of this node leads\n");
+    atomic_store(&counters.out_state, WORKER_BROKER_BLOCKED);
+    atomic_store(&counters.blocked, "low on memory");
+    expect_page(metrics_write_readiness, false, "outbound: broker blocked: low on memory\n");
 }
 
 static void test_what_is_away_does_not_make_the_process_unhealthy(void **state)
@@ -112,6 +115,9 @@ static void test_metrics_show_every_counter(void **state)
     atomic_store(&counters.confirm_us_sum, 1500000);
     atomic_store(&counters.newest_us, INT64_C(1763675000123456));
     atomic_store(&counters.in_state, WORKER_STANDBY);
+    atomic_store(&counters.in_circuits[BACKEND_BROKER], CIRCUIT_OPEN);
+    atomic_store(&counters.in_openings[BACKEND_BROKER], 7);
+    atomic_store(&counters.blocked, "low on disk");
     now_ms += 1250;
     FILE *out = fmemopen(page_text, sizeof page_text, "w");
     assert_non_null(out);
@@ -123,6 +129,12 @@ static void test_metrics_show_every_counter(void **state)
     expect_metric("pgbridge_worker_state{node=\"commerce\",direction=\"in\",state=\"standby\"} 1\n");
     expect_metric("pgbridge_worker_state{node=\"commerce\",direction=\"in\",state=\"running\"} 0\n");
     expect_metric("pgbridge_worker_silence_seconds{node=\"commerce\",direction=\"out\"} 1.250\n");
+    expect_metric("pgbridge_circuit_state{node=\"commerce\",direction=\"in\",side=\"broker\",state=\"open\"} 1\n");
+    expect_metric("pgbridge_circuit_state{node=\"commerce\",direction=\"in\",side=\"broker\",state=\"closed\"} 0\n");
+    expect_metric("pgbridge_circuit_state{node=\"commerce\",direction=\"in\",side=\"database\",state=\"closed\"} 1\n");
+    expect_metric("pgbridge_circuit_state{node=\"commerce\",direction=\"out\",side=\"broker\",state=\"closed\"} 1\n");
+    expect_metric("pgbridge_circuit_openings_total{node=\"commerce\",direction=\"in\",side=\"broker\"} 7\n");
+    expect_metric("pgbridge_broker_blocked{node=\"commerce\"} 1\n");
     expect_metric("pgbridge_changes_captured_total{node=\"commerce\"} 1\n");
     expect_metric("pgbridge_changes_received_total{node=\"commerce\",verdict=\"applied\"} 2\n");
     expect_metric("pgbridge_changes_received_total{node=\"commerce\",verdict=\"dead_letter\"} 3\n");

@@ -131,6 +131,22 @@ static void test_blocked_broker_is_waited_for_without_failure(void **state)
     bench_free(bench);
 }
 
+static void test_blocked_broker_is_told_and_waited_for(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){3}, 200, 4);
+    bench->outlet.blocked_until_ms = 10 * MINUTE_MS;
+    bench->world->limit_ms = 2 * MINUTE_MS;
+    bench_run(bench);
+    assert_true(bench->world->exhausted);
+    assert_string_equal(bench->counters.blocked, "low on memory");
+    assert_int_equal(bench->counters.broker_failures, 0);
+    assert_int_equal(bench->world->calls[CALL_OUTLET_OPEN], 1);
+    /* It has shown itself to the end. */
+    assert_true(bench->counters.out_alive_ms >= 2 * MINUTE_MS - 1000);
+    bench_free(bench);
+}
+
 /* ---- what fails is done again
  * ------------------------------------------------------------------------------------------ */
 
@@ -486,6 +502,7 @@ int main(void)
         cmocka_unit_test(test_batches_overlap_but_no_more_than_the_limit),
         cmocka_unit_test(test_messages_of_a_batch_are_released_together),
         cmocka_unit_test(test_blocked_broker_is_waited_for_without_failure),
+        cmocka_unit_test(test_blocked_broker_is_told_and_waited_for),
         cmocka_unit_test(test_failure_of_any_call_loses_nothing),
         cmocka_unit_test(test_refused_and_unroutable_messages_are_sent_again),
         cmocka_unit_test(test_random_failures_of_every_call_lose_nothing),

@@ -36,6 +36,7 @@ static void test_states_have_the_words_of_the_status_view(void **state)
     assert_string_equal(worker_state_name(WORKER_STARTING), "starting");
     assert_string_equal(worker_state_name(WORKER_DATABASE_AWAY), "database away");
     assert_string_equal(worker_state_name(WORKER_BROKER_AWAY), "broker away");
+    assert_string_equal(worker_state_name(WORKER_BROKER_BLOCKED), "broker blocked");
     assert_string_equal(worker_state_name(WORKER_STANDBY), "standby");
     assert_string_equal(worker_state_name(WORKER_RUNNING), "running");
     assert_string_equal(worker_state_name(WORKER_STOPPED), "stopped");
@@ -86,9 +87,9 @@ static void test_failures_count_for_the_side_that_failed(void **state)
     (void)state;
     struct bench *bench = bench_new("in");
     struct error error = away();
-    worker_fail(&bench->worker, "database", &error);
-    worker_fail(&bench->worker, "database", &error);
-    worker_fail(&bench->worker, "broker", &error);
+    worker_fail(&bench->worker, BACKEND_DATABASE, &error);
+    worker_fail(&bench->worker, BACKEND_DATABASE, &error);
+    worker_fail(&bench->worker, BACKEND_BROKER, &error);
     assert_int_equal(bench->counters.database_failures, 2);
     assert_int_equal(bench->counters.broker_failures, 1);
     bench_free(bench);
@@ -99,8 +100,10 @@ static void test_failures_in_a_row_wait_longer_and_longer(void **state)
     (void)state;
     struct bench *bench = bench_new("in");
     struct error error = away();
-    for (int i = 0; i < 20; i++)
-        worker_fail(&bench->worker, "database", &error);
+    for (int i = 0; i < 20; i++) {
+        worker_fail(&bench->worker, BACKEND_DATABASE, &error);
+        assert_true(worker_try(&bench->worker, BACKEND_DATABASE));
+    }
     assert_int_equal(bench->world->sleeps, 20);
     /* 200, 400, ... up to 5000 ms, each at least half. */
     assert_in_range(world_ms(bench->world), 20000, 90000);
@@ -113,8 +116,52 @@ static void test_failure_does_not_wait_when_the_process_stops(void **state)
     struct bench *bench = bench_new("in");
     struct error error = away();
     atomic_store(&bench->world->stop, true);
-    worker_fail(&bench->worker, "database", &error);
+    worker_fail(&bench->worker, BACKEND_DATABASE, &error);
+    assert_false(worker_try(&bench->worker, BACKEND_DATABASE));
     assert_int_equal(world_ms(bench->world), 0);
+    bench_free(bench);
+}
+
+static void test_a_failed_backend_keeps_nobody_from_the_other(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new("in");
+    struct error error = away();
+    worker_fail(&bench->worker, BACKEND_BROKER, &error);
+    assert_true(worker_try(&bench->worker, BACKEND_DATABASE));
+    assert_int_equal(bench->world->sleeps, 0);
+    assert_true(worker_try(&bench->worker, BACKEND_BROKER));
+    assert_int_equal(bench->world->sleeps, 1);
+    bench_free(bench);
+}
+
+static void test_circuits_are_shown_and_their_openings_counted(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new("out");
+    struct counters *counters = &bench->counters;
+    struct error error = away();
+    struct report report;
+    for (int i = 0; i < 3; i++) {
+        worker_fail(&bench->worker, BACKEND_BROKER, &error);
+        assert_int_equal(counters->out_circuits[BACKEND_BROKER], CIRCUIT_OPEN);
+        worker_try(&bench->worker, BACKEND_BROKER);
+        assert_int_equal(counters->out_circuits[BACKEND_BROKER], CIRCUIT_HALF_OPEN);
+    }
+    assert_int_equal(counters->out_openings[BACKEND_BROKER], 1);
+    assert_true(worker_report_due(&bench->worker, &report));
+    assert_string_equal(report.broker_circuit, "half-open");
+    assert_string_equal(report.database_circuit, "closed");
+    worker_reported(&bench->worker);
+    assert_false(worker_report_due(&bench->worker, &report));
+    worker_works(&bench->worker, BACKEND_BROKER);
+    worker_works(&bench->worker, BACKEND_BROKER);
+    assert_int_equal(counters->out_circuits[BACKEND_BROKER], CIRCUIT_CLOSED);
+    assert_true(worker_report_due(&bench->worker, &report));
+    assert_string_equal(report.broker_circuit, "closed");
+    worker_fail(&bench->worker, BACKEND_BROKER, &error);
+    assert_int_equal(counters->out_openings[BACKEND_BROKER], 2);
+    assert_int_equal(counters->in_openings[BACKEND_BROKER] + counters->out_openings[BACKEND_DATABASE], 0);
     bench_free(bench);
 }
 
@@ -170,7 +217,7 @@ static void test_error_is_reported_once(void **state)
     struct report report;
     struct error error = away();
     worker_reported(&bench->worker);
-    worker_fail(&bench->worker, "broker", &error);
+    worker_fail(&bench->worker, BACKEND_BROKER, &error);
     assert_true(worker_report_due(&bench->worker, &report));
     assert_string_equal(report.error, "gone");
     assert_string_equal(report.error_code, "08006");
@@ -188,7 +235,7 @@ static void test_error_without_code_is_reported_without_code(void **state)
     struct report report;
     struct error error;
     error_set(&error, FAULT_CONNECTION, NULL, "gone");
-    worker_fail(&bench->worker, "broker", &error);
+    worker_fail(&bench->worker, BACKEND_BROKER, &error);
     assert_true(worker_report_due(&bench->worker, &report));
     assert_string_equal(report.error, "gone");
     assert_null(report.error_code);
@@ -205,6 +252,8 @@ int main(void)
         cmocka_unit_test(test_failures_count_for_the_side_that_failed),
         cmocka_unit_test(test_failures_in_a_row_wait_longer_and_longer),
         cmocka_unit_test(test_failure_does_not_wait_when_the_process_stops),
+        cmocka_unit_test(test_a_failed_backend_keeps_nobody_from_the_other),
+        cmocka_unit_test(test_circuits_are_shown_and_their_openings_counted),
         cmocka_unit_test(test_report_is_due_at_first_and_every_few_seconds),
         cmocka_unit_test(test_report_that_was_not_written_stays_due),
         cmocka_unit_test(test_change_of_state_is_reported_at_once),
