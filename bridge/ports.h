@@ -78,7 +78,7 @@ struct inlet_ops {
     bool (*receive)(struct inlet *, int wait_ms, struct delivery **delivery, struct error *);
     /* Acknowledges every delivery up to and including tag. Only after the commit that made them durable. */
     bool (*settle)(struct inlet *, uint64_t tag, struct error *);
-    /* Messages ready in the queue; for reports only. */
+    /* Messages ready in the queue, for reports; may be asked while the port is closed. */
     bool (*depth)(struct inlet *, uint64_t *messages, struct error *);
     void (*close)(struct inlet *);
 };
@@ -135,6 +135,10 @@ struct target_ops {
     /* Notes a heartbeat, inside the open transaction. *offset_us is how far that node's clock is ahead of this one's, as far as it is
      * known; 0 when it is not. */
     bool (*hear)(struct target *, const struct heartbeat *, int64_t *offset_us, struct error *);
+    /* Notes, inside the open transaction, which of a sender's messages have come, in their order. What is missing before them is noted
+     * as a gap, and *missing is how many; what was missing and comes late fills one. Of a sender that was never seen nothing is
+     * missing. */
+    bool (*note)(struct target *, const struct sighting *, uint64_t *missing, struct error *);
     /* Keeps a dead letter, inside the open transaction: one with FAULT_TRANSIENT waits and is tried again, one with any
      * other fault is kept for a human. A transient one that has a code of CLOCK waits until its version's time has come, one of
      * PAUSED until its entity is resumed. */
@@ -147,6 +151,11 @@ struct target_ops {
     /* Outside of transactions: tries the letters that wait and whose time has come, in a transaction of its own; with hurry
      * any that waits, because what it waits for may have come. *next_ms: when to come again, -1 when none waits. */
     bool (*retry)(struct target *, bool hurry, int *next_ms, struct error *);
+    /* Outside of transactions: notes durably that this message of the broker's dead letters is about to be read. *deaths is how many
+     * processes have noted it before and have not acquitted it. */
+    bool (*suspect)(struct target *, const struct envelope *, int *deaths, struct error *);
+    /* Outside of transactions: the message has ended nothing. */
+    bool (*acquit)(struct target *, const struct envelope *, struct error *);
     /* Writes what a worker wants to be seen in the views: queue depth, last error. Outside of transactions. */
     bool (*report)(struct target *, const struct report *, struct error *);
     void (*close)(struct target *);

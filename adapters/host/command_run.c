@@ -40,6 +40,7 @@ struct assembly {
     struct pg_target *target;
     struct mq_outlet outlet;
     struct mq_inlet inlet;
+    struct mq_inlet dead;
     struct outbound outbound;
     struct inbound inbound;
     struct budget *budgets;
@@ -87,12 +88,14 @@ static void assemble(struct assembly *assembly)
     assembly->target = pg_target_new(config, &target_options);
     mq_outlet_init(&assembly->outlet, config);
     mq_inlet_init(&assembly->inlet, config);
+    mq_inlet_init_dead(&assembly->dead, config);
     assembly->outbound = (struct outbound){.source = pg_outbox_source(assembly->outbox),
                                            .outlet = &assembly->outlet.port,
                                            .budget_count = make_budgets(assembly),
                                            .budgets = assembly->budgets,
                                            .message_bytes = config->message_bytes};
     assembly->inbound = (struct inbound){.inlet = &assembly->inlet.port,
+                                         .dead = &assembly->dead.port,
                                          .max_clock_skew_us = config->max_clock_skew_us,
                                          .rally_rule = config->ping_pong,
                                          .deletion_rule = config->mass_delete,
@@ -111,6 +114,7 @@ static void disassemble(struct assembly *assembly)
 {
     mq_outlet_free(&assembly->outlet);
     mq_inlet_free(&assembly->inlet);
+    mq_inlet_free(&assembly->dead);
     pg_outbox_free(assembly->outbox);
     pg_target_free(assembly->target);
     free(assembly->budgets);
@@ -245,6 +249,7 @@ static void stop_workers(struct assembly *assembly)
         if (waited > STOP_GRACE_MS && !cut) {
             mq_outlet_abort(&assembly->outlet);
             mq_inlet_abort(&assembly->inlet);
+            mq_inlet_abort(&assembly->dead);
             cut = true;
         }
         if (waited > STOP_LIMIT_MS) {

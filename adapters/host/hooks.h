@@ -1,6 +1,7 @@
 #pragma once
 /* Hooks of the test build: parts of the bridge that a test switches off to show that the others hold alone.
- * PGBRIDGE_DISABLE is a list such as "capture-guard,echo,same". Not compiled into the program that is installed. */
+ * PGBRIDGE_DISABLE is a list such as "capture-guard,echo,same". A message whose body holds PGBRIDGE_POISON ends the process when it is
+ * decoded, as a bug in the decoder would. Not compiled into the program that is installed. */
 #include <stdbool.h>
 #include <stdint.h>
 

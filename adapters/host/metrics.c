@@ -233,6 +233,9 @@ static void write_inbound(const struct page *page, const struct counters *counte
     put_counter(page, "pgbridge_ping_pong_total", "Rows held because nodes rewrote them in turns.", &counters->rallies);
     put_gauge(page, "pgbridge_queue_depth", "Messages that wait in this node's queue.",
               atomic_load(&counters->queue_depth));
+    put_gauge(page, "pgbridge_dead_queue_depth", "Messages that wait in this node's dead-letter queue in the broker.",
+              atomic_load(&counters->dead_queue_depth));
+    put_counter(page, "pgbridge_messages_drained_total", "Messages taken from there.", &counters->drained);
     put_seconds(page, "pgbridge_last_applied_version_timestamp_seconds", "gauge",
                 "When the newest change applied here was made, by its writer's clock; 0: none since the start.",
                 atomic_load(&counters->newest_us));

@@ -850,8 +850,65 @@ static bool target_hear(struct target *port, const struct heartbeat *heartbeat, 
     return true;
 }
 
-static const struct target_ops target_port_ops = {target_open,   target_begin,    target_apply,  target_hear, letters_bury,
-                                                  target_commit, target_rollback, letters_retry, target_report, target_close};
+static bool target_note(struct target *port, const struct sighting *sighting, uint64_t *missing, struct error *error)
+{
+    struct pg_target *target = target_of(port);
+    struct arena *arena = &target->arena;
+    const char *parameters[] = {
+        arena_string(arena, sighting->source),
+        arena_string(arena, sighting->epoch),
+        arena_printf(arena, "%" PRId64, sighting->first).data,
+        arena_printf(arena, "%" PRId64, sighting->last).data,
+    };
+    PG_RESULT result = pg_query(&target->session, "note_numbers", 4, parameters, error);
+    if (result == NULL)
+        return false;
+    *missing = (uint64_t)pg_integer(result, 0, 0);
+    return true;
+}
+
+/* ---- suspects ---- */
+
+/* The same for every delivery of a message; without reading it. */
+static const char *identity_of(struct arena *arena, const struct envelope *envelope)
+{
+    char hex[65];
+    digest_bytes(envelope->body, hex);
+    bool named = text_is_utf8(envelope->message_id) && envelope->message_id.length <= 255;
+    return arena_printf(arena, "%.*s:%s", named ? (int)envelope->message_id.length : 0, named ? envelope->message_id.data : "", hex).data;
+}
+
+static bool target_suspect(struct target *port, const struct envelope *envelope, int *deaths, struct error *error)
+{
+    struct pg_target *target = target_of(port);
+    struct arena *arena = &target->arena;
+    arena_reset(arena);
+    const struct header *history = envelope_header(envelope, "x-death");
+    const char *parameters[] = {
+        identity_of(arena, envelope),
+        text_is_utf8(envelope->message_id) ? arena_copy(arena, envelope->message_id).data : NULL,
+        history != NULL && !history->is_number && text_is_utf8(history->text) ? arena_copy(arena, history->text).data : NULL,
+        target->instance,
+    };
+    PG_RESULT result = pg_query(&target->session, "suspect", 4, parameters, error);
+    if (result == NULL)
+        return false;
+    *deaths = (int)pg_integer(result, 0, 0);
+    return true;
+}
+
+static bool target_acquit(struct target *port, const struct envelope *envelope, struct error *error)
+{
+    struct pg_target *target = target_of(port);
+    arena_reset(&target->arena);
+    const char *parameters[] = {identity_of(&target->arena, envelope)};
+    PG_RESULT result = pg_query(&target->session, "acquit", 1, parameters, error);
+    return result != NULL;
+}
+
+static const struct target_ops target_port_ops = {target_open,   target_begin,   target_apply,    target_hear,   target_note,
+                                                  letters_bury,  target_commit,  target_rollback, letters_retry, target_suspect,
+                                                  target_acquit, target_report, target_close};
 
 struct pg_target *pg_target_new(const struct config *config, const struct pg_target_options *options)
 {
@@ -863,6 +920,7 @@ struct pg_target *pg_target_new(const struct config *config, const struct pg_tar
         target->options = *options;
     arena_init(&target->arena, LIMIT_ARENA_BYTES);
     pg_brake_init(&target->brake, config, &target->session);
+    digest_uuid(target->instance);
     return target;
 }
 

@@ -20,6 +20,7 @@ struct pg_target {
     struct taken_row *taken;
     const struct message *given; /* that is applied, as it came: who is blamed by it */
     int64_t horizon_us; /* an unknown row whose version is not after it may have been deleted and forgotten */
+    char instance[37];   /* of this process */
     bool role_is_origin; /* in this transaction: triggers fire */
 };
 

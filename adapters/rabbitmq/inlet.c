@@ -6,6 +6,8 @@
 #include "adapters/rabbitmq/compat.h"
 #include "bridge/base/limits.h"
 
+enum { DEATHS_SHOWN = 4 };
+
 static struct mq_inlet *inlet_of(struct inlet *port)
 {
     return (struct mq_inlet *)port;
@@ -70,7 +72,38 @@ static int64_t at_most_int64(uint64_t number)
     return number > INT64_MAX ? INT64_MAX : (int64_t)number;
 }
 
-/* Texts and integers; false for what the contract has no use for: floats, decimals, tables, arrays. */
+static struct text death_text(const amqp_table_t *death, const char *key)
+{
+    for (int i = 0; i < death->num_entries; i++)
+        if (text_equal(text_of(death->entries[i].key), text_from(key)) && death->entries[i].value.kind == AMQP_FIELD_KIND_UTF8)
+            return text_of(death->entries[i].value.value.bytes);
+    return TEXT_LITERAL("?");
+}
+
+static int64_t death_count(const amqp_table_t *death)
+{
+    for (int i = 0; i < death->num_entries; i++)
+        if (text_equal(text_of(death->entries[i].key), TEXT_LITERAL("count")) && death->entries[i].value.kind == AMQP_FIELD_KIND_I64)
+            return death->entries[i].value.value.i64;
+    return 0;
+}
+
+/* What the broker says of where a message died, in one line: "1 x delivery_limit in queue bridge.sync.ops (exchange bridge.sync)". */
+static struct text death_history(struct arena *arena, const amqp_array_t *deaths)
+{
+    struct text history = TEXT_LITERAL("");
+    for (int i = 0; i < deaths->num_entries && i < DEATHS_SHOWN; i++) {
+        if (deaths->entries[i].kind != AMQP_FIELD_KIND_TABLE)
+            continue;
+        const amqp_table_t *death = &deaths->entries[i].value.table;
+        history = arena_printf(arena, "%.*s%s%lld x %.*s in queue %.*s (exchange %.*s)", TEXT_PRINTF(history), history.length > 0 ? "; " : "",
+                               (long long)death_count(death), TEXT_PRINTF(death_text(death, "reason")),
+                               TEXT_PRINTF(death_text(death, "queue")), TEXT_PRINTF(death_text(death, "exchange")));
+    }
+    return history;
+}
+
+/* Texts, integers and where a message died; false for what the contract has no use for: floats, decimals, tables, arrays. */
 static bool copy_header(struct arena *arena, const amqp_table_entry_t *entry, struct header *out)
 {
     struct header header = {.is_number = true};
@@ -109,6 +142,12 @@ static bool copy_header(struct arena *arena, const amqp_table_entry_t *entry, st
     case AMQP_FIELD_KIND_TIMESTAMP:
         header.number = at_most_int64(value->value.u64);
         break;
+    case AMQP_FIELD_KIND_ARRAY:
+        if (!text_equal(text_of(entry->key), TEXT_LITERAL("x-death")))
+            return false;
+        header.is_number = false;
+        header.text = death_history(arena, &value->value.array);
+        break;
     default:
         return false;
     }
@@ -121,7 +160,7 @@ static bool of_contract(amqp_bytes_t key)
 {
     static const char *const names[] = {
         "x-source", "x-content-hash", "x-protocol",  "x-epoch",          "x-seq", "x-batch", "x-part",
-        "x-parts",  "x-schema",       "traceparent", "x-delivery-count",
+        "x-parts",  "x-schema",       "traceparent", "x-delivery-count", "x-death",
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (text_equal(text_of(key), text_from(names[i])))
@@ -308,8 +347,6 @@ static bool ask_depth(struct mq_inlet *inlet, uint64_t *messages, struct error *
 static bool inlet_depth(struct inlet *port, uint64_t *messages, struct error *error)
 {
     struct mq_inlet *inlet = inlet_of(port);
-    if (!mq_session_is_open(&inlet->session))
-        return mq_session_not_open(&inlet->session, error);
     /* One that was silent for long, because nobody asked, has been closed by the broker: that is no failure yet. */
     bool silent = mq_session_is_open(&inlet->probe);
     if (ask_depth(inlet, messages, error) || (silent && ask_depth(inlet, messages, error)))

@@ -31,10 +31,11 @@ struct counters {
     /* inbound */
     _Atomic uint64_t received, applied, unchanged, ignored, same, duplicate, stale, echo, kept, conflicts, dead_letters;
     _Atomic uint64_t messages_in, bytes_in, transactions_in, refused, poison, gaps, unknown_members, apply_retries;
-    _Atomic uint64_t queue_depth;
     _Atomic uint64_t in_held;              /* entities that are paused */
     _Atomic uint64_t held;                 /* changes put aside, not counted among the dead letters here */
     _Atomic uint64_t rallies;              /* rows held because nodes rewrote them in turns */
+    _Atomic uint64_t queue_depth, dead_queue_depth;
+    _Atomic uint64_t drained;              /* messages from the broker's dead-letter queue */
     _Atomic int64_t newest_us;             /* newest version applied */
     /* both */
     _Atomic uint64_t database_failures, broker_failures;

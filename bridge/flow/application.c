@@ -6,6 +6,7 @@
 #include "bridge/base/log.h"
 
 enum {
+    EPOCH_BYTES = 64,
     CONTENTION_TRIES = 5,
     CONTENTION_BASE_MS = 10,
     CONTENTION_CAP_MS = 1000,
@@ -165,7 +166,6 @@ static void add_receipt(struct receipts *receipts, const struct item *item, cons
     receipt->refused += item->fate == FATE_REFUSED;
     if (item->fate != FATE_APPLY)
         return;
-    receipt->gaps += item->gap;
     /* A sender that begins anew counts from 1. */
     if (!text_equal(receipt->epoch, item->message.epoch) || item->message.sequence > receipt->sequence)
         receipt->sequence = item->message.sequence;
@@ -213,6 +213,65 @@ static void log_applied(const struct item *item)
               TEXT_PRINTF(message->entity), change_op_name(message->op), message->row_count,
               (long long)message->sequence, text_is_null(correlation) ? "" : " correlation_id=",
               text_is_null(correlation) ? "" : log_value(correlation, id, sizeof id));
+}
+
+/* ---- numbers ---- */
+
+/* Of a heartbeat: all up to its number. False: it is not numbered, or speaks of this node itself, whose messages are no news. */
+static bool sighting_of(const struct application *application, const struct item *item, struct sighting *sighting)
+{
+    const struct message *message = &item->message;
+    const struct heartbeat *heartbeat = &item->heartbeat;
+    bool heard = item->fate == FATE_HEARD;
+    struct text epoch = heard ? heartbeat->epoch : message->epoch;
+    *sighting = heard ? (struct sighting){heartbeat->source, epoch, heartbeat->sequence + 1, heartbeat->sequence}
+                      : (struct sighting){message->source, epoch, message->sequence, message->sequence};
+    return (heard || ((item->fate == FATE_APPLY || item->fate == FATE_POISON) && message->sequence > 0)) && epoch.length > 0 &&
+           epoch.length < EPOCH_BYTES && text_is_utf8(epoch) && sighting->last < INT64_MAX - 1 &&
+           !text_equal(sighting->source, application->worker->node);
+}
+
+static bool note(struct application *application, struct receipts *receipts, const struct sighting *sighting, struct error *error)
+{
+    uint64_t missing = 0;
+    if (!application->target->ops->note(application->target, sighting, &missing, error))
+        return false;
+    if (missing == 0)
+        return true;
+    log_event(LOG_LEVEL_ERROR, "missed", "source=%.*s messages=%llu before_x_seq=%lld", TEXT_PRINTF(sighting->source),
+              (unsigned long long)missing, (long long)sighting->first);
+    receipt_of(receipts, sighting->source)->gaps += missing;
+    return true;
+}
+
+/* As few notes as there are runs of numbers: one, as a rule. */
+static bool note_numbers(struct application *application, const struct item *items, size_t count, struct receipts *receipts,
+                         struct error *error)
+{
+    struct sighting runs[LIMIT_PEERS], next;
+    size_t run_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!sighting_of(application, &items[i], &next))
+            continue;
+        size_t at = 0;
+        while (at < run_count && !(text_equal(runs[at].source, next.source) && text_equal(runs[at].epoch, next.epoch)))
+            at++;
+        if (at < run_count && next.first == runs[at].last + 1) {
+            runs[at].last = next.last;
+            continue;
+        }
+        /* Of one incarnation the runs are noted in their order. */
+        if (at == LIMIT_PEERS)
+            at = 0;
+        if (at < run_count && !note(application, receipts, &runs[at], error))
+            return false;
+        runs[at] = next;
+        run_count += at == run_count;
+    }
+    for (size_t i = 0; i < run_count; i++)
+        if (!note(application, receipts, &runs[i], error))
+            return false;
+    return true;
 }
 
 /* ---- one transaction ---- */
@@ -409,6 +468,8 @@ static bool transact(struct application *application, const struct item *items, 
         return false;
     for (size_t i = 0; i < count; i++)
         add_receipt(&receipts, &items[i], &tallies[i]);
+    if (!note_numbers(application, items, count, &receipts, error))
+        return false;
     if (!target->ops->commit(target, receipts.of, receipts.count, &offences, error)) {
         if (isolating && error_is_of_rows(error))
             note_offences(application, items, count, &offences, error);

@@ -18,8 +18,7 @@ struct item {
     struct message message;
     struct heartbeat heartbeat; /* instead of a message */
     enum fate fate;
-    struct error error; /* why it is poison */
-    bool gap;
+    struct error error; /* why it is poison; what could be read of its source, epoch and number is in the message all the same */
     bool watched;            /* its deletions are counted */
     int64_t *held_until_us;  /* per row: until when it is to cool down, 0: not; NULL: none is */
 };

@@ -6,6 +6,7 @@
 
 #include "bridge/base/log.h"
 #include "bridge/flow/application.h"
+#include "bridge/flow/drain.h"
 
 enum {
     IDLE_WAIT_MS = 200,
@@ -35,6 +36,7 @@ struct group {
     struct rallies *rallies;
     struct deletions *deletions;
     struct application application;
+    struct drain drain;
 };
 
 static void forget_items(struct group *group)
@@ -159,27 +161,21 @@ static void keep_text(char *known, size_t size, struct text text)
     known[length] = '\0';
 }
 
-/* A number that is skipped means a message was lost; a batch is whole when its last part has come. */
-static void note_progress(struct group *group, struct item *item)
+/* A batch is whole when its last part has come. */
+static void note_progress(struct group *group, const struct item *item)
 {
     const struct message *message = &item->message;
     struct source_progress *progress = progress_of(group, message->source);
     if (progress == NULL)
         return;
     bool same_epoch = same_text(progress->epoch, message->epoch);
-    bool again = same_epoch && message->sequence <= progress->sequence;
-    if (message->sequence > 0) {
-        item->gap = same_epoch && message->sequence > progress->sequence + 1;
-        if (item->gap) {
-            log_event(LOG_LEVEL_ERROR, "missed", "source=%s x-seq=%lld..%lld", progress->name,
-                      (long long)progress->sequence + 1, (long long)message->sequence - 1);
-        }
-        if (!same_epoch || message->sequence > progress->sequence)
-            progress->sequence = message->sequence;
+    bool again = message->sequence > 0 && same_epoch && message->sequence <= progress->sequence;
+    if (message->sequence > 0 && !again) {
+        progress->sequence = message->sequence;
         keep_text(progress->epoch, sizeof progress->epoch, message->epoch);
     }
     /* What comes again in the midst of a batch is not part of it. */
-    if (message->sequence > 0 && again)
+    if (again)
         return;
     if (!same_text(progress->batch, message->batch) || message->part == 1) {
         keep_text(progress->batch, sizeof progress->batch, message->batch);
@@ -209,17 +205,17 @@ static int64_t header_number(const struct envelope *envelope, const char *name, 
 }
 
 /* One that cannot be read has come all the same. */
-static void note_unreadable(struct inbound *in, struct group *group, struct item *item)
+static void read_headers(struct inbound *in, struct item *item)
 {
     const struct envelope *envelope = &item->delivery->envelope;
-    struct item headers = {.message = {.source = header_text(envelope, "x-source"),
-                                       .epoch = header_text(envelope, "x-epoch"),
-                                       .sequence = header_number(envelope, "x-seq", 0),
-                                       .batch = header_text(envelope, "x-batch"),
-                                       .part = header_number(envelope, "x-part", 1),
-                                       .parts = header_number(envelope, "x-parts", 1)}};
-    if (is_peer(in, headers.message.source))
-        note_progress(group, &headers);
+    item->message = (struct message){0};
+    if (is_peer(in, header_text(envelope, "x-source")))
+        item->message = (struct message){.source = header_text(envelope, "x-source"),
+                                         .epoch = header_text(envelope, "x-epoch"),
+                                         .sequence = header_number(envelope, "x-seq", 0),
+                                         .batch = header_text(envelope, "x-batch"),
+                                         .part = header_number(envelope, "x-part", 1),
+                                         .parts = header_number(envelope, "x-parts", 1)};
 }
 
 /* False: it cannot be read, and is poison like any other message. */
@@ -254,22 +250,22 @@ static void note_rallies(struct inbound *in, struct group *group, struct item *i
     }
 }
 
-static void unseal_item(struct inbound *in, struct group *group, struct delivery *delivery)
+/* unread: why its body is not even looked at; NULL: it is. */
+static void read_item(void *context, struct delivery *delivery, const struct error *unread, struct item *item)
 {
-    struct item *item = &group->items[group->count++];
+    struct inbound *in = context;
     *item = (struct item){.delivery = delivery};
-    group->bytes += delivery->envelope.body.length;
-    if (heartbeat_is(&delivery->envelope) && unseal_heartbeat(in, item))
+    if (unread == NULL && heartbeat_is(&delivery->envelope) && unseal_heartbeat(in, item))
         return;
-    if (!envelope_unseal(&delivery->envelope, &delivery->arena, &item->message, &item->error)) {
+    if (unread != NULL)
+        item->error = *unread;
+    if (unread != NULL || !envelope_unseal(&delivery->envelope, &delivery->arena, &item->message, &item->error)) {
         item->fate = FATE_POISON;
-        item->message = (struct message){0};
-        note_unreadable(in, group, item);
+        read_headers(in, item);
         atomic_fetch_add(&in->worker.counters->poison, 1);
         log_error(LOG_LEVEL_ERROR, "quarantined", &item->error);
         return;
     }
-    group->rows += item->message.row_count;
     if (item->message.unknown_members > 0)
         atomic_fetch_add(&in->worker.counters->unknown_members, item->message.unknown_members);
     if (text_equal(item->message.source, in->worker.node)) {
@@ -279,15 +275,19 @@ static void unseal_item(struct inbound *in, struct group *group, struct delivery
         char source[160], entity[160];
         log_event(LOG_LEVEL_WARNING, "refused", "source=%s entity=%s reason=\"not among peers\"",
                   log_value(item->message.source, source, sizeof source), log_value(item->message.entity, entity, sizeof entity));
-    } else {
-        note_progress(group, item);
-        note_rallies(in, group, item);
     }
 }
 
 static void add_item(struct inbound *in, struct group *group, struct delivery *delivery)
 {
-    unseal_item(in, group, delivery);
+    struct item *item = &group->items[group->count++];
+    read_item(in, delivery, NULL, item);
+    group->bytes += delivery->envelope.body.length;
+    group->rows += item->message.row_count;
+    if ((item->fate == FATE_APPLY || item->fate == FATE_POISON) && is_peer(in, item->message.source)) {
+        note_progress(group, item);
+        note_rallies(in, group, item);
+    }
     if (group_complete(group))
         group->whole = group->count;
 }
@@ -493,7 +493,10 @@ static void step(struct inbound *in, struct group *group)
             stay_connected(in, group);
         return;
     }
-    if (!application_retry(&group->application) || !group->application.open || !open_inlet(in, group))
+    if (!application_retry(&group->application) || !group->application.open)
+        return;
+    drain_some(&group->drain, &group->application);
+    if (!open_inlet(in, group))
         return;
     if (!receive_group(in, group) || group->count == 0)
         return;
@@ -523,11 +526,14 @@ void inbound_run(struct inbound *in)
         group->rallies = rallies_new(&in->rally_rule, in->worker.node);
     if (in->deletion_rule.within_ms > 0 && in->worker.brake != NULL)
         group->deletions = deletions_new(&in->deletion_rule);
+    group->drain = (struct drain){.inlet = in->dead, .read = read_item, .context = in};
     while (!worker_stopping(&in->worker))
         step(in, group);
 
     forget_items(group);
     in->inlet->ops->close(in->inlet);
+    if (in->dead != NULL)
+        in->dead->ops->close(in->dead);
     group->inlet_open = false;
     worker_show(&in->worker, WORKER_STOPPED);
     if (group->application.open)

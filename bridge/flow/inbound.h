@@ -5,6 +5,7 @@
 struct inbound {
     struct worker worker;
     struct inlet *inlet;
+    struct inlet *dead; /* the broker's dead letters for this node; NULL: nobody looks at them */
     struct target *target;
     size_t peer_count;
     const char *const *peers;

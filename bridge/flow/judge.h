@@ -45,6 +45,12 @@ void tally_add(struct tally *sum, const struct tally *more);
 bool tally_conserves(const struct tally *tally);
 
 /* Progress of one direction with one source, recorded with the transaction it describes. */
+/* Numbers of a sender's incarnation that have come, without a hole. */
+struct sighting {
+    struct text source, epoch;
+    int64_t first, last; /* last = first - 1: none has, but all before first should have */
+};
+
 struct receipt {
     struct text source; /* x-source of the messages; of this node when it is the sender's receipt */
     struct text epoch;

@@ -243,7 +243,7 @@ static bool release_flight(struct outbound *out, struct pipeline *pipeline)
 }
 
 /* Of a broker that takes nothing no answer is no failure; but nothing else is a success, either. */
-static void show_broker(struct outbound *out, bool works)
+static void show_broker(struct outbound *out, const struct pipeline *pipeline, bool works)
 {
     const char *blocked = out->outlet->ops->blocked(out->outlet);
     struct error error;
@@ -269,7 +269,7 @@ static bool confirm_flights(struct outbound *out, struct pipeline *pipeline, int
         outlet_failed(out, pipeline, &error);
         return false;
     }
-    show_broker(out, pipeline->count == 0 || confirmed > 0);
+    show_broker(out, pipeline, pipeline->count == 0 || confirmed > 0);
     while (pipeline->count > 0 && flight_at(pipeline, 0)->published && flight_at(pipeline, 0)->last_number <= confirmed) {
         if (!release_flight(out, pipeline))
             return false;

@@ -456,16 +456,17 @@ void batch_seal(struct batch *batch, struct sender *sender, int64_t now_us, size
 
     char uuid[37];
     digest_uuid(uuid);
+    struct text epoch = arena_copy(arena, text_from(sender->epoch));
     struct text batch_id = arena_copy(arena, text_from(uuid));
     *envelopes = arena_take_array(arena, pieces.count + has_heartbeat, sizeof **envelopes);
     *envelope_count = pieces.count + has_heartbeat;
-    if (has_heartbeat)
-        heartbeat_seal(batch->heartbeat, now_us, arena, &(*envelopes)[pieces.count]);
     for (size_t i = 0; i < pieces.count; i++) {
+        struct text source = pieces.items[i].group->node;
         struct message message = {
-            .source = pieces.items[i].group->node,
-            .epoch = arena_copy(arena, text_from(sender->epoch)),
-            .sequence = ++sender->sequence,
+            .source = source,
+            .epoch = epoch,
+            /* The numbers are those of this node's own word. */
+            .sequence = text_equal(source, sender->node) ? ++sender->sequence : 0,
             .batch = batch_id,
             .part = (int64_t)i + 1,
             .parts = (int64_t)pieces.count,
@@ -473,5 +474,11 @@ void batch_seal(struct batch *batch, struct sender *sender, int64_t now_us, size
         };
         fill_message(&plan, &pieces.items[i], arena, &message);
         envelope_seal(&message, now_us, arena, &(*envelopes)[i]);
+    }
+    if (has_heartbeat) {
+        struct heartbeat heartbeat = *batch->heartbeat;
+        heartbeat.epoch = epoch;
+        heartbeat.sequence = sender->sequence;
+        heartbeat_seal(&heartbeat, now_us, arena, &(*envelopes)[pieces.count]);
     }
 }

@@ -24,11 +24,13 @@ void heartbeat_seal(const struct heartbeat *heartbeat, int64_t now_us, struct ar
         .type = TYPE,
         .app_id = TEXT_LITERAL("pgbridge/" PGBRIDGE_VERSION),
         .timestamp_s = now_us / 1000000,
-        .header_count = 3,
+        .header_count = text_is_null(heartbeat->epoch) ? 3 : 5,
     };
     out->headers[0] = (struct header){.name = TEXT_LITERAL("x-source"), .text = heartbeat->source};
     out->headers[1] = (struct header){.name = TEXT_LITERAL("x-content-hash"), .text = body_hash(out->body, arena)};
     out->headers[2] = (struct header){.name = TEXT_LITERAL("x-protocol"), .is_number = true, .number = 1};
+    out->headers[3] = (struct header){.name = TEXT_LITERAL("x-epoch"), .text = heartbeat->epoch};
+    out->headers[4] = (struct header){.name = TEXT_LITERAL("x-seq"), .is_number = true, .number = heartbeat->sequence};
 }
 
 bool heartbeat_is(const struct envelope *envelope)
@@ -51,6 +53,9 @@ bool heartbeat_unseal(const struct envelope *envelope, struct arena *arena, stru
         return error_set(error, FAULT_POISON, NULL, "x-content-hash is not that of the heartbeat's body");
     if (!codec_decode_heartbeat(envelope->body, arena, out, error))
         return false;
+    const struct header *sequence = envelope_header(envelope, "x-seq");
     out->source = source;
+    out->epoch = sequence != NULL && sequence->is_number && sequence->number >= 0 ? text_header(envelope, "x-epoch") : TEXT_NULL;
+    out->sequence = text_is_null(out->epoch) ? 0 : sequence->number;
     return true;
 }

@@ -2,8 +2,8 @@
 /* A heartbeat: what a node says every few seconds in its stream of changes: the time of its clock, and how far it has come in the
  * streams of the others. Nobody hears it before he has committed everything that its node had committed when it was made.
  *
- * It travels as the control message `<node>.control.heartbeat`, with headers x-source, x-protocol and x-content-hash, which is the
- * SHA-256 of the body:
+ * It travels as the control message `<node>.control.heartbeat`, with headers x-source, x-protocol, x-epoch, x-seq (of the message
+ * before it: it has no number of its own) and x-content-hash, which is the SHA-256 of the body:
  *     {"control":"heartbeat","time":<us>,"heard":[["<node>",<sent us>,<received us>],...]} */
 #include "bridge/message/envelope.h"
 
@@ -16,6 +16,9 @@ struct heard {
 
 struct heartbeat {
     struct text source;
+    /* Filled when it is sealed. */
+    struct text epoch; /* null when not given */
+    int64_t sequence;  /* the number of the last message before it; 0: there was none */
     int64_t time_us; /* since 1970, by the database's clock: the one that stamps versions */
     size_t heard_count;
     const struct heard *heard;

@@ -24,7 +24,11 @@ begin
     grant select on bridge.pauses to pgbridge_monitor;
     revoke execute on function bridge.collect_tombstones(interval) from public;
     execute format('grant execute on function bridge.collect_tombstones(interval) to %I', adapter);
-    grant select on bridge.peers to pgbridge_monitor;
+    execute format('grant select, insert, update, delete on bridge.suspect to %I', adapter);
+    grant select on bridge.peers, bridge.gaps to pgbridge_monitor;
+    revoke execute on function bridge.note_numbers(text, text, bigint, bigint), bridge.acknowledge_gap(bigint, text) from public;
+    execute format('grant execute on function bridge.note_numbers(text, text, bigint, bigint) to %I', adapter);
+    execute format('grant execute on function bridge.acknowledge_gap(bigint, text) to %I', adapter);
     grant usage on schema bridge to public;
     grant execute on function bridge.correlate(text, text), bridge.content_hash(text[], text[]) to public;
     revoke execute on function bridge.attach(text, boolean), bridge.detach(text), bridge.unmap_entity(text),

@@ -18,8 +18,9 @@ with measured (check_name, value, warning, critical, unit, hint) as (
     select 'open conflicts', (select count(*) from bridge.conflict where resolved_at is null), 1, 100,
            'conflicts', 'Both sides wrote what cannot stand together, and nobody has decided yet: pgbridge conflict list --open.'
     union all
-    select 'message gaps', coalesce((select sum(gaps) from bridge.inbound), 0), 1, 1,
-           'messages', 'Numbered messages of a peer never arrived: compare the tables of both sides.'
+    select 'message gaps', coalesce((select sum(upper(r) - lower(r)) from bridge.gap, unnest(missing) r
+                                      where filled_at is null and acknowledged_at is null), 0), 1, 1,
+           'messages', 'Numbered messages of a peer never arrived (bridge.gaps): compare the tables of both sides, then bridge.acknowledge_gap(id, reason).'
     union all
     select 'peer clock offset', coalesce((select max(round(abs(offset_us) / 1000000.0, 3)) from bridge.peer), 0), 0.25, 60,
            's', 'A peer''s clock differs from this one''s, and the later clock wins conflicts: see bridge.peers, and mend NTP.'

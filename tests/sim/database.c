@@ -13,6 +13,7 @@ void database_clear(struct database *database, struct world *world, int node)
     database->outbox_count = database->outbox_released = database->conflict_count = 0;
     database->tally = (struct tally){0};
     database->gaps = database->touches = database->transactions = 0;
+    database->numbering.count = 0;
     database->letters.count = 0;
     memset(database->letters.buried, 0, sizeof database->letters.buried);
     memset(database->peers, 0, sizeof database->peers);

@@ -4,6 +4,7 @@
  * statement stamps the row and puts it into the outbox.
  *
  * An application's transaction happens at once, between two port calls. Only apply's lasts, and holds its locks. */
+#include "tests/unit/numbering.h"
 #include "tests/sim/history.h"
 
 #include "bridge/flow/policy.h"
@@ -112,6 +113,7 @@ struct database {
     struct conflict conflicts[CONFLICTS_MAX];
     struct tally tally;
     uint64_t gaps;
+    struct numbering numbering;
     uint64_t touches;      /* writes of rows, also undone ones */
     uint64_t transactions; /* committed ones that wrote rows */
     struct letters letters;

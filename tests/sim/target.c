@@ -84,6 +84,7 @@ void target_begin_in(struct node *node)
         world_fail(node->world, "%.*s begins a transaction within another", TEXT_PRINTF(node->name));
     transaction_begin(&node->target.transaction);
     node->target.done_count = node->target.batch_count = 0;
+    numbering_copy(&node->target.noted, &node->database.numbering);
     node->target.in_transaction = true;
 }
 
@@ -142,6 +143,7 @@ void target_commit_in(struct node *node)
 {
     database_check(&node->database);
     transaction_commit(&node->database, &node->target.transaction);
+    numbering_copy(&node->database.numbering, &node->target.noted);
     forget_transaction(node);
 }
 
@@ -194,6 +196,18 @@ static bool target_hear(struct target *port, const struct heartbeat *heartbeat, 
     return true;
 }
 
+static bool target_note(struct target *port, const struct sighting *sighting, uint64_t *missing, struct error *error)
+{
+    struct node *node = port_of(port)->node;
+    if (world_call(node, LINK_TARGET, CALL_NOTE, error) != FAILS_NOT)
+        return target_broken(node);
+    check_usable(node);
+    *missing = numbering_note(&node->target.noted, sighting);
+    world_trace(node->world, "%.*s notes %lld to %lld of %.*s in %.8s, %llu missing", TEXT_PRINTF(node->name), (long long)sighting->first,
+                (long long)sighting->last, TEXT_PRINTF(sighting->source), sighting->epoch.data, (unsigned long long)*missing);
+    return true;
+}
+
 static bool target_retry(struct target *port, bool hurry, int *next_ms, struct error *error)
 {
     return letters_retry(port_of(port)->node, hurry, next_ms, error);
@@ -220,8 +234,23 @@ static void target_close(struct target *port)
     link_close(port_of(port)->node, LINK_TARGET);
 }
 
-static const struct target_ops ops = {target_open,   target_begin,    target_apply, target_hear,   target_bury,
-                                      target_commit, target_rollback, target_retry, target_report, target_close};
+/* Nobody looks at the broker's dead letters here. */
+static bool target_suspect(struct target *port, const struct envelope *envelope, int *deaths, struct error *error)
+{
+    (void)port, (void)envelope, (void)error;
+    *deaths = 0;
+    return true;
+}
+
+static bool target_acquit(struct target *port, const struct envelope *envelope, struct error *error)
+{
+    (void)port, (void)envelope, (void)error;
+    return true;
+}
+
+static const struct target_ops ops = {target_open,   target_begin,  target_apply,    target_hear,  target_note,
+                                      target_bury,   target_commit, target_rollback, target_retry, target_suspect,
+                                      target_acquit, target_report, target_close};
 
 void target_init(struct node *node)
 {

@@ -29,6 +29,7 @@ enum call {
     CALL_APPLY,
     CALL_BURY,
     CALL_HEAR,
+    CALL_NOTE,
     CALL_RETRY,
     CALL_TRY,
     CALL_COMMIT,
@@ -95,6 +96,7 @@ struct target_port {
     bool in_transaction, broken;
     int64_t horizon_us; /* as the session has learnt it last */
     struct transaction transaction;
+    struct numbering noted; /* with what the transaction noted */
     size_t done_count; /* in it */
     struct done done[CHANGES_MAX];
     /* the batches that were applied in it */

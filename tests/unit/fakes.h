@@ -17,6 +17,7 @@
 #include "bridge/base/log.h"
 #include "bridge/flow/policy.h"
 #include "bridge/flow/worker.h"
+#include "tests/unit/numbering.h"
 #include "tests/unit/random.h"
 
 /* ---- the world: time, failures, the end ---------------------------------------------------------------------------
@@ -714,6 +715,9 @@ struct fake_target {
     struct book letters;  /* the same, of what was buried, to how often */
     struct receipt total; /* over all sources; the sequence is the latest one's */
     uint64_t transactions, lost_replies;
+    struct book suspects; /* by message_id, 1 + how many died with it */
+    uint64_t acquitted;
+    struct numbering numbering, noted; /* committed, and with what the transaction noted */
     uint64_t heard;   /* heartbeats, also of transactions that were rolled back */
     int64_t heard_us; /* the latest one's time */
     int64_t committed_ms; /* the latest */
@@ -789,6 +793,7 @@ static inline bool target_begin(struct target *port, struct error *error)
     if (world_call(target->world, CALL_BEGIN, error) != FAILS_NOT)
         return target_lost(target, error);
     target->in_transaction = true;
+    numbering_copy(&target->noted, &target->numbering);
     target->tally = (struct tally){0};
     return true;
 }
@@ -946,6 +951,7 @@ static inline bool target_commit(struct target *port, const struct receipt *rece
         target->total.refused += receipts[i].refused;
         tally_add(&target->total.tally, &receipts[i].tally);
     }
+    numbering_copy(&target->numbering, &target->noted);
     target->undo_count = target->done_count = 0;
     target->in_transaction = false;
     target->lost_replies += failing == FAILS_AFTER;
@@ -970,6 +976,15 @@ static inline bool target_hear(struct target *port, const struct heartbeat *hear
     target->heard++;
     target->heard_us = heartbeat->time_us;
     *offset_us = 0;
+    return true;
+}
+
+static inline bool target_note(struct target *port, const struct sighting *sighting, uint64_t *missing, struct error *error)
+{
+    struct fake_target *target = (struct fake_target *)port;
+    assert_true(target->is_open && target->in_transaction && !target->broken);
+    (void)error;
+    *missing = numbering_note(&target->noted, sighting);
     return true;
 }
 
@@ -999,8 +1014,32 @@ static inline bool target_report(struct target *port, const struct report *repor
     return true;
 }
 
-static const struct target_ops fake_target_ops = {target_open,   target_begin,    target_apply,  target_hear,   target_bury,
-                                                  target_commit, target_rollback, target_retry, target_report, target_close};
+static inline bool target_suspect(struct target *port, const struct envelope *envelope, int *deaths, struct error *error)
+{
+    struct fake_target *target = (struct fake_target *)port;
+    (void)error;
+    assert_true(target->is_open && !target->in_transaction);
+    uint64_t number = text_number(envelope->message_id), noted = book_get(&target->suspects, number);
+    *deaths = noted > 0 ? (int)noted - 1 : 0;
+    if (noted == 0)
+        book_put(&target->suspects, number, 1);
+    return true;
+}
+
+static inline bool target_acquit(struct target *port, const struct envelope *envelope, struct error *error)
+{
+    struct fake_target *target = (struct fake_target *)port;
+    (void)error;
+    assert_true(target->is_open && !target->in_transaction);
+    assert_true(book_get(&target->suspects, text_number(envelope->message_id)) > 0);
+    book_put(&target->suspects, text_number(envelope->message_id), 0);
+    target->acquitted++;
+    return true;
+}
+
+static const struct target_ops fake_target_ops = {target_open,   target_begin,  target_apply,    target_hear,  target_note,
+                                                  target_bury,   target_commit, target_rollback, target_retry, target_suspect,
+                                                  target_acquit, target_report, target_close};
 
 static inline struct fake_target *fake_target_new(struct world *world, struct text node)
 {
@@ -1019,6 +1058,7 @@ static inline void fake_target_free(struct fake_target *target)
 {
     book_free(&target->handled);
     book_free(&target->letters);
+    book_free(&target->suspects);
     free(target->undo);
     free(target->done);
     free(target);

@@ -1,0 +1,2 @@
+-- The message $1 has ended nothing.
+delete from bridge.suspect where identity = $1
