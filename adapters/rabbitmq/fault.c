@@ -15,7 +15,8 @@ static const struct mq_fault faults[] = {
     {AMQP_CONTENT_TOO_LARGE, NULL, FAULT_PERMANENT, "the broker found the message too large",
      "Raise max_message_size in the broker's configuration, or leave the largest column out of the entity."},
     {AMQP_NO_ROUTE, NULL, FAULT_OPERATOR, "no queue takes the message",
-     "Run \"pgbridge install\" on the peers of this node: their queues must be bound to the exchange."},
+     "Run \"pgbridge install\" on the peers of this node: their queues must be bound to the exchange. The outbox keeps everything "
+     "meanwhile."},
     {AMQP_NO_CONSUMERS, NULL, FAULT_OPERATOR, "no consumer takes the message", HINT_INSTALL},
     {AMQP_CONNECTION_FORCED, NULL, FAULT_CONNECTION, "the broker closed the connection",
      "It is shutting down, or an administrator closed it: see the broker's log."},
@@ -32,6 +33,12 @@ static const struct mq_fault faults[] = {
     {AMQP_NOT_FOUND, "down or inaccessible", FAULT_CONNECTION, "the queue's broker node is down",
      "Start the missing nodes of the cluster."},
     {AMQP_NOT_FOUND, "process is stopped", FAULT_CONNECTION, "the queue is stopped", "See the broker's log."},
+    {AMQP_NOT_FOUND, "no queue", FAULT_OPERATOR, "the queue is missing",
+     "Somebody has deleted it, with what was in it. Run \"pgbridge install\" on this node: it declares and binds it again; bridge.gaps "
+     "then tells what was lost."},
+    {AMQP_NOT_FOUND, "no exchange", FAULT_OPERATOR, "the exchange is missing",
+     "Somebody has deleted it, with its bindings. Run \"pgbridge install\" on this node, and on its peers. The outbox keeps everything "
+     "meanwhile."},
     {AMQP_NOT_FOUND, NULL, FAULT_OPERATOR, "a queue or exchange is missing", HINT_INSTALL},
     {AMQP_RESOURCE_LOCKED, NULL, FAULT_OPERATOR, "the queue belongs to another connection alone",
      "Delete the exclusive queue of that name, then run \"pgbridge install\"."},
@@ -68,6 +75,14 @@ static const struct mq_fault faults[] = {
     {AMQP_INTERNAL_ERROR, NULL, FAULT_CONNECTION, "the broker failed inside",
      "See the broker's log. If a queue stays without a leader (\"rabbitmq-queues quorum_status\"), delete it, run "
      "\"pgbridge install\" and compare the data."},
+
+    /* ---- what the broker says without a reply code ---- */
+    {MQ_NACKED, NULL, FAULT_TRANSIENT, "the broker refused a message",
+     "A queue bound to the exchange is full (\"rabbitmqctl list_queues name messages policy\") or has lost its quorum. The outbox keeps "
+     "everything, and publishing goes on by itself when there is room: is a peer away, and its queue's limit too low?"},
+    /* The queue was deleted, or its leader is moving: opening again tells which. */
+    {MQ_CANCELLED, NULL, FAULT_CONNECTION, "the broker cancelled the consumer",
+     "If the queue was deleted, run \"pgbridge install\"; bridge.gaps then tells which messages were lost."},
 
     /* ---- rabbitmq-c ---- */
     {AMQP_STATUS_NO_MEMORY, NULL, FAULT_CONNECTION, "out of memory", NULL},
@@ -139,7 +154,11 @@ bool mq_fault_set(struct error *error, const char *where, int code, const char *
 {
     const struct mq_fault *row = mq_fault_find(code, said);
     char number[sizeof error->code] = "";
-    if (code > 0 && code < 10000)
+    if (code == MQ_NACKED)
+        snprintf(number, sizeof number, "nack");
+    else if (code == MQ_CANCELLED)
+        snprintf(number, sizeof number, "cancel");
+    else if (code > 0 && code < 10000)
         snprintf(number, sizeof number, "%d", code);
     char detail[320] = "";
     if (said != NULL && said[0] != '\0') {

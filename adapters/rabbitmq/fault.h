@@ -2,9 +2,14 @@
 /* The one table of what RabbitMQ and rabbitmq-c call a failure, and what pgbridge makes of it.
  *
  * Codes: below zero a status of the library, above zero a reply code of the broker. Where one reply code stands for
- * different things, the broker's words decide. */
+ * different things, the broker's words decide. What the broker says by a method of its own has a code of ours. */
 #include "bridge/base/error.h"
 #include "bridge/base/text.h"
+
+enum {
+    MQ_NACKED = 20001,    /* basic.nack: it does not take a message */
+    MQ_CANCELLED = 20002, /* basic.cancel: it takes the consumer off its queue */
+};
 
 struct mq_fault {
     int code;

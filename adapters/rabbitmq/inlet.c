@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "adapters/rabbitmq/compat.h"
+#include "adapters/rabbitmq/fault.h"
 #include "bridge/base/limits.h"
 
 enum { DEATHS_SHOWN = 4 };
@@ -242,11 +243,9 @@ static bool take_body(struct mq_inlet *inlet, amqp_bytes_t fragment)
 
 static bool queue_gone(struct mq_inlet *inlet, struct error *error)
 {
-    /* The queue was deleted, or its leader is moving: opening again tells which. */
-    error_set(error, FAULT_CONNECTION, NULL, "the broker cancelled the consumer of queue \"%s\" (%s)", inlet->queue,
-              inlet->session.where);
-    error_hint(error,
-               "If the queue was deleted, run \"pgbridge install\", then compare the data: messages may be lost.");
+    char where[512];
+    snprintf(where, sizeof where, "queue \"%.120s\" (%s)", inlet->queue, inlet->session.where);
+    mq_fault_set(error, where, MQ_CANCELLED, NULL);
     return closed(inlet);
 }
 

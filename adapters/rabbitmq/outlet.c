@@ -87,10 +87,10 @@ static bool take_ack(struct mq_outlet *outlet, uint64_t tag, bool multiple, stru
 
 static bool take_nack(struct mq_outlet *outlet, uint64_t tag, struct error *error)
 {
-    error_set(error, FAULT_TRANSIENT, "nack", "the broker refused message %llu since connecting (%s)",
-              (unsigned long long)tag, outlet->session.where);
-    error_hint(error, "A queue bound to exchange \"%s\" is full (see its max-length policy) or has lost its quorum.",
-               outlet->config->broker.exchange);
+    char where[512];
+    snprintf(where, sizeof where, "message %llu since connecting (exchange \"%.100s\", %s)", (unsigned long long)tag,
+             outlet->config->broker.exchange, outlet->session.where);
+    mq_fault_set(error, where, MQ_NACKED, NULL);
     return closed(outlet);
 }
 

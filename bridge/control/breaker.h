@@ -14,6 +14,7 @@ struct breaker {
     enum circuit state;
     struct retry retry;
     int64_t until_ms;  /* open: until then */
+    int64_t closed_ms; /* since when it is closed */
     int64_t opened_ms; /* when it was closed last */
     int trials;        /* that failed since */
 };
@@ -24,12 +25,12 @@ void breaker_init(struct breaker *breaker, int base_ms, int cap_ms, uint64_t see
  * followed by breaker_fail or breaker_succeed. */
 int breaker_wait_ms(struct breaker *breaker, int64_t now_ms);
 
-/* It failed: opens, for between half and all of base * 2^failures in a row, at most the cap. Of two failures that are twice
- * the cap apart the second begins at the base again. */
+/* It failed: opens, for between half and all of base * 2^failures in a row, at most the cap. What had worked for a second begins at
+ * the base again: a link that flaps is not left alone for long. */
 void breaker_fail(struct breaker *breaker, int64_t now_ms);
 
 /* It did what it was asked: closes. */
-void breaker_succeed(struct breaker *breaker);
+void breaker_succeed(struct breaker *breaker, int64_t now_ms);
 
 /* "closed", "open", "half-open": the word in bridge.status, log and metrics. */
 const char *circuit_name(enum circuit circuit);

@@ -247,11 +247,12 @@ static void show_broker(struct outbound *out, const struct pipeline *pipeline, b
 {
     const char *blocked = out->outlet->ops->blocked(out->outlet);
     struct error error;
-    worker_show(&out->worker, blocked != NULL         ? WORKER_BROKER_BLOCKED
-                              : pipeline->paused.all ? WORKER_PAUSED
-                                                     : WORKER_RUNNING);
     if (works && blocked == NULL)
         worker_works(&out->worker, BACKEND_BROKER);
+    if (blocked != NULL)
+        worker_show(&out->worker, WORKER_BROKER_BLOCKED);
+    else if (out->worker.circuits[BACKEND_BROKER].state == CIRCUIT_CLOSED)
+        worker_show(&out->worker, pipeline->paused.all ? WORKER_PAUSED : WORKER_RUNNING);
     if (atomic_exchange(&out->worker.counters->blocked, blocked) == NULL && blocked != NULL) {
         error_set(&error, FAULT_CONNECTION, "blocked", "the broker takes no messages: it is %s", blocked);
         error_hint(&error, "Free memory or disk on the broker (\"rabbitmq-diagnostics alarms\"); the outbox keeps everything, and "

@@ -82,7 +82,7 @@ void worker_works(struct worker *worker, enum backend backend)
     struct breaker *circuit = &worker->circuits[backend];
     if (circuit->state == CIRCUIT_CLOSED)
         return;
-    breaker_succeed(circuit);
+    breaker_succeed(circuit, now_ms(worker));
     show_circuit(worker, backend);
     worker->reported_ms = -REPORT_EVERY_MS;
     log_event(LOG_LEVEL_INFO, "closed", "direction=%s circuit=%s failed_trials=%d open_ms=%lld", worker->direction,

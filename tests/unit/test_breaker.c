@@ -44,7 +44,7 @@ static void test_a_trial_that_works_closes(void **state)
     breaker_fail(&breaker, 0);
     assert_int_equal(breaker_wait_ms(&breaker, CAP_MS), 0);
     assert_int_equal(breaker.state, CIRCUIT_HALF_OPEN);
-    breaker_succeed(&breaker);
+    breaker_succeed(&breaker, CAP_MS);
     assert_int_equal(breaker.state, CIRCUIT_CLOSED);
     assert_int_equal(breaker_wait_ms(&breaker, CAP_MS), 0);
 }
@@ -83,7 +83,8 @@ static void test_what_works_and_fails_at_once_is_tried_ever_more_seldom(void **s
         breaker_fail(&breaker, now);
         now += breaker_wait_ms(&breaker, now);
         breaker_wait_ms(&breaker, now);
-        breaker_succeed(&breaker);
+        breaker_succeed(&breaker, now);
+        now += 999;
     }
     breaker_fail(&breaker, now);
     assert_in_range(breaker_wait_ms(&breaker, now), CAP_MS / 2, CAP_MS);
@@ -100,8 +101,10 @@ static void test_a_failure_after_a_time_of_health_begins_at_the_base(void **stat
         now += breaker_wait_ms(&breaker, now);
         breaker_wait_ms(&breaker, now);
     }
-    breaker_succeed(&breaker);
-    now += 2 * CAP_MS + 1;
+    breaker_succeed(&breaker, now);
+    now += 500;
+    breaker_succeed(&breaker, now);
+    now += 500;
     breaker_fail(&breaker, now);
     assert_in_range(breaker_wait_ms(&breaker, now), BASE_MS / 2, BASE_MS);
     assert_int_equal(breaker.trials, 0);

@@ -96,9 +96,37 @@ static void test_the_text_has_place_sentence_detail_and_hint(void **state)
     struct error error;
     mq_fault_set(&error, "cannot consume queue \"q\"", AMQP_NOT_FOUND, "NOT_FOUND - no queue 'q'\r\nin vhost '/'");
     assert_string_equal(error.code, "404");
-    assert_string_equal(error.text, "cannot consume queue \"q\": a queue or exchange is missing\n"
+    assert_string_equal(error.text, "cannot consume queue \"q\": the queue is missing\n"
                                     "DETAIL: NOT_FOUND - no queue 'q'  in vhost '/'\n"
-                                    "HINT: Run \"pgbridge install\" on this node, and on its peers.");
+                                    "HINT: Somebody has deleted it, with what was in it. Run \"pgbridge install\" on this node: it declares "
+                                    "and binds it again; bridge.gaps then tells what was lost.");
+}
+
+/* Each with a sentence of its own, and what to do. */
+static void test_each_loss_in_the_broker_is_told_apart(void **state)
+{
+    (void)state;
+    static const struct {
+        int code;
+        const char *said, *shown, *sentence;
+        enum fault fault;
+    } losses[] = {
+        {AMQP_NOT_FOUND, "NOT_FOUND - no queue 'q' in vhost '/'", "404", "the queue is missing", FAULT_OPERATOR},
+        {AMQP_NOT_FOUND, "NOT_FOUND - no exchange 'x' in vhost '/'", "404", "the exchange is missing", FAULT_OPERATOR},
+        {AMQP_NO_ROUTE, "NO_ROUTE", "312", "no queue takes the message", FAULT_OPERATOR},
+        {AMQP_ACCESS_REFUSED, "ACCESS_REFUSED - access to exchange 'x' in vhost '/' refused for user 'u'", "403", "lacks a permission",
+         FAULT_OPERATOR},
+        {MQ_NACKED, NULL, "nack", "the broker refused a message", FAULT_TRANSIENT},
+        {MQ_CANCELLED, NULL, "cancel", "the broker cancelled the consumer", FAULT_CONNECTION},
+    };
+    for (size_t i = 0; i < sizeof losses / sizeof *losses; i++) {
+        struct error error;
+        mq_fault_set(&error, "here", losses[i].code, losses[i].said);
+        assert_int_equal(error.fault, losses[i].fault);
+        assert_string_equal(error.code, losses[i].shown);
+        assert_non_null(strstr(error.text, losses[i].sentence));
+        assert_non_null(strstr(error.text, "\nHINT: "));
+    }
 }
 
 static void test_a_row_with_words_stands_before_the_plain_one_of_its_code(void **state)
@@ -133,6 +161,7 @@ int main(void)
         cmocka_unit_test(test_the_brokers_words_tell_apart_what_shares_a_code),
         cmocka_unit_test(test_an_unknown_code_is_a_connection_fault_that_shows_it),
         cmocka_unit_test(test_the_text_has_place_sentence_detail_and_hint),
+        cmocka_unit_test(test_each_loss_in_the_broker_is_told_apart),
         cmocka_unit_test(test_a_row_with_words_stands_before_the_plain_one_of_its_code),
         cmocka_unit_test(test_every_status_of_the_library_has_a_row),
     };
