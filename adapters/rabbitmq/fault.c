@@ -34,11 +34,10 @@ static const struct mq_fault faults[] = {
      "Start the missing nodes of the cluster."},
     {AMQP_NOT_FOUND, "process is stopped", FAULT_CONNECTION, "the queue is stopped", "See the broker's log."},
     {AMQP_NOT_FOUND, "no queue", FAULT_OPERATOR, "the queue is missing",
-     "Somebody has deleted it, with what was in it. Run \"pgbridge install\" on this node: it declares and binds it again; bridge.gaps "
-     "then tells what was lost."},
+     "Run \"pgbridge install\" on this node: it declares and binds it. If somebody has deleted it, bridge.gaps then tells what was lost "
+     "with it."},
     {AMQP_NOT_FOUND, "no exchange", FAULT_OPERATOR, "the exchange is missing",
-     "Somebody has deleted it, with its bindings. Run \"pgbridge install\" on this node, and on its peers. The outbox keeps everything "
-     "meanwhile."},
+     "Run \"pgbridge install\" on this node, and on its peers: their bindings are gone with it. The outbox keeps everything meanwhile."},
     {AMQP_NOT_FOUND, NULL, FAULT_OPERATOR, "a queue or exchange is missing", HINT_INSTALL},
     {AMQP_RESOURCE_LOCKED, NULL, FAULT_OPERATOR, "the queue belongs to another connection alone",
      "Delete the exclusive queue of that name, then run \"pgbridge install\"."},

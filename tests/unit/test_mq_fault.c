@@ -98,8 +98,8 @@ static void test_the_text_has_place_sentence_detail_and_hint(void **state)
     assert_string_equal(error.code, "404");
     assert_string_equal(error.text, "cannot consume queue \"q\": the queue is missing\n"
                                     "DETAIL: NOT_FOUND - no queue 'q'  in vhost '/'\n"
-                                    "HINT: Somebody has deleted it, with what was in it. Run \"pgbridge install\" on this node: it declares "
-                                    "and binds it again; bridge.gaps then tells what was lost.");
+                                    "HINT: Run \"pgbridge install\" on this node: it declares and binds it. If somebody has deleted it, "
+                                    "bridge.gaps then tells what was lost with it.");
 }
 
 /* Each with a sentence of its own, and what to do. */
