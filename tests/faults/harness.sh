@@ -160,6 +160,10 @@ YAML
         load_count "$node" faults.branch id
         adapter_start "$node"
     done
+    # Of what is missing it is known when it comes after all, where the bridge keeps gaps.
+    if [[ $(node_sql commerce "select to_regclass('bridge.gap') is not null") == t ]]; then
+        GAPS_SQL="select count(*) from bridge.gap where filled_at is null"
+    fi
     bridge_recovered
 }
 

@@ -27,6 +27,7 @@ fault_messages() {
     local waited="class = 'transient' and state in ('released', 'superseded', 'settled')"
     draw_node
     : >"$SERVERS_DIR/log/republisher.log"
+    NOTICED_BEFORE=$(node_sql "$NODE" "select coalesce(sum(gaps), 0) from bridge.inbound")
     republish_begin "$1" "$2"
     LOAD_SESSIONS=1 LOAD_PAUSE_MS=25
     load_begin
@@ -40,7 +41,7 @@ fault_messages() {
         republish_end copies
     fi
     # When the way is given back, what is new overtakes what the republisher still has.
-    FAULT_GAPS=false
+    [[ $GAPS_SQL == *filled_at* ]] || FAULT_GAPS=false
     case $1 in
         corrupt | bomb) FAULT_LETTERS="class <> 'poison' and not ($waited)" ;;
         strange) FAULT_LETTERS="class <> 'permanent' and not ($waited)" ;;
@@ -51,7 +52,7 @@ fault_messages() {
     assert_equal "$PERMANENT" "$(letters_of permanent)" "permanent letters"
 }
 gaps_noticed() {
-    (($(node_sql "$NODE" "$GAPS_SQL") > GAPS_BEFORE[$NODE]))
+    (($(node_sql "$NODE" "select coalesce(sum(gaps), 0) from bridge.inbound") > NOTICED_BEFORE))
 }
 scenario "messages duplicate 1 5" "1 % of the messages come several times"
 scenario short "messages duplicate 100 3" "all messages come several times"
