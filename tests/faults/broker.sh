@@ -127,11 +127,12 @@ fault_queue_full() {
     NODE=operations PEER=commerce
     load_begin
     rabbit_ctl set_policy -p bridge full '^bridge\.sync\.operations$' '{"max-length":10}' --apply-to queues
-    locked_begin "$NODE"
-    moment 6000 4000
-    grep -q 'code=nack' "$SERVERS_DIR/log/node-$PEER.log" || fail "nothing was refused"
+    process_stop "node-$NODE" TERM 30
+    : >"$SERVERS_DIR/log/node-$PEER.log"
+    wait_for 60 "a message to be refused" grep -q 'code=nack' "$SERVERS_DIR/log/node-$PEER.log"
+    moment 3000
     rabbit_ctl clear_policy -p bridge full
-    locked_end
+    adapter_start "$NODE"
     healed
 }
 scenario queue_full "a queue at its limit refuses messages"
