@@ -170,6 +170,12 @@ YAML
 # After a scenario that failed: everything anew, but for the servers.
 faults_reset() {
     local node
+    load_stop
+    for node in "${NODES[@]}"; do
+        # What the scenario's applications hold, nobody else would end.
+        sql "${CLUSTER[$node]}" postgres "select pg_terminate_backend(pid) from pg_stat_activity where datname = '${DATABASE[$node]}'" \
+            >>"$SERVERS_DIR/log/prepare.log" 2>&1 || true
+    done
     load_end
     for node in "${NODES[@]}"; do
         process_kill "node-$node"
