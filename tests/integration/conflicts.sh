@@ -32,7 +32,7 @@ bridge_node operations beta ops commerce < <(entities)
 bridge_install commerce >"$SERVERS_DIR/install.log"
 bridge_install operations >>"$SERVERS_DIR/install.log"
 
-start() { bridge_start commerce && bridge_start operations && bridge_quiet commerce operations; }
+start() { bridge_start_apart commerce operations && bridge_quiet commerce operations; }
 stop() { bridge_stop commerce && bridge_stop operations; }
 # both TABLE: what both sides hold of it, which must be equal.
 both() {
