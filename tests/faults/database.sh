@@ -51,7 +51,7 @@ locked_begin() {
         select pg_sleep(600); commit" >>"$SERVERS_DIR/log/lock.log" 2>&1 &
     LOCKER=$!
     LOCKED=$1
-    wait_for 30 "the lock" locked_now
+    wait_for 120 "the lock" locked_now
 }
 locked_now() {
     [[ $(node_sql "$LOCKED" "select count(*) from pg_locks where mode = 'ExclusiveLock' and granted and relation = 'faults.item'::regclass") == 1 ]]

@@ -17,9 +17,9 @@ republish_end() {
     FAULT_DETAIL="$PASSED messages, $COPIES $1"
 }
 
-# Letters of a class, and how often each has come: copies may be alike.
+# Letters of a class that have come, some of them perhaps once more: an empty message is like any other.
 letters_of() {
-    node_sql "$NODE" "select coalesce(sum(attempts), 0) from bridge.dead_letter where id > ${LETTERS_BEFORE[$NODE]} and class = '$1'"
+    node_sql "$NODE" "select count(*) from bridge.dead_letter where last_seen >= '$SPOILT_SINCE' and class = '$1'"
 }
 
 # fault_messages MODE PERCENT SECONDS
@@ -29,6 +29,7 @@ fault_messages() {
     draw_node
     : >"$SERVERS_DIR/log/republisher.log"
     NOTICED_BEFORE=$(node_sql "$NODE" "select coalesce(sum(gaps), 0) from bridge.inbound")
+    SPOILT_SINCE=$(node_sql "$NODE" "select clock_timestamp()")
     republish_begin "$1" "$2"
     LOAD_SESSIONS=1 LOAD_PAUSE_MS=25
     load_begin

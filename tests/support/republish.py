@@ -54,9 +54,16 @@ def is_data(properties):
     return not (properties.type or "").startswith("control.")
 
 
+# Copies that are alike make one letter.
+seen = set()
+
+
 def copy(kind, outcome, key, body, properties, headers):
     counts["copies"] += 1
-    counts[outcome] = counts.get(outcome, 0) + 1
+    letter = (outcome, headers.get("x-source"), b"" if len(body) >= OVERSIZE else body)
+    if outcome != "poison" or letter not in seen:
+        counts[outcome] = counts.get(outcome, 0) + 1
+    seen.add(letter)
     print("copy", kind, flush=True)
     send(key, body, with_headers(properties, headers))
 
