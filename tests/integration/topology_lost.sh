@@ -65,7 +65,8 @@ same "before"
 # ---- a permission ----
 since
 rabbit_ctl set_permissions -p bridge commerce '.*' '^$' '.*'
-# The broker remembers for a while what a channel was allowed.
+# The broker remembers what a channel was allowed.
+rabbit_ctl close_all_connections --vhost bridge "a permission was taken away" >/dev/null
 refused() {
     write
     says commerce out 403 "*lacks a permission*"
