@@ -180,7 +180,7 @@ static bool keep_parent(struct pg_target *target, const struct message *message,
         return true;
     struct statement *statement = statement_for(&target->catalog, entity, message, error);
     struct local_row local;
-    if (statement == NULL || !target_look(target, statement, message, 0, &local, error))
+    if (statement == NULL || !settling_look(target, statement, message, 0, &local, error))
         return false;
     if (!local.present)
         return true;
@@ -197,8 +197,8 @@ static bool keep_parent(struct pg_target *target, const struct message *message,
     if (version_compare(change.version, kept_state.died) > 0)
         kept_state.died = change.version;
     *kept = true;
-    return target_record_conflict(target, statement, message, 0, &local, RULING_LOCAL, error) &&
-           target_stamp(target, entity, &local, &settlement, entity->merged ? &kept_state : NULL, error);
+    return settling_record_conflict(target, statement, message, 0, &local, RULING_LOCAL, error) &&
+           settling_stamp(target, entity, &local, &settlement, entity->merged ? &kept_state : NULL, error);
 }
 
 static bool letter_becomes(struct pg_target *target, const char *id, const char *state, struct error *error)
@@ -237,7 +237,7 @@ static bool try_letter(struct pg_target *target, const struct waiting *waiting, 
     /* Of a row that a letter waits for no deletion is forgotten. */
     target->horizon_us = 0;
     bool good = target_apply_rows(target, &waiting->message, 0, 1, APPLY_GUARDED, &tally, &failed) &&
-                target_check(target, NULL, &failed) &&
+                foreign_keys_check(target, NULL, &failed) &&
                 pg_execute(&target->session, "set constraints all immediate", &failed);
     if (good)
         return pg_execute(&target->session, "release savepoint letter", error) &&

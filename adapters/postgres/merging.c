@@ -155,7 +155,7 @@ bool merging_settle(struct pg_target *target, struct statement *statement, const
         return error_hint(error, "counters know at most %d nodes", MERGE_NODES_MAX);
     }
     bool conflict = verdict == VERDICT_CONCURRENT && has_lost(&joined, &local->merge, remote, entity, &change, &local->write);
-    if (conflict && !target_record_conflict(target, statement, message, row, local,
+    if (conflict && !settling_record_conflict(target, statement, message, row, local,
                                             joined.content_differs ? RULING_REMOTE : RULING_LOCAL, error))
         return false;
     tally->conflicts += conflict;
@@ -176,6 +176,6 @@ bool merging_settle(struct pg_target *target, struct statement *statement, const
     now.present = joined.merge.present;
     if (joined.content_differs)
         now.write.version = change.version;
-    return target_stamp(target, entity, &now, &settlement, &joined.merge, error) &&
-           (!joined.assertion || target_revive(target, entity, local->key, error));
+    return settling_stamp(target, entity, &now, &settlement, &joined.merge, error) &&
+           (!joined.assertion || settling_revive(target, entity, local->key, error));
 }

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <endian.h>
+#include <stdlib.h>
 
 #include "bridge/message/codec.h"
 
@@ -197,4 +198,19 @@ const char *parameters_literal(struct arena *arena, const struct text *values, s
     }
     *at = '}';
     return out;
+}
+
+size_t parameters_selected(const PGresult *result, int column, const struct selection *selection, size_t *rows)
+{
+    if (PQgetisnull(result, 0, column))
+        return 0;
+    size_t count = 0;
+    for (const char *at = PQgetvalue(result, 0, column) + 1; *at >= '0' && *at <= '9';) {
+        char *end;
+        size_t number = strtoull(at, &end, 10);
+        assert(number >= 1 && number <= selection->count);
+        rows[count++] = selection->rows[number - 1];
+        at = *end == ',' ? end + 1 : end;
+    }
+    return count;
 }

@@ -34,3 +34,6 @@ struct text parameters_texts(struct arena *arena, size_t count, const struct tex
 
 /* A text[] literal, for a record. */
 const char *parameters_literal(struct arena *arena, const struct text *values, size_t count);
+
+/* "{1,3}", numbers from 1 -> those rows of the selection, of which rows has room for all; of a null none. Returns how many. */
+size_t parameters_selected(const PGresult *result, int column, const struct selection *selection, size_t *rows);

@@ -10,22 +10,6 @@
 #include "bridge/flow/policy.h"
 #include "bridge/message/codec.h"
 
-enum { SETTLE_TRIES = 5 };
-
-/* A foreign key to check before the commit. */
-struct pending_check {
-    struct pending_check *next;
-    const struct catalog_foreign_key *key;
-    char *sql;
-    int parameter_count;
-    const char **parameters;
-    int *lengths;
-    /* which rows of which message the parameters came from, by number */
-    const struct message *given;
-    const size_t *rows;
-    size_t row_count;
-};
-
 /* A row that was taken out of its table until the commit. */
 struct taken_row {
     struct taken_row *next;
@@ -150,7 +134,7 @@ static bool target_rollback(struct target *port, struct error *error)
     return pg_execute(&target->session, "rollback", error);
 }
 
-static PGresult *run_statement(struct pg_target *target, struct statement *statement, enum statement_kind kind,
+PGresult *target_run_statement(struct pg_target *target, struct statement *statement, enum statement_kind kind,
                                const struct parameters *parameters, struct error *error)
 {
     if (target->session.connection == NULL) {
@@ -176,143 +160,10 @@ static PGresult *run_statement(struct pg_target *target, struct statement *state
                       error);
 }
 
-/* "{1,3}" -> the selection's rows by number; NULL array: none. Returns how many. */
-static size_t selected(const PGresult *result, int column, const struct selection *selection, size_t *rows)
-{
-    if (PQgetisnull(result, 0, column))
-        return 0;
-    size_t count = 0;
-    for (const char *at = PQgetvalue(result, 0, column) + 1; *at >= '0' && *at <= '9';) {
-        char *end;
-        size_t number = strtoull(at, &end, 10);
-        assert(number >= 1 && number <= selection->count);
-        rows[count++] = selection->rows[number - 1];
-        at = *end == ',' ? end + 1 : end;
-    }
-    return count;
-}
-
-/* ---- foreign keys ---- */
-
-static struct pending_check *defer_check(struct pg_target *target, const struct catalog_foreign_key *key, char *sql)
-{
-    struct pending_check *check = arena_take(&target->arena, sizeof *check);
-    *check = (struct pending_check){.next = target->checks, .key = key, .given = target->given,
-                                    .sql = arena_string(&target->arena, text_from(sql))};
-    free(sql);
-    target->checks = check;
-    return check;
-}
-
-static size_t *copied_rows(struct arena *arena, const size_t *rows, size_t count)
-{
-    size_t *copy = arena_take_array(arena, count, sizeof *copy);
-    memcpy(copy, rows, count * sizeof *copy);
-    return copy;
-}
-
-/* Written rows need their parents: checked at commit, by the rows' keys. */
-static void note_written(struct pg_target *target, const struct catalog_entity *entity,
-                         const struct selection *selection, const struct parameters *parameters)
-{
-    for (size_t i = 0; i < entity->foreign_key_count; i++) {
-        const struct catalog_foreign_key *key = &entity->foreign_keys[i];
-        if (!key->from_here)
-            continue;
-        struct pending_check *check = defer_check(target, key, statement_child_check(entity, key));
-        check->parameter_count = (int)entity->key_count;
-        check->parameters = parameters->values;
-        check->lengths = parameters->lengths;
-        check->rows = copied_rows(&target->arena, selection->rows, selection->count);
-        check->row_count = selection->count;
-    }
-}
-
-/* Rows that are about to go, or to change what others refer to: remember what they are referred by. */
-static bool note_referenced(struct pg_target *target, const struct catalog_entity *entity, bool deletion,
-                            const struct selection *selection, const struct parameters *parameters, struct error *error)
-{
-    struct arena *arena = &target->arena;
-    for (size_t i = 0; i < entity->foreign_key_count; i++) {
-        const struct catalog_foreign_key *key = &entity->foreign_keys[i];
-        if (key->from_here || (!deletion && key->key_only))
-            continue;
-        char *sql = statement_referenced_values(entity, key);
-        PG_RESULT result = pg_checked(&target->session,
-                                      PQexecParams(target->session.connection, sql, (int)entity->key_count,
-                                                   parameters->types, parameters->values, parameters->lengths,
-                                                   parameters->formats, 0),
-                                      error);
-        free(sql);
-        if (result == NULL)
-            return false;
-        int count = PQntuples(result);
-        if (count == 0)
-            continue;
-        struct pending_check *check = defer_check(target, key, statement_parent_check(key));
-        size_t *rows = arena_take_array(arena, (size_t)count, sizeof *rows);
-        for (int row = 0; row < count; row++)
-            rows[row] = selection->rows[pg_integer(result, row, 0) - 1];
-        check->rows = rows;
-        check->row_count = (size_t)count;
-        check->parameter_count = (int)key->width;
-        check->parameters = arena_take_array(arena, key->width, sizeof *check->parameters);
-        check->lengths = arena_take_array(arena, key->width, sizeof *check->lengths);
-        struct text *values = arena_take_array(arena, (size_t)count, sizeof *values);
-        for (size_t column = 0; column < key->width; column++) {
-            for (int row = 0; row < count; row++)
-                values[row] = pg_value(result, row, (int)column + 1);
-            struct text array = parameters_texts(arena, (size_t)count, values);
-            check->parameters[column] = array.data;
-            check->lengths[column] = (int)array.length;
-        }
-    }
-    return true;
-}
-
-static void blame(struct offences *offences, const struct message *message, size_t row)
+void target_blame(struct offences *offences, const struct message *message, size_t row)
 {
     if (offences != NULL && offences->count < OFFENCES_MAX)
         offences->rows[offences->count++] = (struct offence){message, row};
-}
-
-static bool run_check(struct pg_target *target, const struct pending_check *check, struct offences *offences,
-                      struct error *error)
-{
-    Oid *types = arena_take_array(&target->arena, (size_t)check->parameter_count, sizeof *types);
-    int *formats = arena_take_array(&target->arena, (size_t)check->parameter_count, sizeof *formats);
-    for (int i = 0; i < check->parameter_count; i++) {
-        types[i] = OID_TEXT_ARRAY;
-        formats[i] = 1;
-    }
-    PG_RESULT result = pg_checked(&target->session,
-                                  PQexecParams(target->session.connection, check->sql, check->parameter_count, types,
-                                               check->parameters, check->lengths, formats, 0),
-                                  error);
-    if (result == NULL)
-        return false;
-    size_t *guilty = arena_take_array(&target->arena, check->row_count, sizeof *guilty);
-    struct selection selection = {.count = check->row_count, .rows = check->rows};
-    size_t count = selected(result, 0, &selection, guilty);
-    if (count == 0)
-        return true;
-    for (size_t i = 0; i < count; i++)
-        blame(offences, check->given, guilty[i]);
-    if (check->key->from_here)
-        return error_set(error, FAULT_TRANSIENT, "23503", "foreign key %s: a row of %s needs a row of %s that is not there",
-                         check->key->name, check->key->child, check->key->parent);
-    error_set(error, FAULT_TRANSIENT, "23503", "foreign key %s: rows of %s still refer to a deleted row of %s",
-              check->key->name, check->key->child, check->key->parent);
-    return error_hint(error, "if %s is not mirrored, its rows are this node's own business: delete them here",
-                      check->key->child);
-}
-
-bool target_check(struct pg_target *target, struct offences *offences, struct error *error)
-{
-    for (const struct pending_check *check = target->checks; check != NULL; check = check->next)
-        if (!run_check(target, check, offences, error))
-            return false;
-    return true;
 }
 
 /* ---- applying ---- */
@@ -330,13 +181,13 @@ static bool set_role(struct pg_target *target, const struct catalog_entity *enti
 }
 
 /* Judges and writes the selection set-based; *rest and *rest_count become what is left for another way. */
-static bool apply_set(struct pg_target *target, struct statement *statement, const struct selection *selection,
+bool target_apply_set(struct pg_target *target, struct statement *statement, const struct selection *selection,
                       struct tally *tally, size_t *rest, size_t *rest_count, struct error *error)
 {
     struct parameters parameters = parameters_make(&target->arena, statement, selection);
-    if (!note_referenced(target, statement->entity, statement->deletion, selection, &parameters, error))
+    if (!foreign_keys_note_referenced(target, statement->entity, statement->deletion, selection, &parameters, error))
         return false;
-    PG_RESULT result = run_statement(target, statement, STATEMENT_APPLY, &parameters, error);
+    PG_RESULT result = target_run_statement(target, statement, STATEMENT_APPLY, &parameters, error);
     if (result == NULL)
         return false;
     tally->applied += (uint64_t)pg_integer(result, 0, 0);
@@ -344,19 +195,19 @@ static bool apply_set(struct pg_target *target, struct statement *statement, con
     tally->same += (uint64_t)pg_integer(result, 0, 2);
     tally->duplicate += (uint64_t)pg_integer(result, 0, 3);
     tally->stale += (uint64_t)pg_integer(result, 0, 4);
-    *rest_count = selected(result, 5, selection, rest);
+    *rest_count = parameters_selected(result, 5, selection, rest);
     tally->ignored += (uint64_t)pg_integer(result, 0, 6);
     if (!statement->deletion && pg_integer(result, 0, 0) > pg_integer(result, 0, 1))
-        note_written(target, statement->entity, selection, &parameters);
+        foreign_keys_note_written(target, statement->entity, selection, &parameters);
     return true;
 }
 
 /* Locks those rows of the selection that exist; locked[i] tells which. */
-static bool lock_rows(struct pg_target *target, struct statement *statement, const struct selection *selection,
+bool target_lock_rows(struct pg_target *target, struct statement *statement, const struct selection *selection,
                       bool *locked, struct error *error)
 {
     struct parameters parameters = parameters_make(&target->arena, statement, selection);
-    PG_RESULT result = run_statement(target, statement, STATEMENT_LOCK, &parameters, error);
+    PG_RESULT result = target_run_statement(target, statement, STATEMENT_LOCK, &parameters, error);
     if (result == NULL)
         return false;
     memset(locked, 0, selection->count * sizeof *locked);
@@ -368,46 +219,11 @@ static bool lock_rows(struct pg_target *target, struct statement *statement, con
     return true;
 }
 
-bool target_record_conflict(struct pg_target *target, const struct statement *statement, const struct message *message,
-                            size_t row, const struct local_row *local, enum ruling ruling, struct error *error)
-{
-    struct arena *arena = &target->arena;
-    const struct catalog_entity *entity = statement->entity;
-    struct text *names = arena_take_array(arena, entity->column_count, sizeof *names);
-    struct text *remote = arena_take_array(arena, entity->column_count, sizeof *remote);
-    struct text known = TEXT_LITERAL("{");
-    for (size_t i = 0; i < entity->column_count; i++)
-        names[i] = entity->columns[i].field;
-    for (size_t i = 0; i < statement->column_count; i++) {
-        remote[statement->column_index[i]] = message_row(message, row)[statement->message_index[i]];
-        known = arena_printf(arena, "%s%s%zu", known.data, i > 0 ? "," : "", statement->column_index[i] + 1);
-    }
-    const char *parameters[] = {
-        arena_string(arena, entity->name),
-        arena_string(arena, local->key),
-        conflict_kind(message->op, local->present, local->deleted),
-        entity->rules.policy->name,
-        ruling_name(ruling),
-        parameters_literal(arena, names, entity->column_count),
-        local->fields.data,
-        arena_printf(arena, "%" PRId64, local->write.version.timestamp_us).data,
-        arena_string(arena, local->write.version.node),
-        local->correlation.data,
-        message->op == CHANGE_DELETED ? NULL : parameters_literal(arena, remote, entity->column_count),
-        arena_printf(arena, "%s}", known.data).data,
-        arena_printf(arena, "%" PRId64, message_version(message, row)).data,
-        arena_string(arena, message->source),
-        message->correlations ? arena_copy(arena, message->correlations[row]).data : NULL,
-    };
-    PG_RESULT result = pg_query(&target->session, "conflict_record", 15, parameters, error);
-    return result != NULL;
-}
-
 /* Takes the row out, to be put back at the commit. */
-static bool take_row(struct pg_target *target, struct statement *statement, const struct selection *one,
+bool target_take_row(struct pg_target *target, struct statement *statement, const struct selection *one,
                      const struct parameters *parameters, struct error *error)
 {
-    PG_RESULT result = run_statement(target, statement, STATEMENT_TAKE, parameters, error);
+    PG_RESULT result = target_run_statement(target, statement, STATEMENT_TAKE, parameters, error);
     if (result == NULL)
         return false;
     if (PQntuples(result) != 1)
@@ -434,14 +250,14 @@ static bool put_back(struct pg_target *target, const struct taken_row *taken, st
     parameters.lengths[last] = (int)taken->text.length;
     parameters.formats[last] = 1;
     {
-        PG_RESULT result = run_statement(target, taken->statement, STATEMENT_PUT_BACK, &parameters, error);
+        PG_RESULT result = target_run_statement(target, taken->statement, STATEMENT_PUT_BACK, &parameters, error);
         if (result == NULL)
             return false;
     }
-    note_written(target, taken->statement->entity, &one, &parameters);
+    foreign_keys_note_written(target, taken->statement->entity, &one, &parameters);
     struct tally stamped = {0};
     size_t rest, rest_count;
-    if (!apply_set(target, taken->statement, &one, &stamped, &rest, &rest_count, error))
+    if (!target_apply_set(target, taken->statement, &one, &stamped, &rest, &rest_count, error))
         return false;
     return rest_count == 0 || error_set(error, FAULT_CONTENTION, "40001", "the row was written while it was judged");
 }
@@ -451,7 +267,7 @@ static bool put_all_back(struct pg_target *target, struct offences *offences, st
     for (const struct taken_row *taken = target->taken; taken != NULL; taken = taken->next) {
         if (put_back(target, taken, error))
             continue;
-        blame(offences, taken->given, taken->row);
+        target_blame(offences, taken->given, taken->row);
         return false;
     }
     return true;
@@ -478,86 +294,10 @@ bool target_find_offences(struct pg_target *target, struct offences *offences, s
         if (!put_back_guarded(target, taken, &stands, error))
             return false;
         if (!stands)
-            blame(offences, taken->given, taken->row);
+            target_blame(offences, taken->given, taken->row);
     }
     target->taken = NULL;
-    for (const struct pending_check *check = target->checks; check != NULL; check = check->next)
-        if (!run_check(target, check, offences, error) && !error_is_of_rows(error))
-            return false;
-    return true;
-}
-
-/* Fetches what the judge must know of the one row. */
-static bool fetch_row(struct pg_target *target, struct statement *statement, const struct parameters *parameters,
-                      struct local_row *local, struct error *error)
-{
-    struct arena *arena = &target->arena;
-    PG_RESULT result = run_statement(target, statement, STATEMENT_FETCH, parameters, error);
-    if (result == NULL)
-        return false;
-    if (PQntuples(result) != 1)
-        return error_set(error, FAULT_BUG, NULL, "fetch returned %d rows", PQntuples(result));
-    *local = (struct local_row){
-        .key = arena_copy(arena, pg_value(result, 0, 0)),
-        .present = pg_boolean(result, 0, 1),
-        .deleted = pg_boolean(result, 0, 2),
-        .write.version = {pg_integer(result, 0, 3), arena_copy(arena, pg_value(result, 0, 4))},
-        .correlation = arena_copy(arena, pg_value(result, 0, 6)),
-        .equal = pg_boolean(result, 0, 7),
-        .fields = arena_copy(arena, pg_value(result, 0, 8)),
-        .owned = pg_boolean(result, 0, 9),
-    };
-    local->merge.present = local->present;
-    bool present = local->present;
-    if (!codec_decode_seen(pg_value(result, 0, 5), arena, &local->write.seen, error) ||
-        !codec_decode_merge(pg_value(result, 0, 10), arena, &local->merge, error))
-        return false;
-    local->merge.present = present;
-    return true;
-}
-
-static bool assert_row(struct pg_target *target, const struct catalog_entity *entity, struct text key, const char *revived,
-                       struct error *error)
-{
-    struct text sql = arena_printf(&target->arena, "select bridge.assert_%d($1, $2::boolean)", entity->id);
-    const char *parameters[] = {arena_string(&target->arena, key), revived};
-    PG_RESULT result = pg_query_text(&target->session, sql.data, 2, parameters, error);
-    return result != NULL;
-}
-
-bool target_assert(struct pg_target *target, const struct catalog_entity *entity, struct text key, struct error *error)
-{
-    return assert_row(target, entity, key, "false", error);
-}
-
-bool target_revive(struct pg_target *target, const struct catalog_entity *entity, struct text key, struct error *error)
-{
-    return assert_row(target, entity, key, "true", error);
-}
-
-bool target_stamp(struct pg_target *target, const struct catalog_entity *entity, const struct local_row *local,
-                  const struct settlement *settlement, const struct merge *merge, struct error *error)
-{
-    struct arena *arena = &target->arena;
-    const char *parameters[] = {
-        arena_printf(arena, "%d", entity->id).data,
-        arena_string(arena, local->key),
-        arena_printf(arena, "%" PRId64, settlement->write.version.timestamp_us).data,
-        arena_string(arena, settlement->write.version.node),
-        codec_encode_seen(settlement->write.seen, arena).data,
-        local->present ? "false" : "true",
-        merge != NULL ? codec_encode_merge(merge, arena).data : NULL,
-        arena_printf(arena, "%" PRId64, local->write.version.timestamp_us).data,
-        arena_string(arena, local->write.version.node),
-    };
-    {
-        PG_RESULT result = pg_query(&target->session, "stamp", 9, parameters, error);
-        if (result == NULL)
-            return false;
-        if (strcmp(PQcmdTuples(result), "1") != 0)
-            return error_set(error, FAULT_CONTENTION, "40001", "the row was written while it was judged");
-    }
-    return !settlement->assertion || target_assert(target, entity, local->key, error);
+    return foreign_keys_find_offences(target, offences, error);
 }
 
 bool target_write_forced(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
@@ -566,130 +306,9 @@ bool target_write_forced(struct pg_target *target, struct statement *statement, 
     struct selection one = {.message = message, .count = 1, .rows = &row, .locked = &local->present, .force = true,
                             .judged = local->write.version};
     size_t rest, rest_count;
-    if (!apply_set(target, statement, &one, tally, &rest, &rest_count, error))
+    if (!target_apply_set(target, statement, &one, tally, &rest, &rest_count, error))
         return false;
     return rest_count == 0 || error_set(error, FAULT_CONTENTION, "40001", "the row kept changing while it was applied");
-}
-
-bool target_look(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
-                 struct local_row *local, struct error *error)
-{
-    bool locked = false;
-    struct selection one = {.message = message, .count = 1, .rows = &row, .horizon_us = target->horizon_us};
-    if (!lock_rows(target, statement, &one, &locked, error))
-        return false;
-    one.locked = &locked;
-    struct parameters parameters = parameters_make(&target->arena, statement, &one);
-    return fetch_row(target, statement, &parameters, local, error);
-}
-
-static bool insert_explained(struct pg_target *target, struct statement *statement, const struct parameters *parameters,
-                             struct error *error)
-{
-    PG_RESULT result = run_statement(target, statement, STATEMENT_INSERT, parameters, error);
-    if (result == NULL)
-        return false;
-    if (strcmp(PQcmdTuples(result), "0") == 0) {
-        error_set(error, FAULT_PERMANENT, "23000", "a trigger of table %s refused the row without a word",
-                  statement->entity->relation);
-        return error_hint(error, "a BEFORE trigger returns NULL; with \"triggers: suppress\" it would not run");
-    }
-    return error_set(error, FAULT_CONTENTION, "40001", "the row came and went while it was applied");
-}
-
-/* The end of a row that others refer to wins by its version alone: a node that goes first would assert it for ever against those
- * that keep the row for its children's sake (letters.c). */
-static struct rules rules_of(const struct catalog_entity *entity, const struct message *message, const struct local_row *local)
-{
-    struct rules rules = entity->rules;
-    bool ends = message->op == CHANGE_DELETED || !local->present;
-    for (size_t i = 0; i < entity->foreign_key_count && ends; i++)
-        if (!entity->foreign_keys[i].from_here && rules.policy != policy_find(TEXT_LITERAL("manual")))
-            rules.policy = policy_default();
-    return rules;
-}
-
-/* One row by itself: lock, look, ask the judge and the policy, write. Tried again when the row came or went between
- * looking and writing. */
-static bool settle_row(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
-                       bool put_off, struct tally *tally, struct error *error)
-{
-    struct arena *arena = &target->arena;
-    const struct catalog_entity *entity = statement->entity;
-    for (int try = 0; try < SETTLE_TRIES; try++) {
-        bool locked = false;
-        struct selection one = {.message = message, .count = 1, .rows = &row, .horizon_us = target->horizon_us};
-        if (!lock_rows(target, statement, &one, &locked, error))
-            return false;
-        one.locked = &locked;
-        struct parameters parameters = parameters_make(arena, statement, &one);
-        struct local_row local;
-        if (!fetch_row(target, statement, &parameters, &local, error))
-            return false;
-        if (local.present != locked)
-            continue;
-        if (entity->merged)
-            return merging_settle(target, statement, message, row, &local, tally, error);
-        struct write change = message_write(message, row);
-        struct rules rules = rules_of(entity, message, &local);
-        struct settlement settlement =
-            policy_settle(&rules, text_from(target->config->node), &change, &local.write, local.equal, arena);
-        bool conflict = settlement.verdict == VERDICT_CONCURRENT;
-        /* A field of ours was changed elsewhere: ours stays, and everybody is told. */
-        one.judged = local.write.version;
-        bool assertion = local.owned && entity->owns_fields && settlement.action == ACTION_WRITE;
-        one.force = assertion;
-        if (settlement.verdict == VERDICT_FRESH && !local.present &&
-            judge_forgotten(&change, &local.write, target->horizon_us))
-            settlement.verdict = VERDICT_STALE;
-        switch (settlement.verdict) {
-        case VERDICT_ECHO:
-            tally->echo++;
-            return true;
-        case VERDICT_DUPLICATE:
-            tally->duplicate++;
-            return true;
-        case VERDICT_STALE:
-            tally->stale++;
-            return true;
-        case VERDICT_FRESH:
-        case VERDICT_SAME:
-            break;
-        case VERDICT_CONCURRENT:
-            if (settlement.action == ACTION_WRITE) {
-                one.force = true;
-                break;
-            }
-            tally->kept++;
-            tally->conflicts++;
-            return target_record_conflict(target, statement, message, row, &local, settlement.ruling, error) &&
-                   (settlement.action == ACTION_NOTHING || target_stamp(target, entity, &local, &settlement, NULL, error));
-        }
-        if (put_off && settlement.action == ACTION_WRITE && local.present) {
-            if (conflict && !target_record_conflict(target, statement, message, row, &local, settlement.ruling, error))
-                return false;
-            tally->conflicts += conflict;
-            tally->applied++;
-            return take_row(target, statement, &one, &parameters, error);
-        }
-        /* Fresh and same are known to the set-based statement as well. */
-        struct tally written = {0};
-        size_t rest, rest_count;
-        if (!apply_set(target, statement, &one, &written, &rest, &rest_count, error))
-            return false;
-        if (rest_count == 0) {
-            written.conflicts += conflict;
-            if (conflict && !target_record_conflict(target, statement, message, row, &local, settlement.ruling, error))
-                return false;
-            tally_add(tally, &written);
-            return !assertion || target_assert(target, entity, local.key, error);
-        }
-        /* The insert met another row: by its own key, which is looked at again, or by a unique constraint, which is an
-         * error that has a name. */
-        if (!local.present && message->op != CHANGE_DELETED)
-            return insert_explained(target, statement, &parameters, error);
-    }
-    return error_set(error, FAULT_CONTENTION, "40001", "the row kept changing while it was applied");
 }
 
 /* Changes of an entity whose conflicts stay open: some of them may be the word that settles one. */
@@ -727,7 +346,7 @@ bool target_apply_rows(struct pg_target *target, const struct message *message, 
     /* Triggers that fire would see the row go and come: for those the clash stands. */
     if (mode == APPLY_PUT_OFF && entity->triggers == TRIGGERS_SUPPRESS && message->op != CHANGE_DELETED) {
         assert(count == 1);
-        return settle_row(target, statement, message, first, true, tally, error);
+        return settling_settle(target, statement, message, first, true, tally, error);
     }
 
     size_t *rows = arena_take_array(arena, count, sizeof *rows);
@@ -738,20 +357,20 @@ bool target_apply_rows(struct pg_target *target, const struct message *message, 
     size_t left = count;
 
     struct selection selection = {.message = message, .count = left, .rows = rows, .horizon_us = target->horizon_us};
-    if (!apply_set(target, statement, &selection, tally, rest, &left, error))
+    if (!target_apply_set(target, statement, &selection, tally, rest, &left, error))
         return false;
     /* What is left was being changed by somebody: look again under locks. */
     if (left > 0) {
         memcpy(rows, rest, left * sizeof *rows);
         selection.count = left;
-        if (!lock_rows(target, statement, &selection, locked, error))
+        if (!target_lock_rows(target, statement, &selection, locked, error))
             return false;
         selection.locked = locked;
-        if (!apply_set(target, statement, &selection, tally, rest, &left, error))
+        if (!target_apply_set(target, statement, &selection, tally, rest, &left, error))
             return false;
     }
     for (size_t i = 0; i < left; i++)
-        if (!settle_row(target, statement, message, rest[i], false, tally, error))
+        if (!settling_settle(target, statement, message, rest[i], false, tally, error))
             return false;
     return entity->rules.policy != policy_find(TEXT_LITERAL("manual")) || close_conflicts(target, entity, error);
 }
@@ -784,35 +403,14 @@ static bool target_apply(struct target *port, const struct message *message, siz
     return false;
 }
 
-/* ---- records ---- */
-
-static bool write_receipt(struct pg_target *target, const struct receipt *receipt, struct error *error)
-{
-    struct arena *arena = &target->arena;
-    const struct tally *tally = &receipt->tally;
-    const uint64_t numbers[] = {receipt->messages, receipt->bytes,   receipt->gaps, receipt->refused, tally->received,
-                                tally->applied,    tally->same,      tally->duplicate, tally->stale,  tally->echo,
-                                tally->kept,       tally->dead_letters, tally->conflicts, tally->unchanged, tally->ignored};
-    const char *parameters[20];
-    parameters[0] = arena_string(arena, receipt->source);
-    parameters[1] = arena_copy(arena, receipt->epoch).data;
-    parameters[2] = receipt->sequence ? arena_printf(arena, "%" PRId64, receipt->sequence).data : NULL;
-    for (size_t i = 0; i < 15; i++)
-        parameters[3 + i] = arena_printf(arena, "%" PRIu64, numbers[i]).data;
-    parameters[18] = arena_printf(arena, "%" PRId64, receipt->newest_us).data;
-    parameters[19] = arena_printf(arena, "%" PRIu64, tally->held).data;
-    PG_RESULT result = pg_query(&target->session, "inbound_receipt", 20, parameters, error);
-    return result != NULL;
-}
-
 static bool target_commit(struct target *port, const struct receipt *receipts, size_t receipt_count,
                           struct offences *offences, struct error *error)
 {
     struct pg_target *target = target_of(port);
-    if (!put_all_back(target, offences, error) || !target_check(target, offences, error))
+    if (!put_all_back(target, offences, error) || !foreign_keys_check(target, offences, error))
         return false;
     for (size_t i = 0; i < receipt_count; i++)
-        if (!write_receipt(target, &receipts[i], error))
+        if (!records_write_receipt(target, &receipts[i], error))
             return false;
     return pg_commit(&target->session, error);
 }
@@ -823,92 +421,9 @@ static bool target_report(struct target *port, const struct report *report, stru
     return pg_report(&target->session, report, error) && collect_tombstones(target, error);
 }
 
-static bool target_hear(struct target *port, const struct heartbeat *heartbeat, int64_t *offset_us, struct error *error)
-{
-    struct pg_target *target = target_of(port);
-    struct arena *arena = &target->arena;
-    struct version *heard = arena_take_array(arena, heartbeat->heard_count, sizeof *heard);
-    const char *echo_sent = NULL, *echo_received = NULL;
-    for (size_t i = 0; i < heartbeat->heard_count; i++) {
-        heard[i] = (struct version){heartbeat->heard[i].sent_us, heartbeat->heard[i].node};
-        if (text_equal(heard[i].node, text_from(target->config->node))) {
-            echo_sent = arena_printf(arena, "%" PRId64, heartbeat->heard[i].sent_us).data;
-            echo_received = arena_printf(arena, "%" PRId64, heartbeat->heard[i].received_us).data;
-        }
-    }
-    const char *parameters[] = {
-        arena_string(arena, heartbeat->source),
-        arena_printf(arena, "%" PRId64, heartbeat->time_us).data,
-        heartbeat->heard_count > 0 ? codec_encode_seen((struct seen){heartbeat->heard_count, heard}, arena).data : "{}",
-        echo_sent,
-        echo_received,
-    };
-    PG_RESULT result = pg_query(&target->session, "hear", 5, parameters, error);
-    if (result == NULL)
-        return false;
-    *offset_us = PQntuples(result) == 1 ? pg_integer(result, 0, 0) : 0;
-    return true;
-}
-
-static bool target_note(struct target *port, const struct sighting *sighting, uint64_t *missing, struct error *error)
-{
-    struct pg_target *target = target_of(port);
-    struct arena *arena = &target->arena;
-    const char *parameters[] = {
-        arena_string(arena, sighting->source),
-        arena_string(arena, sighting->epoch),
-        arena_printf(arena, "%" PRId64, sighting->first).data,
-        arena_printf(arena, "%" PRId64, sighting->last).data,
-    };
-    PG_RESULT result = pg_query(&target->session, "note_numbers", 4, parameters, error);
-    if (result == NULL)
-        return false;
-    *missing = (uint64_t)pg_integer(result, 0, 0);
-    return true;
-}
-
-/* ---- suspects ---- */
-
-/* The same for every delivery of a message; without reading it. */
-static const char *identity_of(struct arena *arena, const struct envelope *envelope)
-{
-    char hex[65];
-    digest_bytes(envelope->body, hex);
-    bool named = text_is_utf8(envelope->message_id) && envelope->message_id.length <= 255;
-    return arena_printf(arena, "%.*s:%s", named ? (int)envelope->message_id.length : 0, named ? envelope->message_id.data : "", hex).data;
-}
-
-static bool target_suspect(struct target *port, const struct envelope *envelope, int *deaths, struct error *error)
-{
-    struct pg_target *target = target_of(port);
-    struct arena *arena = &target->arena;
-    arena_reset(arena);
-    const struct header *history = envelope_header(envelope, "x-death");
-    const char *parameters[] = {
-        identity_of(arena, envelope),
-        text_is_utf8(envelope->message_id) ? arena_copy(arena, envelope->message_id).data : NULL,
-        history != NULL && !history->is_number && text_is_utf8(history->text) ? arena_copy(arena, history->text).data : NULL,
-        target->instance,
-    };
-    PG_RESULT result = pg_query(&target->session, "suspect", 4, parameters, error);
-    if (result == NULL)
-        return false;
-    *deaths = (int)pg_integer(result, 0, 0);
-    return true;
-}
-
-static bool target_acquit(struct target *port, const struct envelope *envelope, struct error *error)
-{
-    struct pg_target *target = target_of(port);
-    arena_reset(&target->arena);
-    const char *parameters[] = {identity_of(&target->arena, envelope)};
-    PG_RESULT result = pg_query(&target->session, "acquit", 1, parameters, error);
-    return result != NULL;
-}
-
-static const struct target_ops target_port_ops = {target_open,   target_begin,   target_apply,    target_hear,   target_note,
-                                                  letters_bury,  target_commit,  target_rollback, letters_retry, target_suspect,
-                                                  target_acquit, target_report, target_close};
+static const struct target_ops target_port_ops = {target_open,   target_begin,   target_apply,    records_hear,   records_note,
+                                                  letters_bury,  target_commit,  target_rollback, letters_retry, records_suspect,
+                                                  records_acquit, target_report, target_close};
 
 struct pg_target *pg_target_new(const struct config *config, const struct pg_target_options *options)
 {

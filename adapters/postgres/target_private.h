@@ -1,5 +1,5 @@
 #pragma once
-/* What target.c and letters.c share, and nobody else sees: the session in which changes are applied. */
+/* What target.c shares with the files that it is made of, and nobody else sees: the session in which changes are applied. */
 #include "adapters/postgres/brake.h"
 #include "adapters/postgres/parameters.h"
 #include "adapters/postgres/target.h"
@@ -38,31 +38,59 @@ struct local_row {
 /* Rows [first, first + count) inside the open transaction, whatever the mode says about undoing. */
 bool target_apply_rows(struct pg_target *target, const struct message *message, size_t first, size_t count,
                        enum apply_mode mode, struct tally *tally, struct error *error);
-/* What can only be checked at the end, now. */
-bool target_check(struct pg_target *target, struct offences *offences, struct error *error);
 /* Puts back what was taken out, and adds every row that breaks a constraint then to *offences, not only those of the first
  * constraint. False: it could not look. */
 bool target_find_offences(struct pg_target *target, struct offences *offences, struct error *error);
+/* offences may be NULL. */
+void target_blame(struct offences *offences, const struct message *message, size_t row);
 /* Forgets what was to be checked, and what was taken out, since the transaction began. */
 bool target_begin_in(struct pg_target *target, struct error *error);
 void target_forget_checks(struct pg_target *target);
 
-/* Locks and fetches one row of the message. */
-bool target_look(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
-                 struct local_row *local, struct error *error);
-bool target_record_conflict(struct pg_target *target, const struct statement *statement, const struct message *message,
-                            size_t row, const struct local_row *local, enum ruling ruling, struct error *error);
-/* This node writes the row once more, as it is, for everybody. */
-bool target_assert(struct pg_target *target, const struct catalog_entity *entity, struct text key, struct error *error);
-/* The same, with the version of every field as it is: a row that outlives its deletion (merge.h). */
-bool target_revive(struct pg_target *target, const struct catalog_entity *entity, struct text key, struct error *error);
-/* The row stays, its version becomes another; and when this node has to say so to everybody, it does. */
-bool target_stamp(struct pg_target *target, const struct catalog_entity *entity, const struct local_row *local,
-                  const struct settlement *settlement, const struct merge *merge, struct error *error);
-
-/* Rows [first, first + count) of a merged entity's message, and judged one: data is written, not its version. */
+/* NULL after an error. */
+PGresult *target_run_statement(struct pg_target *target, struct statement *statement, enum statement_kind kind,
+                               const struct parameters *parameters, struct error *error);
+/* Judges and writes the selection set-based; *rest and *rest_count become what is left for another way. */
+bool target_apply_set(struct pg_target *target, struct statement *statement, const struct selection *selection,
+                      struct tally *tally, size_t *rest, size_t *rest_count, struct error *error);
+/* Locks those rows of the selection that exist; locked[i] tells which. */
+bool target_lock_rows(struct pg_target *target, struct statement *statement, const struct selection *selection,
+                      bool *locked, struct error *error);
+/* Takes the row out, to be put back at the commit. */
+bool target_take_row(struct pg_target *target, struct statement *statement, const struct selection *one,
+                     const struct parameters *parameters, struct error *error);
+/* One row that is judged already: data is written, not its version. */
 bool target_write_forced(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
                          const struct local_row *local, struct tally *tally, struct error *error);
+
+/* foreign_keys.c: written rows need their parents: checked at commit, by the rows' keys. */
+void foreign_keys_note_written(struct pg_target *target, const struct catalog_entity *entity,
+                               const struct selection *selection, const struct parameters *parameters);
+/* Rows that are about to go, or to change what others refer to: remembers what they are referred by. */
+bool foreign_keys_note_referenced(struct pg_target *target, const struct catalog_entity *entity, bool deletion,
+                                  const struct selection *selection, const struct parameters *parameters,
+                                  struct error *error);
+/* All that was noted, now; stops at the first constraint that is broken. */
+bool foreign_keys_check(struct pg_target *target, struct offences *offences, struct error *error);
+/* The same for every constraint. False: it could not look. */
+bool foreign_keys_find_offences(struct pg_target *target, struct offences *offences, struct error *error);
+
+/* settling.c: one row by itself: locked, looked at, judged and written. Tried again when the row came or went between looking and
+ * writing. put_off: a row that is here is taken out until the commit. */
+bool settling_settle(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
+                     bool put_off, struct tally *tally, struct error *error);
+/* Locks and fetches one row of the message. */
+bool settling_look(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
+                   struct local_row *local, struct error *error);
+bool settling_record_conflict(struct pg_target *target, const struct statement *statement, const struct message *message,
+                              size_t row, const struct local_row *local, enum ruling ruling, struct error *error);
+/* This node writes the row once more, as it is, for everybody. */
+bool settling_assert(struct pg_target *target, const struct catalog_entity *entity, struct text key, struct error *error);
+/* The same, with the version of every field as it is: a row that outlives its deletion (merge.h). */
+bool settling_revive(struct pg_target *target, const struct catalog_entity *entity, struct text key, struct error *error);
+/* The row stays, its version becomes another; and when this node has to say so to everybody, it does. */
+bool settling_stamp(struct pg_target *target, const struct catalog_entity *entity, const struct local_row *local,
+                    const struct settlement *settlement, const struct merge *merge, struct error *error);
 
 /* merging.c: a row whose conflicts are settled field by field; locked and fetched. */
 bool merging_settle(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
@@ -84,6 +112,12 @@ bool letter_ended(struct pg_target *target, const struct waiting *waiting, const
 /* circle.c: in the open transaction, applies those letters together that wait for each other and for nothing else. */
 bool circle_retry(struct pg_target *target, struct error *error);
 
-/* letters.c: two calls of the port. */
+/* letters.c and records.c: calls of the port. */
 bool letters_bury(struct target *port, const struct dead_letter *letter, struct error *error);
 bool letters_retry(struct target *port, bool hurry, int *next_ms, struct error *error);
+bool records_hear(struct target *port, const struct heartbeat *heartbeat, int64_t *offset_us, struct error *error);
+bool records_note(struct target *port, const struct sighting *sighting, uint64_t *missing, struct error *error);
+bool records_suspect(struct target *port, const struct envelope *envelope, int *deaths, struct error *error);
+bool records_acquit(struct target *port, const struct envelope *envelope, struct error *error);
+
+bool records_write_receipt(struct pg_target *target, const struct receipt *receipt, struct error *error);
