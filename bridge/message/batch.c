@@ -85,11 +85,18 @@ static bool row_same(const void *changes, size_t place, const void *item)
 /* ---- coalescing ----------------------------------------------------------------------------------------------------
  */
 
+/* Nobody else wrote the row in between: or else the one before travels too, for who wrote in between has to be told that both
+ * wrote. A source that does not know bases tells by what was seen alone. */
+static bool chain_goes_on(const struct change *before, const struct change *change)
+{
+    return (version_is_none(change->base) || version_equal(change->base, before->version)) &&
+           seen_equal(&change->seen, &before->seen);
+}
+
 /* began_created: the key's first change in the batch was its creation. */
 static void supersede(const struct change *before, bool began_created, struct change *change)
 {
-    if (version_equal(change->base, before->version))
-        change->base = before->base;
+    change->base = before->base;
     if (change->op != CHANGE_DELETED)
         change->op = began_created ? CHANGE_CREATED : CHANGE_UPDATED;
 }
@@ -112,8 +119,9 @@ void batch_coalesce(struct batch *batch)
         began_created[i] = change->op == CHANGE_CREATED;
         /* Only the key's change just before this one, and of the same layout: one of another layout stands between
          * states that must not be joined across it. */
-        if (slot->place > 0 && change->layout->coalesce && changes[slot->place - 1].layout == change->layout) {
-            size_t before = slot->place - 1;
+        size_t before = slot->place - 1;
+        if (slot->place > 0 && change->layout->coalesce && changes[before].layout == change->layout &&
+            chain_goes_on(&changes[before], change)) {
             supersede(&changes[before], began_created[before], change);
             began_created[i] = began_created[before];
             superseded[before] = true;

@@ -13,10 +13,10 @@ struct batch {
     void *ticket;             /* the source's own note of what to forget on release; lives in the arena */
 };
 
-/* Coalesces the changes of one key to the last state, where the layout allows it, at the place of the last. Changes of
- * another layout in between keep what is before them from joining what is after. A coalesced change keeps the base of
- * the first change of its unbroken chain; a chain that ends in a deletion is a deletion, one that began with a creation
- * a creation. */
+/* Coalesces each unbroken chain of changes of one key to its last state, where the layout allows it, at the place of the last, with
+ * the base of the first. A chain is broken by another node's write in between, which shows in a base that is not the change before or
+ * in what was seen, and by a change of another layout. One that ends in a deletion is a deletion, one that began with a creation a
+ * creation. */
 void batch_coalesce(struct batch *batch);
 
 /* Who sends, and where its numbering stands. */

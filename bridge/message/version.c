@@ -40,6 +40,16 @@ static size_t see(struct version *versions, size_t count, struct version version
     return count + 1;
 }
 
+bool seen_equal(const struct seen *a, const struct seen *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (size_t i = 0; i < a->count; i++)
+        if (!version_equal(a->versions[i], b->versions[i]))
+            return false;
+    return true;
+}
+
 struct seen write_join(const struct write *a, const struct write *b, struct text node, struct arena *arena)
 {
     const struct write *both[] = {a, b};

@@ -31,6 +31,8 @@ struct seen {
     const struct version *versions;
 };
 
+bool seen_equal(const struct seen *a, const struct seen *b);
+
 /* One write of a row, and everything it stands upon. A node's own earlier writes need no entry: whoever writes a row has
  * seen its own. */
 struct write {

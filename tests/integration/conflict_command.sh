@@ -52,7 +52,7 @@ says() {
 }
 json() { jq -r "$1" <<<"$OUT"; }
 id() { node_sql "${3:-commerce}" "select id from bridge.conflicts where entity = '$1' and key = '$2'"; }
-start() { bridge_start_apart commerce operations && bridge_quiet commerce operations; }
+start() { bridge_start commerce && bridge_start operations && bridge_quiet commerce operations; }
 stop() { bridge_stop commerce && bridge_stop operations; }
 
 # ---- what is wrong before anything is asked ----

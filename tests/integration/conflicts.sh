@@ -32,7 +32,7 @@ bridge_node operations beta ops commerce < <(entities)
 bridge_install commerce >"$SERVERS_DIR/install.log"
 bridge_install operations >>"$SERVERS_DIR/install.log"
 
-start() { bridge_start_apart commerce operations && bridge_quiet commerce operations; }
+start() { bridge_start commerce && bridge_start operations && bridge_quiet commerce operations; }
 stop() { bridge_stop commerce && bridge_stop operations; }
 # both TABLE: what both sides hold of it, which must be equal.
 both() {
@@ -63,6 +63,25 @@ assert_equal $'latest|1|update_origin_differs|local|operations|operations|commer
     "$(conflicts operations latest)" "the conflicts of operations"
 printf 'ok - last-write-wins: one conflict a side, the same ruling\n'
 
+# ---- one that hears of the other's write before it has sent its own, and writes again ----
+node_sql commerce "select bridge.pause('out')" >/dev/null
+paused() { [[ $(node_sql commerce "select state from bridge.status where direction = 'out'") == paused ]]; }
+wait_for 30 "commerce to send no more" paused
+node_sql commerce "update latest set what = 'before' where id = 3; update ranked set what = 'before' where id = 5"
+node_sql operations "update latest set what = 'contested' where id = 3; update ranked set what = 'contested' where id = 5"
+heard() { [[ $(node_sql commerce "select count(*) from bridge.conflicts where remote_row->>'what' = 'contested'") == 2 ]]; }
+wait_for 60 "commerce to hear of the conflicts" heard
+node_sql commerce "update latest set what = 'after' where id = 3"
+node_sql commerce "select bridge.resume('out')" >/dev/null
+bridge_quiet commerce operations
+assert_equal "3|after|3" "$(both latest | tail -n 1)" "the write that has seen both"
+assert_equal "5|before|5" "$(both ranked | tail -n 1)" "the write of the node that goes first"
+assert_equal $'latest|before|remote|contested\nranked|before|local|contested' \
+    "$(node_sql commerce "select entity, local_row->>'what', ruling, remote_row->>'what' from bridge.conflicts where remote_row->>'what' = 'contested' order by 1")" "what commerce was told"
+assert_equal $'latest|contested|local|before\nranked|contested|remote|before' \
+    "$(node_sql operations "select entity, local_row->>'what', ruling, remote_row->>'what' from bridge.conflicts where local_row->>'what' = 'contested' order by 1")" "what operations was told"
+printf 'ok - both sides are told, also when one has written again before it sent anything\n'
+
 # ---- node-priority: commerce wins, also when it wrote first ----
 stop
 node_sql commerce "update ranked set what = 'commerce' where id in (1, 2); delete from ranked where id = 3"
@@ -70,9 +89,9 @@ node_sql operations "update ranked set what = 'operations' where id in (1, 3); i
 node_sql commerce "insert into ranked values (9, 'commerce', 9)"
 node_sql operations "update ranked set what = 'operations, later', n = 50 where id in (1, 2)"
 start
-assert_equal $'1|commerce|1\n2|commerce|2\n4|first|4\n5|first|5\n9|commerce|9' "$(both ranked)" "commerce's writes"
-assert_equal "0|4|0" "$(node_sql commerce "select count(*) filter (where ruling <> 'local'), count(*), count(*) filter (where state = 'open') from bridge.conflicts where entity = 'ranked'")" "commerce keeps its own"
-assert_equal "0|4|0" "$(node_sql operations "select count(*) filter (where ruling <> 'remote'), count(*), count(*) filter (where state = 'open') from bridge.conflicts where entity = 'ranked'")" "operations gives way"
+assert_equal $'1|commerce|1\n2|commerce|2\n4|first|4\n5|before|5\n9|commerce|9' "$(both ranked)" "commerce's writes"
+assert_equal "0|4|0" "$(node_sql commerce "select count(*) filter (where ruling <> 'local'), count(*), count(*) filter (where state = 'open') from bridge.conflicts where entity = 'ranked' and key <> '5'")" "commerce keeps its own"
+assert_equal "0|4|0" "$(node_sql operations "select count(*) filter (where ruling <> 'remote'), count(*), count(*) filter (where state = 'open') from bridge.conflicts where entity = 'ranked' and key <> '5'")" "operations gives way"
 # A write on top of the one that won is no conflict, although its node comes second.
 node_sql operations "update ranked set what = 'agreed' where id = 1"
 bridge_quiet commerce operations
@@ -114,7 +133,7 @@ node_sql commerce "set session authorization pgbridge; select bridge.resolve_con
 node_sql operations "select bridge.resolve_conflict($(id operations latest 2), '{\"what\": \"back\", \"n\": 2}')" >/dev/null
 node_sql operations "select bridge.resolve_conflict($(id operations ranked 2), null::jsonb)" >/dev/null
 bridge_quiet commerce operations
-assert_equal $'1|commerce|1\n2|back|2\n3|first|3' "$(both latest)" "the rulings undone"
+assert_equal $'1|commerce|1\n2|back|2\n3|after|3' "$(both latest)" "the rulings undone"
 assert_equal "0" "$(both ranked | grep -c '^2|' || true)" "a row resolved away"
 { node_sql commerce "select bridge.resolve_conflict(-1, 'local')" 2>&1 || true; } | grep -q 'there is no conflict -1' || fail "an unknown conflict was resolved"
 { node_sql commerce "select bridge.resolve_conflict($(id commerce latest 1), '{\"nonsense\": 1}')" 2>&1 || true; } | grep -q 'has no field "nonsense"' || fail "an unknown field was written"

@@ -63,7 +63,7 @@ wait_for 20 "the row without a budget" row_is operations "select n from calm" 1
 # A cold backlog is slowed as well, and told.
 sql alpha shop "insert into hot select g, 0, 'cold' from generate_series(101, 400) g"
 # Until they are sent the budget believes that this backlog shrinks as the one before it did.
-wait_for 60 "a first part to be sent" bridge_has_said_all commerce
+wait_for 60 "a first part to be sent" outboxes_empty commerce
 sql alpha shop "do \$\$ begin for i in 8 .. 19 loop insert into hot select 50 * i + g, 0, 'cold' from generate_series(1, 50) g; commit; end loop; end \$\$"
 wait_for 20 "health to say why changes wait" row_is commerce "select status from bridge.health where \"check\" = 'slowed changes'" warning
 bridge_kill commerce

@@ -41,6 +41,14 @@ static bool is_held_by_writer(const struct node *node, const struct news *news, 
     return (writers->letters.buried[news->row] & history_bit(here->write)) != 0;
 }
 
+/* Who makes a row anew while an older change of it waits there does not say that he knew of its deletion, which is forgotten: he would
+ * say that he knew what waits. */
+static bool may_not_say(const struct node *node, const struct news *news)
+{
+    const struct database *writers = &node->world->nodes[news->written->version.node].database;
+    return writers->rows[news->row].ever_forgotten && writers->letters.buried[news->row] != 0;
+}
+
 /* A conflict must be one: of two writes that did not know each other; and what is thrown away must be known. */
 static void check_truth(struct node *node, const struct news *news, const struct row *here,
                         const struct settlement *settlement)
@@ -73,7 +81,7 @@ static void check_truth(struct node *node, const struct news *news, const struct
         break;
     case VERDICT_SAME:
     case VERDICT_CONCURRENT:
-        if ((known && !disputed) || knows)
+        if ((known && !disputed) || (knows && !may_not_say(node, news)))
             wrong = known ? "known here" : "of one who knew what is here";
         break;
     }
@@ -242,8 +250,9 @@ static bool done_stands(struct node *node, const struct done *done, struct error
                      done->row);
 }
 
-static void blame(const struct done *done, struct offences *offences)
+static void blame(struct node *node, const struct done *done, struct offences *offences)
 {
+    node->database.refused[done->row] = true;
     if (done->message != NULL && offences != NULL && offences->count < OFFENCES_MAX)
         offences->rows[offences->count++] = (struct offence){done->message, done->number};
 }
@@ -261,7 +270,7 @@ static bool put_back(struct node *node, struct offences *offences, struct error 
         int holder = database_code_holder(database, &database->rows[row].content, row);
         if (holder == NOBODY)
             continue;
-        blame(&target->done[i], offences);
+        blame(node, &target->done[i], offences);
         return error_set(error, FAULT_TRANSIENT, "23505", "parent %zu cannot be put back: its code is parent %d's", row,
                          holder);
     }
@@ -284,7 +293,7 @@ bool news_check(struct node *node, struct offences *offences, struct error *erro
             continue;
         good = false;
         message = done->message;
-        blame(done, offences);
+        blame(node, done, offences);
     }
     return good;
 }

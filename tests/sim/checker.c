@@ -138,6 +138,46 @@ static void check_winners(struct world *world)
     }
 }
 
+/* The conflict as the other node may have met it: each side may have been a write before or after the one that met here. */
+static bool is_mirrored(const struct conflict *one, const struct conflict *other)
+{
+    past local = one->local_past & ~one->remote_past, remote = one->remote_past & ~one->local_past;
+    return (other->remote_past & ~other->local_past & local) != 0 && (other->local_past & ~other->remote_past & remote) != 0;
+}
+
+/* As far as it has to be: equal content that both wrote joins what they know, and what is set aside, or waits, may give way to a later change
+ * before it has met anything. */
+static bool is_told(const struct conflict *one, const struct database *here, const struct database *there)
+{
+    if (one->same || one->parent_kept || one->of_letter || there->refused[one->row] || there->letters.buried[one->row] != 0)
+        return true;
+    for (size_t i = 0; i < here->conflict_count; i++)
+        if (here->conflicts[i].row == one->row && here->conflicts[i].same)
+            return true;
+    for (size_t i = 0; i < there->conflict_count; i++)
+        if (there->conflicts[i].row == one->row && (there->conflicts[i].same || is_mirrored(one, &there->conflicts[i])))
+            return true;
+    return false;
+}
+
+/* Both sides are told of a conflict. Of two nodes: a third may settle it before one of them hears of it; as may a later write that
+ * arrives first. */
+static void check_both_are_told(struct world *world)
+{
+    if (world->schedule.node_count != 2 || world->schedule.shuffles)
+        return;
+    for (size_t i = 0; i < 2; i++) {
+        const struct database *here = &world->nodes[i].database, *there = &world->nodes[1 - i].database;
+        for (size_t j = 0; j < here->conflict_count; j++) {
+            const struct conflict *one = &here->conflicts[j];
+            if (!is_told(one, here, there))
+                world_fail(world, "%.*s records a conflict of writes %d and %d of row %zu, and %.*s does not",
+                           TEXT_PRINTF(world->nodes[i].name), one->local, one->remote, one->row,
+                           TEXT_PRINTF(world->nodes[1 - i].name));
+        }
+    }
+}
+
 /* ---- counters, constraints, messages ---- */
 
 static void check_node(struct world *world, struct node *node)
@@ -194,6 +234,7 @@ void checker_check(struct world *world)
             check_row(world, row);
     }
     check_winners(world);
+    check_both_are_told(world);
     explanation_check(world);
     for (size_t i = 0; i < world->schedule.node_count; i++)
         check_node(world, &world->nodes[i]);

@@ -10,6 +10,7 @@ void database_clear(struct database *database, struct world *world, int node)
         database->rows[i] = (struct row){.write = NOBODY};
     memset(database->locked, 0, sizeof database->locked);
     memset(database->taken, 0, sizeof database->taken);
+    memset(database->refused, 0, sizeof database->refused);
     database->outbox_count = database->outbox_released = database->conflict_count = 0;
     database->tally = (struct tally){0};
     database->gaps = database->touches = database->transactions = 0;

@@ -106,6 +106,7 @@ struct database {
     struct row rows[ROWS_MAX];
     bool locked[ROWS_MAX]; /* by the transaction that applies */
     bool taken[ROWS_MAX];  /* not in the unique index until that commits */
+    bool refused[ROWS_MAX]; /* a change of it has ever met a constraint: it was set aside, and later ones may have come first */
     /* committed */
     size_t outbox_count, outbox_released;
     struct outbox_change outbox[CHANGES_MAX];

@@ -114,6 +114,7 @@ static bool target_apply(struct target *port, const struct message *message, siz
         struct news news = news_read(node, message, row);
         if (news_apply(node, &news, mode == APPLY_PUT_OFF, node->target.horizon_us, &applied, error))
             continue;
+        node->database.refused[news.row] = true;
         world_trace(node->world, "%.*s cannot apply it: %s", TEXT_PRINTF(node->name), error->text);
         if (mode == APPLY_TOGETHER)
             return target_broken(node);

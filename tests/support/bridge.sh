@@ -114,23 +114,6 @@ bridge_quiet() {
     wait_for "${QUIET_SECONDS:-60}" "quiet between $*" nodes_quiet "$@"
 }
 
-# bridge_start_apart NODE...: each has said what it wrote before it hears the others, so that all see the same conflicts: what a node
-# writes once more upon hearing the others would otherwise leave in place of what it had not yet said.
-bridge_start_apart() {
-    local node
-    for node; do
-        node_sql "$node" "select bridge.pause('in')" >/dev/null
-        bridge_start "$node"
-    done
-    for node; do
-        wait_for 60 "$node to have said all" bridge_has_said_all "$node"
-    done
-    for node; do
-        node_sql "$node" "select bridge.resume('in')" >/dev/null
-    done
-}
-bridge_has_said_all() { [[ $(node_sql "$1" "select count(*) from bridge.outbox") == 0 ]]; }
-
 # counters_conserve NODE: received is the sum of what came of it (design section 9.10).
 counters_conserve() {
     local bad

@@ -116,22 +116,48 @@ static void test_changes_of_one_key_become_its_last_state(void **state)
     assert_true(text_equal(batch.changes[1].values[1], TEXT_LITERAL("z")));
 }
 
-static void test_a_broken_chain_takes_its_base_anew(void **state)
+static void test_what_stands_before_a_peers_write_travels_too(void **state)
 {
     (void)state;
-    add(&full, CHANGE_UPDATED, "1", "x", 5, 10);
+    add(&full, CHANGE_UPDATED, "1", "w", 5, 9);
+    add(&full, CHANGE_UPDATED, "1", "x", 9, 10);
     add(&full, CHANGE_UPDATED, "1", "y", 11, 12); /* a peer's 11 stands between */
     add(&full, CHANGE_UPDATED, "1", "z", 12, 13);
     batch_coalesce(&batch);
-    assert_int_equal(batch.change_count, 1);
-    assert_change(0, CHANGE_UPDATED, 11, 13);
+    assert_int_equal(batch.change_count, 2);
+    assert_change(0, CHANGE_UPDATED, 5, 10);
+    assert_change(1, CHANGE_UPDATED, 11, 13);
 
     /* The same time by another node is another version. */
     batch.change_count = 0;
     add(&full, CHANGE_UPDATED, "1", "x", 5, 10);
     add(&full, CHANGE_UPDATED, "1", "y", 10, 12)->base.node = TEXT_LITERAL("operations");
     batch_coalesce(&batch);
-    assert_change(0, CHANGE_UPDATED, 10, 12);
+    assert_int_equal(batch.change_count, 2);
+
+    /* A peer's write that was seen and left aside: this node says its own once more. */
+    static const struct version aside = {11, {"operations", 10}};
+    batch.change_count = 0;
+    add(&full, CHANGE_UPDATED, "1", "x", 5, 10);
+    add(&full, CHANGE_UPDATED, "1", "x", 10, 12)->seen = (struct seen){1, &aside};
+    add(&full, CHANGE_UPDATED, "1", "y", 12, 13)->seen = (struct seen){1, &aside};
+    batch_coalesce(&batch);
+    assert_int_equal(batch.change_count, 2);
+    assert_change(0, CHANGE_UPDATED, 5, 10);
+    assert_change(1, CHANGE_UPDATED, 10, 13);
+}
+
+static void test_a_source_without_bases_coalesces_by_what_was_seen(void **state)
+{
+    (void)state;
+    static const struct version news = {11, {"operations", 10}};
+    add(&full, CHANGE_CREATED, "1", "x", 0, 10);
+    add(&full, CHANGE_UPDATED, "1", "y", 0, 12);
+    add(&full, CHANGE_UPDATED, "1", "z", 0, 13)->seen = (struct seen){1, &news};
+    batch_coalesce(&batch);
+    assert_int_equal(batch.change_count, 2);
+    assert_change(0, CHANGE_CREATED, 0, 12);
+    assert_change(1, CHANGE_UPDATED, 0, 13);
 }
 
 static void test_the_operation_says_what_became_of_the_key(void **state)
@@ -217,23 +243,23 @@ static bool gives_way(const struct change *changes, size_t count, size_t i)
 {
     for (size_t next = i + 1; next < count; next++)
         if (same_key(&changes[i], &changes[next]))
-            return changes[next].layout == changes[i].layout && changes[i].layout->coalesce;
+            return changes[next].layout == changes[i].layout && changes[i].layout->coalesce &&
+                   (changes[next].base.timestamp_us == 0 || version_equal(changes[next].base, changes[i].version)) &&
+                   changes[next].seen.count == changes[i].seen.count;
     return false;
 }
 
 static struct change naive_last_state(const struct change *changes, size_t count, size_t last)
 {
     struct change result = changes[last];
-    bool unbroken = true, created = result.op == CHANGE_CREATED;
+    bool created = result.op == CHANGE_CREATED;
     size_t at = last;
     for (size_t i = last; i-- > 0;) {
         if (!same_key(&changes[i], &changes[at]))
             continue;
         if (!gives_way(changes, count, i))
             break;
-        unbroken = unbroken && version_equal(changes[at].base, changes[i].version);
-        if (unbroken)
-            result.base = changes[i].base;
+        result.base = changes[i].base;
         created = changes[i].op == CHANGE_CREATED;
         at = i;
     }
@@ -246,6 +272,7 @@ static void add_random_changes(struct random *random, size_t count, size_t keys,
 {
     static const struct layout *const layouts[] = {&full, &less, &orders, &events, &remapped};
     static const char *const nodes[] = {"commerce", "commerce", "commerce", "commerce", "operations"};
+    static const struct version news = {11, {"operations", 10}};
     bool forwards = random_below(random, 3) == 0;
     for (size_t i = 0; i < count; i++) {
         const struct layout *layout = layouts[random_below(random, with_remapped ? 5 : 4)];
@@ -267,6 +294,10 @@ static void add_random_changes(struct random *random, size_t count, size_t keys,
         }
         if (random_below(random, 4) == 0)
             change->base = (struct version){1 + (int64_t)random_below(random, 900), TEXT_LITERAL("elsewhere")};
+        if (random_below(random, 8) == 0)
+            change->base = (struct version){0};
+        if (random_below(random, 4) == 0)
+            change->seen = (struct seen){1, &news};
         if (random_below(random, 3) == 0)
             change->correlation = random_below(random, 2) ? TEXT_LITERAL("req-1") : TEXT_LITERAL("req-2");
         if (random_below(random, 3) == 0)
@@ -570,7 +601,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_changes_of_one_key_become_its_last_state),
-        TEST(test_a_broken_chain_takes_its_base_anew),
+        TEST(test_what_stands_before_a_peers_write_travels_too),
+        TEST(test_a_source_without_bases_coalesces_by_what_was_seen),
         TEST(test_the_operation_says_what_became_of_the_key),
         TEST(test_keys_are_compared_whole),
         TEST(test_a_layout_that_keeps_every_change_is_left_alone),
