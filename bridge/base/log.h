@@ -27,7 +27,7 @@ void log_error(enum log_level level, const char *event, const struct error *erro
 void log_flush(void);
 
 /* How a line becomes JSON: an object of texts, written into out with a NUL. Returns its length, 0 when it has no room.
- * Of two members with one name the later stays. Implemented in message/codec.c, the only file that knows json-c. */
+ * Of two members with one name the later stays. Implemented in message/codec_write.c: the codec alone knows json-c. */
 struct log_member {
     const char *name;
     struct text value;

@@ -1,5 +1,5 @@
 #pragma once
-/* The JSON body of a message, both ways. The only file that includes json-c.
+/* The JSON body of a message, both ways. Its files alone include json-c.
  *
  * Every value is PostgreSQL's text form as a JSON string, or null; never a JSON number except in versions and bases.
  * Parsing is bounded and strict: size, brackets and commas are counted before the parser runs, duplicate keys, trailing
