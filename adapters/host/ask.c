@@ -29,6 +29,26 @@ bool ask_open(struct pg_session *session, const struct config *config, const cha
     return (PQntuples(installed) > 0 && pg_boolean(installed, 0, 0)) || ask_not_installed(config, error);
 }
 
+int ask_run(const struct options *options, const char *application_name,
+            int (*run)(struct pg_session *session, const struct options *options))
+{
+    struct config config;
+    if (!command_config(options, &config))
+        return EXIT_BAD_CONFIG;
+    struct pg_session session = {0};
+    struct error error;
+    int code;
+    if (ask_open(&session, &config, application_name, &error)) {
+        session.shows_words = true;
+        code = run(&session, options);
+    } else {
+        code = command_fail(&error);
+    }
+    pg_session_close(&session);
+    config_free(&config);
+    return code;
+}
+
 PGresult *ask_query(struct pg_session *session, const char *path, int parameter_count, const char *const *parameters,
                     struct error *error)
 {

@@ -12,6 +12,12 @@ bool ask_open(struct pg_session *session, const struct config *config, const cha
 /* Returns false. */
 bool ask_not_installed(const struct config *config, struct error *error);
 
+struct options;
+
+/* Runs what a command asks of the node's database, in a session that shows the database's own words. Gives the exit code. */
+int ask_run(const struct options *options, const char *application_name,
+            int (*run)(struct pg_session *session, const struct options *options));
+
 /* As pg_query, without the query's name in an error: what the database says is meant for the one who asked. */
 PGresult *ask_query(struct pg_session *session, const char *path, int parameter_count, const char *const *parameters,
                     struct error *error);

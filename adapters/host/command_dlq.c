@@ -326,20 +326,5 @@ int command_dlq(const struct options *options)
         return command_bad_usage("dlq is followed by list, show, replay, edit, discard or export", "");
     const struct subcommand *subcommand = subcommand_find(options->words[0]);
     int code = check_usage(options, subcommand);
-    if (code != EXIT_GOOD)
-        return code;
-    struct config config;
-    if (!command_config(options, &config))
-        return EXIT_BAD_CONFIG;
-    struct pg_session session = {0};
-    struct error error;
-    if (ask_open(&session, &config, "pgbridge dlq", &error)) {
-        session.shows_words = true;
-        code = subcommand->run(&session, options);
-    } else {
-        code = command_fail(&error);
-    }
-    pg_session_close(&session);
-    config_free(&config);
-    return code;
+    return code != EXIT_GOOD ? code : ask_run(options, "pgbridge dlq", subcommand->run);
 }

@@ -103,39 +103,25 @@ static int resume_it(struct pg_session *session, const struct options *options)
     return print_open(session, "still paused:", &error) ? EXIT_GOOD : failed(&error);
 }
 
-static int with_session(const struct options *options, const char *name, int (*run)(struct pg_session *, const struct options *))
+static int run_checked(const struct options *options, const char *name, int (*run)(struct pg_session *, const struct options *))
 {
     if (options->direction != NULL && strcmp(options->direction, "in") != 0 && strcmp(options->direction, "out") != 0)
         return command_bad_usage("--direction is in or out, not", options->direction);
     if (options->entity == NULL && (options->key != NULL || options->discard_deletions))
         return command_bad_usage(options->key != NULL ? "--key needs --entity" : "--discard-deletions needs --entity", "");
-    struct config config;
-    if (!command_config(options, &config))
-        return EXIT_BAD_CONFIG;
-    struct pg_session session = {0};
-    struct error error;
-    int code;
-    if (ask_open(&session, &config, name, &error)) {
-        session.shows_words = true;
-        code = run(&session, options);
-    } else {
-        code = command_fail(&error);
-    }
-    pg_session_close(&session);
-    config_free(&config);
-    return code;
+    return ask_run(options, name, run);
 }
 
 int command_pause(const struct options *options)
 {
     if (options->key != NULL || options->discard_deletions)
         return command_bad_usage(options->key != NULL ? "--key is of resume" : "--discard-deletions is of resume", "");
-    return with_session(options, "pgbridge pause", pause_it);
+    return run_checked(options, "pgbridge pause", pause_it);
 }
 
 int command_resume(const struct options *options)
 {
     if (options->reason != NULL)
         return command_bad_usage("--reason is of pause", "");
-    return with_session(options, "pgbridge resume", resume_it);
+    return run_checked(options, "pgbridge resume", resume_it);
 }
