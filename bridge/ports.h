@@ -163,6 +163,10 @@ struct target_ops {
 
 struct target {
     const struct target_ops *ops;
+    /* Set before open. Called at least every second while a call of this port waits for its answer, so that the broker hears of us in a
+     * transaction of minutes; NULL: nobody wants to know. It calls nothing of this port. */
+    void (*waiting)(void *context);
+    void *context;
 };
 
 /* ---- brake: what is paused ---------------------------------------------------------------------------------------- */

@@ -453,7 +453,7 @@ static bool read_rows(struct pg_outbox *outbox, struct reading *reading, struct 
 {
     bool good = true;
     for (;;) {
-        PG_RESULT result = PQgetResult(outbox->session.connection);
+        PG_RESULT result = pg_next_result(&outbox->session);
         if (result == NULL)
             return good;
         if (PQresultStatus(result) == PGRES_SINGLE_TUPLE) {

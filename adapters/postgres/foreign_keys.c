@@ -62,11 +62,9 @@ bool foreign_keys_note_referenced(struct pg_target *target, const struct catalog
         if (key->from_here || (!deletion && key->key_only))
             continue;
         char *sql = statement_referenced_values(entity, key);
-        PG_RESULT result =
-            pg_checked(&target->session,
-                       PQexecParams(target->session.connection, sql, (int)entity->key_count, parameters->types,
-                                    parameters->values, parameters->lengths, parameters->formats, 0),
-                       error);
+        int sent = PQsendQueryParams(target->session.connection, sql, (int)entity->key_count, parameters->types,
+                                     parameters->values, parameters->lengths, parameters->formats, 0);
+        PG_RESULT result = pg_checked(&target->session, pg_answer(&target->session, sent), error);
         free(sql);
         if (result == NULL)
             return false;
@@ -103,10 +101,9 @@ static bool run_check(struct pg_target *target, const struct pending_check *chec
         types[i] = OID_TEXT_ARRAY;
         formats[i] = 1;
     }
-    PG_RESULT result = pg_checked(&target->session,
-                                  PQexecParams(target->session.connection, check->sql, check->parameter_count, types,
-                                               check->parameters, check->lengths, formats, 0),
-                                  error);
+    int sent = PQsendQueryParams(target->session.connection, check->sql, check->parameter_count, types, check->parameters,
+                                 check->lengths, formats, 0);
+    PG_RESULT result = pg_checked(&target->session, pg_answer(&target->session, sent), error);
     if (result == NULL)
         return false;
     size_t *guilty = arena_take_array(&target->arena, check->row_count, sizeof *guilty);

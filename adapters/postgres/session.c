@@ -1,11 +1,15 @@
 #include "adapters/postgres/session.h"
 
 #include <assert.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "adapters/postgres/fault.h"
 #include "adapters/postgres/sql.h"
+
+enum { WAITING_MS = 500 };
 
 static const char pinned_settings[] =
     "set datestyle = 'ISO, MDY';"
@@ -95,6 +99,9 @@ bool pg_session_open(struct pg_session *session, const char *conninfo, const cha
         return false;
     }
     PQsetNoticeReceiver(connection, ignore_notice, NULL);
+    /* Sending must not block, either: a server that is halted reads nothing. */
+    if (session->waiting != NULL)
+        PQsetnonblocking(connection, 1);
     session->connection = connection;
     session->prepared = calloc(sql_file_count, sizeof *session->prepared);
     if (session->prepared == NULL)
@@ -107,13 +114,51 @@ void pg_session_close(struct pg_session *session)
     if (session->connection != NULL)
         PQfinish(session->connection);
     free(session->prepared);
-    *session = (struct pg_session){0};
+    *session = (struct pg_session){.waiting = session->waiting, .context = session->context};
 }
 
 void pg_clear(PGresult **result)
 {
     PQclear(*result);
     *result = NULL;
+}
+
+/* ---- answers ---- */
+
+static void look_after(struct pg_session *session)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    if (session->waiting == NULL || now_ms - session->waited_ms < WAITING_MS)
+        return;
+    session->waiting(session->context);
+    session->waited_ms = now_ms;
+}
+
+/* What libpq says of a connection that is lost comes as the next result. */
+PGresult *pg_next_result(struct pg_session *session)
+{
+    PGconn *connection = session->connection;
+    for (;;) {
+        int unsent = PQflush(connection);
+        if (unsent < 0 || PQstatus(connection) != CONNECTION_OK || (unsent == 0 && !PQisBusy(connection)))
+            break;
+        struct pollfd server = {.fd = PQsocket(connection), .events = unsent > 0 ? POLLIN | POLLOUT : POLLIN};
+        poll(&server, 1, WAITING_MS);
+        look_after(session);
+        if ((server.revents & ~POLLOUT) != 0 && !PQconsumeInput(connection))
+            break;
+    }
+    return PQgetResult(connection);
+}
+
+PGresult *pg_answer(struct pg_session *session, int sent)
+{
+    PGresult *last = NULL;
+    for (PGresult *next; sent && (next = pg_next_result(session)) != NULL; last = next)
+        PQclear(last);
+    return last;
 }
 
 PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error *error)
@@ -178,7 +223,7 @@ bool pg_execute(struct pg_session *session, const char *sql, struct error *error
 {
     if (!session_is_open(session, error))
         return false;
-    PG_RESULT result = pg_checked(session, PQexec(session->connection, sql), error);
+    PG_RESULT result = pg_checked(session, pg_answer(session, PQsendQuery(session->connection, sql)), error);
     return result != NULL;
 }
 
@@ -187,8 +232,8 @@ PGresult *pg_query_text(struct pg_session *session, const char *sql, int paramet
 {
     if (!session_is_open(session, error))
         return NULL;
-    return pg_checked(session,
-                      PQexecParams(session->connection, sql, parameter_count, NULL, parameters, NULL, NULL, 0), error);
+    int sent = PQsendQueryParams(session->connection, sql, parameter_count, NULL, parameters, NULL, NULL, 0);
+    return pg_checked(session, pg_answer(session, sent), error);
 }
 
 bool pg_prepare(struct pg_session *session, const char *name, int parameter_count, struct error *error)
@@ -200,8 +245,8 @@ bool pg_prepare(struct pg_session *session, const char *name, int parameter_coun
     unsigned index = sql_index(path);
     if (session->prepared[index])
         return true;
-    PG_RESULT prepared = pg_checked(
-        session, PQprepare(session->connection, name, sql_files[index].text, parameter_count, NULL), error);
+    int sent = PQsendPrepare(session->connection, name, sql_files[index].text, parameter_count, NULL);
+    PG_RESULT prepared = pg_checked(session, pg_answer(session, sent), error);
     if (prepared == NULL)
         return error_prefix(error, "query %s", name);
     session->prepared[index] = true;
@@ -213,8 +258,8 @@ PGresult *pg_query(struct pg_session *session, const char *name, int parameter_c
 {
     if (!pg_prepare(session, name, parameter_count, error))
         return NULL;
-    PGresult *result = pg_checked(
-        session, PQexecPrepared(session->connection, name, parameter_count, parameters, NULL, NULL, 0), error);
+    int sent = PQsendQueryPrepared(session->connection, name, parameter_count, parameters, NULL, NULL, 0);
+    PGresult *result = pg_checked(session, pg_answer(session, sent), error);
     if (result == NULL)
         error_prefix(error, "query %s", name);
     return result;
@@ -224,7 +269,7 @@ bool pg_commit(struct pg_session *session, struct error *error)
 {
     if (!session_is_open(session, error))
         return false;
-    PG_RESULT result = pg_checked(session, PQexec(session->connection, "commit"), error);
+    PG_RESULT result = pg_checked(session, pg_answer(session, PQsendQuery(session->connection, "commit")), error);
     if (result == NULL)
         return false;
     /* A failed transaction answers COMMIT with success and the tag ROLLBACK. */

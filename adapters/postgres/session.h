@@ -3,6 +3,8 @@
  * (DateStyle, IntervalStyle, TimeZone, extra_float_digits, bytea_output, lc_monetary, client_encoding, search_path), and has
  * timeouts for everything that could hang.
  *
+ * Whoever waits for this thread is looked after while an answer of the server is waited for, however long that lasts.
+ *
  * Error texts carry SQLSTATE, constraint and table, never the DETAIL, which holds row data. After FAULT_CONNECTION the
  * session is closed. */
 #include <libpq-fe.h>
@@ -15,6 +17,10 @@ struct pg_session {
     PGconn *connection;   /* NULL: closed */
     bool *prepared;       /* per embedded query: already prepared in this connection */
     bool shows_words;     /* what functions raise may be shown, with its hint: at install, where no row is at hand */
+    /* Called about twice a second while answers are waited for, between short ones too; NULL: never. Stays when the session is closed. */
+    void (*waiting)(void *context);
+    void *context;
+    int64_t waited_ms; /* private: when it was called last */
 };
 
 /* password may be NULL: libpq then looks for one by itself. */
@@ -36,6 +42,11 @@ PGresult *pg_query(struct pg_session *session, const char *name, int parameter_c
 /* The same for SQL made at run time, not prepared. */
 PGresult *pg_query_text(struct pg_session *session, const char *sql, int parameter_count, const char *const *parameters,
                         struct error *error);
+
+/* What was sent with libpq directly (sent: its answer to that): the next result, NULL after the last; or the last of them all, as
+ * PQexec gives it. */
+PGresult *pg_next_result(struct pg_session *session);
+PGresult *pg_answer(struct pg_session *session, int sent);
 
 /* Checks a result that came from libpq directly; on failure clears it, fills the error and returns NULL. */
 PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error *error);

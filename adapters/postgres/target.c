@@ -80,6 +80,8 @@ static bool target_open(struct target *port, struct error *error)
 {
     struct pg_target *target = target_of(port);
     target_close(port);
+    target->session.waiting = port->waiting;
+    target->session.context = port->context;
     if (!pg_session_open(&target->session, target->config->database, target->config->database_password,
                          "pgbridge inbound", error))
         return false;
@@ -147,17 +149,16 @@ PGresult *target_run_statement(struct pg_target *target, struct statement *state
     if (!statement->prepared[kind]) {
         struct statement_options options = {.write_equal = target->options.write_equal};
         char *sql = statement_sql(statement, kind, &options);
-        PG_RESULT prepared = pg_checked(
-            &target->session, PQprepare(target->session.connection, name, sql, count, parameters->types), error);
+        int sent = PQsendPrepare(target->session.connection, name, sql, count, parameters->types);
+        PG_RESULT prepared = pg_checked(&target->session, pg_answer(&target->session, sent), error);
         free(sql);
         if (prepared == NULL)
             return NULL;
         statement->prepared[kind] = true;
     }
-    return pg_checked(&target->session,
-                      PQexecPrepared(target->session.connection, name, count, parameters->values, parameters->lengths,
-                                     parameters->formats, 0),
-                      error);
+    int sent = PQsendQueryPrepared(target->session.connection, name, count, parameters->values, parameters->lengths,
+                                   parameters->formats, 0);
+    return pg_checked(&target->session, pg_answer(&target->session, sent), error);
 }
 
 void target_blame(struct offences *offences, const struct message *message, size_t row)

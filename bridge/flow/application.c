@@ -25,10 +25,13 @@ void application_init(struct application *application, struct worker *worker, st
         .worker = worker, .target = target, .waiting = waiting, .context = context, .hurry_ms = HURRY_MS};
     retry_init(&application->contention, CONTENTION_BASE_MS, CONTENTION_CAP_MS,
                (uint64_t)worker->clock->ops->now_us(worker->clock));
+    target->waiting = waiting;
+    target->context = context;
 }
 
 void application_free(struct application *application)
 {
+    application->target->waiting = NULL;
     free(application->condemned.rows);
     free(application->held.rows);
 }

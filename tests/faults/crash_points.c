@@ -317,65 +317,28 @@ static void leave_unread(PGconn *connection)
     sever(connection);
 }
 
-/* What the caller of a statement gets whose session was severed; as PQexec, the last result. */
-static PGresult *severed_result(PGconn *connection)
+/* The statement under way, for after-; NULL: none that counts. */
+static _Thread_local const char *under_way;
+
+static int pass_sent(PGconn *connection, const char *statement, int sent)
 {
-    PGresult *last = NULL;
-    for (PGresult *result; (result = PQgetResult(connection)) != NULL; last = result)
-        PQclear(last);
-    return last;
+    under_way = statement;
+    if (sent && due_unread(statement))
+        leave_unread(connection);
+    return sent;
 }
 
-PGresult *__real_PQexec(PGconn *connection, const char *sql);
-PGresult *__wrap_PQexec(PGconn *connection, const char *sql);
+int __real_PQsendQuery(PGconn *connection, const char *sql);
+int __wrap_PQsendQuery(PGconn *connection, const char *sql);
 
-PGresult *__wrap_PQexec(PGconn *connection, const char *sql)
+int __wrap_PQsendQuery(PGconn *connection, const char *sql)
 {
     pass_statement(connection, "before", sql);
-    if (due_unread(sql) && PQsendQuery(connection, sql)) {
-        leave_unread(connection);
-        return severed_result(connection);
-    }
-    PGresult *result = __real_PQexec(connection, sql);
-    pass_statement(connection, "after", sql);
-    return result;
+    return pass_sent(connection, sql, __real_PQsendQuery(connection, sql));
 }
 
 int __real_PQsendQueryPrepared(PGconn *connection, const char *name, int count, const char *const *values, const int *lengths,
                                const int *formats, int result_format);
-PGresult *__real_PQexecPrepared(PGconn *connection, const char *name, int count, const char *const *values, const int *lengths,
-                                const int *formats, int result_format);
-PGresult *__wrap_PQexecPrepared(PGconn *connection, const char *name, int count, const char *const *values, const int *lengths,
-                                const int *formats, int result_format);
-
-PGresult *__wrap_PQexecPrepared(PGconn *connection, const char *name, int count, const char *const *values, const int *lengths,
-                                const int *formats, int result_format)
-{
-    pass_statement(connection, "before", name);
-    if (due_unread(name) && __real_PQsendQueryPrepared(connection, name, count, values, lengths, formats, result_format)) {
-        leave_unread(connection);
-        return severed_result(connection);
-    }
-    PGresult *result = __real_PQexecPrepared(connection, name, count, values, lengths, formats, result_format);
-    pass_statement(connection, "after", name);
-    return result;
-}
-
-/* Composed for foreign keys; the rest goes by name. */
-PGresult *__real_PQexecParams(PGconn *connection, const char *sql, int count, const Oid *types, const char *const *values,
-                              const int *lengths, const int *formats, int result_format);
-PGresult *__wrap_PQexecParams(PGconn *connection, const char *sql, int count, const Oid *types, const char *const *values,
-                              const int *lengths, const int *formats, int result_format);
-
-PGresult *__wrap_PQexecParams(PGconn *connection, const char *sql, int count, const Oid *types, const char *const *values,
-                              const int *lengths, const int *formats, int result_format)
-{
-    pass_statement(connection, "before", "foreign_keys");
-    PGresult *result = __real_PQexecParams(connection, sql, count, types, values, lengths, formats, result_format);
-    pass_statement(connection, "after", "foreign_keys");
-    return result;
-}
-
 int __wrap_PQsendQueryPrepared(PGconn *connection, const char *name, int count, const char *const *values, const int *lengths,
                                const int *formats, int result_format);
 
@@ -384,9 +347,35 @@ int __wrap_PQsendQueryPrepared(PGconn *connection, const char *name, int count, 
 {
     pass_statement(connection, "before", name);
     int sent = __real_PQsendQueryPrepared(connection, name, count, values, lengths, formats, result_format);
-    if (due_unread(name))
-        leave_unread(connection);
-    return sent;
+    return pass_sent(connection, name, sent);
+}
+
+/* Composed for foreign keys; the rest goes by name. */
+int __real_PQsendQueryParams(PGconn *connection, const char *sql, int count, const Oid *types, const char *const *values,
+                             const int *lengths, const int *formats, int result_format);
+int __wrap_PQsendQueryParams(PGconn *connection, const char *sql, int count, const Oid *types, const char *const *values,
+                             const int *lengths, const int *formats, int result_format);
+
+int __wrap_PQsendQueryParams(PGconn *connection, const char *sql, int count, const Oid *types, const char *const *values,
+                             const int *lengths, const int *formats, int result_format)
+{
+    pass_statement(connection, "before", "foreign_keys");
+    int sent = __real_PQsendQueryParams(connection, sql, count, types, values, lengths, formats, result_format);
+    return pass_sent(connection, "foreign_keys", sent);
+}
+
+PGresult *__real_PQgetResult(PGconn *connection);
+PGresult *__wrap_PQgetResult(PGconn *connection);
+
+PGresult *__wrap_PQgetResult(PGconn *connection)
+{
+    PGresult *result = __real_PQgetResult(connection);
+    const char *statement = under_way;
+    if (result == NULL && statement != NULL) {
+        under_way = NULL;
+        pass_statement(connection, "after", statement);
+    }
+    return result;
 }
 
 /* ---- messages ----------------------------------------------------------------------------------------------------- */

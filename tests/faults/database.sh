@@ -71,8 +71,7 @@ fault_locked() {
     healed
 }
 scenario short "locked 4" "tables of a database locked by an application for 4 s"
-scenario known "on a slow machine an apply transaction lasts longer than two heartbeats, loses the broker and begins again" \
-    "locked 60" "tables of a database locked by an application for a minute"
+scenario "locked 60" "tables of a database locked by an application for a minute"
 
 # Applications that lock rows in an order of their own, slowly: they and apply want each other's rows.
 fault_deadlock() {

@@ -741,6 +741,7 @@ struct fake_target {
     int64_t looked_ms;    /* the last of these */
     size_t reports;
     char reported_state[32];
+    int64_t apply_lasts_ms;
 };
 
 enum { UNDO_MAX = 4 * ITEM_KEYS };
@@ -856,6 +857,16 @@ static inline void target_judge(struct fake_target *target, const struct message
     target_write(target, key, news);
 }
 
+/* The server thinks, and whoever waits for us is looked after. */
+static inline void target_think(struct fake_target *target, int64_t lasts_ms)
+{
+    for (; lasts_ms > 0; lasts_ms -= 500) {
+        world_pass(target->world, lasts_ms < 500 ? lasts_ms : 500);
+        if (target->port.waiting != NULL)
+            target->port.waiting(target->port.context);
+    }
+}
+
 static inline bool target_apply(struct target *port, const struct message *message, size_t first, size_t count,
                                 enum apply_mode mode, struct tally *tally, struct error *error)
 {
@@ -865,6 +876,7 @@ static inline bool target_apply(struct target *port, const struct message *messa
     assert_true(target->is_open && target->in_transaction && !target->broken);
     assert_true(count > 0 && first + count <= message->row_count);
     assert_true(count == 1 || mode != APPLY_PUT_OFF);
+    target_think(target, target->apply_lasts_ms);
     if (world_call(target->world, CALL_APPLY, error) != FAILS_NOT)
         return target_lost(target, error);
     for (size_t row = first; row < first + count; row++) {

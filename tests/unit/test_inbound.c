@@ -898,6 +898,37 @@ static void test_broker_hears_of_us_while_many_bad_rows_are_isolated(void **stat
     bench_free(bench);
 }
 
+static void test_broker_hears_of_us_while_a_statement_lasts_for_minutes(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    for (size_t i = 0; i < 20; i++)
+        put(bench, (struct spec){.sequence = (int64_t)i + 1, .first = i * 10, .count = 10, .ready_ms = (int64_t)i * 7000});
+    bench->target->apply_lasts_ms = MINUTE_MS;
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_int_equal(bench->target->total.tally.applied, 200);
+    assert_true(bench->inlet.attention.longest_ms < 10000);
+    /* What came meanwhile was kept for the next transaction. */
+    assert_int_equal(bench->target->transactions, 3);
+    bench_free(bench);
+}
+
+static void test_broker_that_goes_while_a_statement_lasts_delivers_again(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    put(bench, (struct spec){.sequence = 1, .first = 0, .count = 10});
+    put(bench, (struct spec){.sequence = 2, .first = 10, .count = 10, .ready_ms = 2000});
+    bench->target->apply_lasts_ms = 10000;
+    world_rule(bench->world, (struct rule){.call = CALL_RECEIVE, .from = 8, .count = 1, .fault = FAULT_CONNECTION});
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_int_equal(bench->target->total.tally.applied, 20);
+    assert_int_equal(bench->world->calls[CALL_INLET_OPEN], 2);
+    bench_free(bench);
+}
+
 static void test_broker_that_goes_while_the_database_is_away_delivers_again(void **state)
 {
     (void)state;
@@ -1444,6 +1475,8 @@ int main(void)
         cmocka_unit_test(test_broker_hears_of_us_with_all_it_delivers_at_once_in_hand),
         cmocka_unit_test(test_broker_hears_of_us_while_there_is_nothing_in_hand_and_the_database_is_away),
         cmocka_unit_test(test_broker_hears_of_us_while_many_bad_rows_are_isolated),
+        cmocka_unit_test(test_broker_hears_of_us_while_a_statement_lasts_for_minutes),
+        cmocka_unit_test(test_broker_that_goes_while_a_statement_lasts_delivers_again),
         cmocka_unit_test(test_broker_that_goes_while_the_database_is_away_delivers_again),
         cmocka_unit_test(test_failure_of_any_call_loses_nothing),
         cmocka_unit_test(test_random_failures_of_every_call_lose_nothing),
