@@ -19,7 +19,7 @@ struct source_ops {
      * Code SOURCE_IN_USE: another adapter of this node leads; try again later. */
     bool (*open)(struct source *, struct error *);
     /* A batch's heartbeat speaks of a moment after which nothing was committed that comes before it, and everything committed before
-     * that moment is in this batch or an earlier one.
+     * that moment is in this batch or an earlier one; while changes are held back it says the latest of these again.
      * Fills an empty batch (its arena is ready) with whole transactions that nobody can undo any more: committed and
      * durable. Waits at most wait_ms for one to appear; *found tells whether there is any. */
     bool (*next)(struct source *, int wait_ms, struct batch *, bool *found, struct error *);
@@ -132,7 +132,7 @@ struct target_ops {
      * is another than APPLY_TOGETHER and the fault none of connection, contention and operator. */
     bool (*apply)(struct target *, const struct message *, size_t first, size_t count, enum apply_mode, struct tally *,
                   struct error *);
-    /* Notes a heartbeat, inside the open transaction. *offset_us is how far that node's clock is ahead of this one's, as far as it is
+    /* Notes a heartbeat, inside the open transaction; of one that is said again only that its node lives. *offset_us is how far that node's clock is ahead of this one's, as far as it is
      * known; 0 when it is not. */
     bool (*hear)(struct target *, const struct heartbeat *, int64_t *offset_us, struct error *);
     /* Notes, inside the open transaction, which of a sender's messages have come, in their order. What is missing before them is noted

@@ -584,6 +584,7 @@ bool codec_decode_heartbeat(struct text body, struct arena *arena, struct heartb
         return false;
     if (!read_timestamp(find(&reader, "time"), &heartbeat->time_us))
         return scan_refuse(error, "\"time\" is not a timestamp in microseconds");
+    heartbeat->again = json_object_get_boolean(find(&reader, "again"));
     return read_heard(&reader, list, heartbeat);
 }
 

@@ -312,6 +312,8 @@ struct text codec_encode_heartbeat(const struct heartbeat *heartbeat, struct are
         json_object_array_add(list, entry);
     }
     add_member(root, "heard", list);
+    if (heartbeat->again)
+        add_member(root, "again", must(json_object_new_boolean(1)));
     struct text body = TEXT_NULL;
     body.data = json_object_to_json_string_length(root, WRITE_FLAGS, &body.length);
     return text_is_null(body) ? (must(NULL), body) : arena_copy(arena, body);

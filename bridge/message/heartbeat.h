@@ -4,7 +4,10 @@
  *
  * It travels as the control message `<node>.control.heartbeat`, with headers x-source, x-protocol, x-epoch, x-seq (of the message
  * before it: it has no number of its own) and x-content-hash, which is the SHA-256 of the body:
- *     {"control":"heartbeat","time":<us>,"heard":[["<node>",<sent us>,<received us>],...]} */
+ *     {"control":"heartbeat","time":<us>,"heard":[["<node>",<sent us>,<received us>],...]}
+ *
+ * A node that holds changes back cannot say this of now. It says its latest one again, as a sign of life: with that one's time, nobody
+ * heard, and "again":true. Who does not know that member has heard of the time before, and ignores it. */
 #include "bridge/message/envelope.h"
 
 /* The newest heartbeat of another node that has been heard. */
@@ -20,6 +23,7 @@ struct heartbeat {
     struct text epoch; /* null when not given */
     int64_t sequence;  /* the number of the last message before it; 0: there was none */
     int64_t time_us; /* since 1970, by the database's clock: the one that stamps versions */
+    bool again;      /* it says only that its node lives */
     size_t heard_count;
     const struct heard *heard;
 };

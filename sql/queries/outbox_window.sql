@@ -1,8 +1,8 @@
 -- The transactions visible now and not in the snapshot $1 (null: none was taken yet), each with its number of rows; at
 -- most $2; rows of the layouts $4 are left where they are. Ordered by last sequence number: whoever saw another's commit wrote its own rows after it, so this order
 -- never puts an effect before its cause. durable: all that is visible has reached the disk. heartbeat, when $3 asks for it: a time
--- before this snapshot was taken, later than that of any heartbeat before, and the newest heartbeats heard, whose nodes' changes are therefore visible in it; none while rows are
--- left, because everything committed before a heartbeat must have been sent.
+-- before this snapshot was taken, later than that of any heartbeat before, and the newest heartbeats heard, whose nodes' changes are therefore visible in it. While rows are left it
+-- is the latest one again: everything committed before a heartbeat must have been sent.
 with complete as (
     select cardinality($4::int[]) = 0 or not exists (select from bridge.outbox o where o.layout = any ($4::int[])) as yes),
 said as (
@@ -13,7 +13,10 @@ said as (
 select pg_current_snapshot() as snapshot,
        current_setting('synchronous_standby_names') = '' and pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() as durable,
        t.txid, t.changes,
-       case when $3::boolean and (select yes from complete) then json_build_object('time', (select said_us from said),
+       case when not $3::boolean then null
+            when not (select yes from complete) then json_build_object(
+                'time', coalesce((select said_us from bridge.outbound), 1), 'heard', '[]'::json, 'again', true)::text
+            else json_build_object('time', (select said_us from said),
            'heard', coalesce((select json_agg(json_build_array(p.name, p.sent_us, p.received_us))
                                 from bridge.peer p where p.sent_us is not null), '[]'))::text end as heartbeat
   from (values (1)) as one (row)

@@ -25,7 +25,7 @@ with measured (check_name, value, warning, critical, unit, hint) as (
     select 'peer clock offset', coalesce((select max(round(abs(offset_us) / 1000000.0, 3)) from bridge.peer), 0), 0.25, 60,
            's', 'A peer''s clock differs from this one''s, and the later clock wins conflicts: see bridge.peers, and mend NTP.'
     union all
-    select 'peer silent', coalesce((select max(round(date_part('epoch', now())::numeric - p.received_us / 1000000.0, 1))
+    select 'peer silent', coalesce((select max(round(date_part('epoch', now())::numeric - greatest(p.received_us, p.alive_us) / 1000000.0, 1))
                                       from bridge.peer p join bridge.worker w on w.direction = 'in' and w.state = 'running'
                                      where w.reported_at > now() - interval '30 s'), 0), 30, 300,
            's', 'A peer that was heard before says nothing, not even that it lives (bridge.peers): is its adapter running, and is this node''s queue still bound to the exchange? "pgbridge install" binds it again.'

@@ -106,7 +106,9 @@ assert_equal running "$(state commerce out)" "the direction, of which one entity
 # A heartbeat says that everything before it has been sent.
 wait_for 20 "the time of a heartbeat to pass" row_is commerce "select clock_timestamp() - min(oldest) > interval '7 s' from bridge.outbox_pending" t
 oldest=$(node_sql commerce "select min(ts) from bridge.outbox")
-assert_equal "t" "$(node_sql operations "select sent_us < $oldest from bridge.peer")" "no heartbeat after the oldest change that waits"
+assert_equal "t" "$(node_sql operations "select sent_us < $oldest from bridge.peer")" "no promise after the oldest change that waits"
+lives() { [[ $(node_sql operations "select last_heard > clock_timestamp() - interval '12 s' and last_heard > to_timestamp($oldest / 1000000.0) from bridge.peers") == t ]]; }
+wait_for 30 "operations to hear that commerce lives" lives
 bridge commerce resume --entity stock >/dev/null
 bridge_quiet commerce operations
 both "after one entity out"

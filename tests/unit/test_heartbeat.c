@@ -48,6 +48,17 @@ static void refused(struct envelope envelope, const char *body)
     assert_int_equal(error.fault, FAULT_POISON);
 }
 
+static void test_heartbeat_that_is_said_again_tells(void **state)
+{
+    (void)state;
+    struct heartbeat heartbeat = {.source = TEXT_LITERAL("commerce"), .time_us = 7, .again = true}, out;
+    struct envelope envelope;
+    heartbeat_seal(&heartbeat, 1763675000200000, &arena, &envelope);
+    assert_true(text_equal(envelope.body, TEXT_LITERAL("{\"control\":\"heartbeat\",\"time\":7,\"heard\":[],\"again\":true}")));
+    assert_true(heartbeat_unseal(&envelope, &arena, &out, &error));
+    assert_true(out.again && out.time_us == 7 && out.heard_count == 0);
+}
+
 static void test_heartbeat_that_was_changed_is_refused(void **state)
 {
     (void)state;
@@ -88,6 +99,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_heartbeat_reads_back_the_same, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_heartbeat_that_is_said_again_tells, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_heartbeat_that_was_changed_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_heartbeat_of_another_shape_is_refused, set_up, tear_down),
     };
