@@ -48,6 +48,18 @@ static bool collect_tombstones(struct pg_target *target, struct error *error)
     return true;
 }
 
+/* A few at a time: the reports come every few seconds. */
+static bool forget_dead_letters(struct pg_target *target, struct error *error)
+{
+    char seconds[24];
+    if (target->config->dead_letter_retention_us == 0)
+        return true;
+    snprintf(seconds, sizeof seconds, "%" PRId64, target->config->dead_letter_retention_us / 1000000);
+    const char *parameters[] = {seconds};
+    PG_RESULT result = pg_query(&target->session, "forget_dead_letters", 1, parameters, error);
+    return result != NULL;
+}
+
 /* The rules are the config's: install only shows them. */
 static bool load_rules(struct pg_target *target, struct error *error)
 {
@@ -419,7 +431,7 @@ static bool target_commit(struct target *port, const struct receipt *receipts, s
 static bool target_report(struct target *port, const struct report *report, struct error *error)
 {
     struct pg_target *target = target_of(port);
-    return pg_report(&target->session, report, error) && collect_tombstones(target, error);
+    return pg_report(&target->session, report, error) && collect_tombstones(target, error) && forget_dead_letters(target, error);
 }
 
 static const struct target_ops target_port_ops = {target_open,   target_begin,   target_apply,    records_hear,   records_note,

@@ -436,6 +436,27 @@ bridge operations check >"$SERVERS_DIR/out" 2>&1 && fail "check does not see tha
 grep -q 'entity goods.*differs from the config: retry' "$SERVERS_DIR/out" || fail "check: $(<"$SERVERS_DIR/out")"
 assert_equal "t|t|t" "$(ops "select bool_and(w between interval '0.5 s' and interval '1 s'), bool_and(x between interval '8 s' and interval '16 s'), bool_and(y between interval '30 s' and interval '1 min')
     from (select bridge.retry_wait(1, '1 s', 2, '1 min') as w, bridge.retry_wait(5, '1 s', 2, '1 min') as x, bridge.retry_wait(1000000, '1 s', 10, '1 min') as y from generate_series(1, 500)) s")" "the waits: doubled, capped, jittered"
+
+# ---- letters that have ended are forgotten after a while ----
+ended="state not in ('retrying', 'parked', 'quarantined')"
+kept() { ops "select (select count(*) from bridge.dead_letter where $ended), (select count(*) from bridge.dead_letter where not $ended), (select count(*) from bridge.audit)"; }
+IFS='|' read -r ended_before waiting_before audited < <(kept)
+((waiting_before > 0 && ended_before > 2500)) || fail "too few letters: $(kept)"
+ops "update bridge.dead_letter set last_seen = now() - interval '89 days'"
+ops "update bridge.dead_letter set last_seen = now() - interval '91 days'
+      where not $ended or id in (select id from bridge.dead_letter where $ended order by id limit 1500)"
+forgotten() { [[ $(kept) == "$((ended_before - 1500))|$waiting_before|$audited" ]]; }
+wait_for 120 "those that ended 91 days ago to be forgotten" forgotten
+sed -i 's/^entities:/dead_letter_retention: 0\nentities:/' "$SERVERS_DIR/operations.yaml"
+bridge_stop operations
+bridge_start operations
+ops "update bridge.dead_letter set last_seen = now() - interval '9000 days' where $ended"
+at=$(ops "select clock_timestamp()")
+reported() { [[ $(ops "select reported_at > timestamptz '$at' + interval '1 s' from bridge.worker where direction = 'in'") == t ]]; }
+wait_for 60 "a report of operations" reported
+forgotten || fail "with a retention of 0 letters were forgotten: $(kept)"
+printf 'ok - letters that have ended are forgotten after dead_letter_retention, others and the audit log are not\n'
+
 if grep -lE 'secret-note|from the future|frozen out' "$SERVERS_DIR"/log/node-*.log; then fail "a row's value is in a log"; fi
 counters_conserve operations
 bridge_stop operations
