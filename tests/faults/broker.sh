@@ -55,8 +55,41 @@ fault_broker_away() {
     healed
     FAULT_DETAIL="tps before $before, during $during, after $after: $(awk -v a="$before" -v b="$during" -v c="$after" 'BEGIN { printf "1 : %.2f : %.2f", b / a, c / a }'), backlog $pending changes"
 }
-scenario "broker_away 10" "the broker away for 10 s under full load"
+scenario "broker_away 20" "the broker away for 20 s under full load"
 scenario "broker_away 300" "the broker away for 5 min under full load"
+
+# The broker begins anew with nothing. What was in its queues is lost, and noted as a gap; what is in an outbox comes.
+fault_wiped() {
+    local id=$((2000000 + RANDOM)) noticed node i
+    draw_node
+    scenario_begin
+    bridge_recovered
+    process_stop "node-$NODE" TERM 30
+    for i in 1 2 3 4 5 6; do
+        node_sql "$PEER" "insert into faults.item values ($id, 0, 'lost') on conflict (id) do update set n = item.n + 1"
+    done
+    wait_for 60 "all of it to be in the queue" outboxes_empty "$PEER"
+    rabbit_kill
+    rm -r "$SERVERS_DIR/rabbit/mnesia"
+    node_sql "$PEER" "update faults.item set n = n + 1, who = 'not lost' where id = $id"
+    noticed=$(node_sql "$NODE" "select coalesce(sum(gaps), 0) from bridge.inbound")
+    load_begin
+    moment 2000
+    rabbit_start
+    for node in "${NODES[@]}"; do
+        rabbit_user "$node" "secret-$node" </dev/null
+    done
+    moment 2000
+    for node in "${NODES[@]}"; do
+        bridge_install "$node" >>"$SERVERS_DIR/log/prepare.log"
+    done
+    # shellcheck disable=SC2034 # for harness.sh
+    FAULT_GAPS=false
+    healed
+    FAULT_DETAIL="$(($(node_sql "$NODE" "select sum(gaps) from bridge.inbound") - noticed)) messages noted as missing"
+    ((${FAULT_DETAIL%% *} > 0)) || fail "what was lost is not noted"
+}
+scenario wiped "the broker's directory removed, with messages in a queue; users and pgbridge install again"
 
 # ---- what somebody does to the broker ------------------------------------------------------------------------------
 

@@ -110,6 +110,47 @@ for point in "${!CRASH_POINTS[@]}"; do
     scenario "crash $point" "${CRASH_POINTS[$point]}"
 done
 
+# In the drain of what the broker has delivered too often: of a message that has nothing to do with it, so that none is quarantined.
+declare -A DRAIN_POINTS=(
+    [after-dead.open]="consuming, nothing delivered yet"
+    [after-dead.receive]="after a delivery"
+    [before-target.suspect]="nothing noted yet"
+    [after-target.suspect]="noted, and not read"
+    [before-target.acquit]="applied, and still a suspect"
+    [after-target.acquit]="applied and acquitted"
+    [before-dead.settle]="not acknowledged"
+    [after-dead.settle]="acknowledged"
+)
+fault_drained() {
+    FAULT_LETTERS="class <> 'transient' or state not in ('released', 'superseded', 'settled')"
+    draw_node
+    rabbit_ctl set_policy -p bridge often "^bridge\\.sync\\.$NODE\$" '{"delivery-limit":0}' --apply-to queues >>"$SERVERS_DIR/log/prepare.log"
+    load_begin
+    locked_begin "$NODE"
+    sleep 1
+    network broker "$NODE" drop
+    wait_for 60 "messages that were delivered too often" dead_queue_is_filled
+    # Nothing that is in hand can be applied: that is no death.
+    process_stop "node-$NODE" TERM 30
+    rabbit_ctl clear_policy -p bridge often >>"$SERVERS_DIR/log/prepare.log"
+    adapter_start "$NODE" "PGBRIDGE_CRASH=$1:1"
+    locked_end
+    wait_for 60 "the crash $1 of $NODE" process_ended "node-$NODE"
+    grep -q "^crashed $1\$" "$SERVERS_DIR/log/node-$NODE.log" || fail "$NODE has ended, and not at $1"
+    : >"$SERVERS_DIR/log/node-$NODE.log"
+    moment 300
+    adapter_start "$NODE"
+    healed
+    assert_equal 0 "$(node_sql "$NODE" "select count(*) from bridge.suspect")" "suspects that are left"
+}
+dead_queue_is_filled() {
+    (($(broker "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.dead.$NODE\">>)),
+        {ok, M, _} = ra:consistent_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_total/1), M") > 0))
+}
+for point in "${!DRAIN_POINTS[@]}"; do
+    scenario "drained $point" "killed in the drain of the broker's dead letters: ${DRAIN_POINTS[$point]}"
+done
+
 # Every point once, one after the other, in any order and on either side, under the same load.
 fault_crashes() {
     local point passed=0

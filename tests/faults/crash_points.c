@@ -86,7 +86,7 @@ static void pass(const char *name)
 static struct {
     struct source_ops source;
     struct outlet_ops outlet;
-    struct inlet_ops inlet;
+    struct inlet_ops inlet, dead;
     struct target_ops target;
 } real, wrapped;
 
@@ -165,6 +165,46 @@ static bool inlet_settle(struct inlet *inlet, uint64_t tag, struct error *error)
     pass("before-inlet.settle");
     bool good = real.inlet.settle(inlet, tag, error);
     pass("after-inlet.settle");
+    return good;
+}
+
+static bool dead_open(struct inlet *inlet, struct error *error)
+{
+    pass("before-dead.open");
+    bool good = real.dead.open(inlet, error);
+    pass("after-dead.open");
+    return good;
+}
+
+static bool dead_receive(struct inlet *inlet, int wait_ms, struct delivery **delivery, struct error *error)
+{
+    bool good = real.dead.receive(inlet, wait_ms, delivery, error);
+    if (good && *delivery != NULL)
+        pass("after-dead.receive");
+    return good;
+}
+
+static bool dead_settle(struct inlet *inlet, uint64_t tag, struct error *error)
+{
+    pass("before-dead.settle");
+    bool good = real.dead.settle(inlet, tag, error);
+    pass("after-dead.settle");
+    return good;
+}
+
+static bool target_suspect(struct target *target, const struct envelope *envelope, int *deaths, struct error *error)
+{
+    pass("before-target.suspect");
+    bool good = real.target.suspect(target, envelope, deaths, error);
+    pass("after-target.suspect");
+    return good;
+}
+
+static bool target_acquit(struct target *target, const struct envelope *envelope, struct error *error)
+{
+    pass("before-target.acquit");
+    bool good = real.target.acquit(target, envelope, error);
+    pass("after-target.acquit");
     return good;
 }
 
@@ -253,7 +293,14 @@ void __wrap_inbound_run(struct inbound *in)
     wrapped.target.bury = target_bury;
     wrapped.target.commit = target_commit;
     wrapped.target.retry = target_retry;
+    wrapped.target.suspect = target_suspect;
+    wrapped.target.acquit = target_acquit;
     in->inlet->ops = &wrapped.inlet;
+    real.dead = wrapped.dead = *in->dead->ops;
+    wrapped.dead.open = dead_open;
+    wrapped.dead.receive = dead_receive;
+    wrapped.dead.settle = dead_settle;
+    in->dead->ops = &wrapped.dead;
     in->target->ops = &wrapped.target;
     __real_inbound_run(in);
 }

@@ -244,6 +244,80 @@ static void test_headers_of_the_contract_are_found_among_all_others(void **state
     close_inlet(&scene);
 }
 
+/* A text or, where there is none, a number. */
+static void put_death_entry(struct broker *b, const char *key, const char *text, uint64_t number)
+{
+    put_short_text(b, key);
+    put(b, text != NULL ? 'S' : 'l', 1);
+    if (text != NULL)
+        put_long_text(b, text);
+    else
+        put(b, number, 8);
+}
+
+static void put_death(struct broker *b, const char *queue, const char *reason, uint64_t count)
+{
+    put(b, 'F', 1);
+    size_t length_at = b->out.length;
+    put(b, 0, 4);
+    put_death_entry(b, "count", NULL, count);
+    put_death_entry(b, "exchange", "bridge.sync", 0);
+    put_death_entry(b, "queue", queue, 0);
+    if (reason != NULL)
+        put_death_entry(b, "reason", reason, 0);
+    size_t end = b->out.length;
+    b->out.length = length_at;
+    put(b, end - length_at - 4, 4);
+    b->out.length = end;
+}
+
+static void sends_the_dead(struct broker *b)
+{
+    broker_consume(b);
+    send_deliver(b, 1);
+    b->out.length = 0;
+    put(b, 60, 2);
+    put(b, 0, 2);
+    put(b, 2, 8);
+    put(b, 1 << 13, 2); /* headers, nothing else */
+    size_t table_at = b->out.length;
+    put(b, 0, 4);
+    put_short_text(b, "x-death");
+    put(b, 'A', 1);
+    size_t array_at = b->out.length;
+    put(b, 0, 4);
+    put_death(b, "bridge.sync.alpha", "delivery_limit", 1);
+    put(b, 't', 1); /* no table: left out */
+    put(b, 1, 1);
+    put_death(b, "bridge.dead.alpha", "expired", UINT64_C(1) << 40);
+    put_death(b, "elsewhere", NULL, 3);
+    put_death(b, "never shown", "rejected", 1);
+    size_t end = b->out.length;
+    b->out.length = array_at;
+    put(b, end - array_at - 4, 4);
+    b->out.length = table_at;
+    put(b, end - table_at - 4, 4);
+    b->out.length = end;
+    send_frame(b, HEADER, 1);
+    send_body(b, "{}");
+    broker_until_close(b);
+}
+
+static void test_history_of_a_dead_message_is_one_line(void **state)
+{
+    (void)state;
+    struct scene scene;
+    open_inlet(&scene, sends_the_dead);
+    struct delivery *delivery = receive(&scene, 10000);
+    assert_non_null(delivery);
+    assert_true(text_equal(find(delivery, "x-death")->text,
+                           TEXT_LITERAL("1 x delivery_limit in queue bridge.sync.alpha (exchange bridge.sync); "
+                                        "1099511627776 x expired in queue bridge.dead.alpha (exchange bridge.sync); "
+                                        "3 x ? in queue elsewhere (exchange bridge.sync)")));
+    delivery_free(delivery);
+    close_inlet(&scene);
+}
+
 /* ---- size ---------------------------------------------------------------------------------------------------------
  */
 
@@ -394,6 +468,7 @@ int main(void)
         cmocka_unit_test(test_receive_waits_for_no_rest_of_a_message),
         cmocka_unit_test(test_half_a_message_is_forgotten_on_close),
         cmocka_unit_test(test_headers_of_the_contract_are_found_among_all_others),
+        cmocka_unit_test(test_history_of_a_dead_message_is_one_line),
         cmocka_unit_test(test_an_oversize_body_is_thrown_away_as_it_arrives),
         cmocka_unit_test(test_settling_again_says_nothing_and_settling_the_future_is_a_bug),
         cmocka_unit_test(test_a_deleted_queue_is_a_connection_fault_with_a_hint),
