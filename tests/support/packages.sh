@@ -3,6 +3,7 @@
 #
 #   packages.sh build    to build it and to run the demo
 #   packages.sh test     the same and what the tests need besides
+#   packages.sh bench    what to compare with: pglogical and Bucardo
 #
 # Only what is missing is installed; nothing happens, fast, when everything is there. Servers that come with the packages
 # are neither started now nor at the next boot, and no PostgreSQL cluster is created: demo and tests start private ones.
@@ -21,6 +22,7 @@ PACKAGES_TEST=(
     libcmocka-dev amqp-tools clang=clang libclang-rt-14-dev prometheus=promtool jq=jq curl=curl openssl=openssl
     python3-pika faketime
 )
+PACKAGES_BENCH=(jq=jq postgresql-15-pglogical postgresql-plperl-15 bucardo)
 
 packages_say() {
     printf 'packages: %s\n' "$*" >&2
@@ -56,7 +58,7 @@ services_hold() {
 #!/bin/sh
 # Temporary, while packages for pgbridge are installed: servers that come with them stay down.
 case \$1 in
-    postgresql*|rabbitmq-server*|epmd*|prometheus*) exit 101 ;;
+    postgresql*|rabbitmq-server*|epmd*|prometheus*|bucardo*) exit 101 ;;
 esac
 [ ! -x $POLICY_SAVED ] || exec $POLICY_SAVED "\$@"
 exit 0
@@ -74,7 +76,7 @@ services_release() {
 # Prints the units of these servers that the machine has.
 services_list() {
     local unit
-    for unit in postgresql rabbitmq-server epmd prometheus; do
+    for unit in postgresql rabbitmq-server epmd prometheus bucardo; do
         printf '%s\n' "$unit.service" "$unit.socket"
     done | while read -r unit; do
         [[ ! -e /lib/systemd/system/$unit ]] || printf '%s\n' "$unit"
@@ -126,8 +128,9 @@ packages_main() {
     case ${1:-} in
         build) packages_find_missing "${PACKAGES_BUILD[@]}" ;;
         test) packages_find_missing "${PACKAGES_BUILD[@]}" "${PACKAGES_TEST[@]}" ;;
+        bench) packages_find_missing "${PACKAGES_BUILD[@]}" "${PACKAGES_BENCH[@]}" ;;
         *)
-            packages_say "usage: packages.sh build|test"
+            packages_say "usage: packages.sh build|test|bench"
             exit 64
             ;;
     esac
