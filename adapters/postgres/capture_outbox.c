@@ -108,9 +108,11 @@ static bool load_layouts(struct pg_outbox *outbox, struct error *error)
             struct text *fields = arena_take_array(&outbox->arena, (size_t)field_count, sizeof *fields);
             for (int i = 0; i < field_count; i++)
                 fields[i] = arena_copy(&outbox->arena, pg_value(result, row + i, 6));
+            struct text entity = arena_copy(&outbox->arena, pg_value(result, row, 1));
             outbox->layouts[outbox->layout_count++] = (struct layout){
                 .id = id,
-                .entity = arena_copy(&outbox->arena, pg_value(result, row, 1)),
+                .entity = entity,
+                .policy = config_policy(config_entity(outbox->config, entity.data), &outbox->arena),
                 .key_count = (size_t)pg_integer(result, row, 2),
                 .schema = arena_copy(&outbox->arena, pg_value(result, row, 3)),
                 .coalesce = pg_boolean(result, row, 4),

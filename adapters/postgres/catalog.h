@@ -43,6 +43,8 @@ struct catalog_entity {
     struct merge_field *merge; /* as many as columns; of a merged entity */
     bool owns_fields;   /* some field is this node's own */
     struct rules rules; /* how its conflicts are settled: the target's, from the config */
+    struct text policy_text; /* the same in words (config_policy) */
+    bool is_disputed;        /* some node may settle them in another way */
     void *statements; /* the target's prepared statements for this entity */
 };
 

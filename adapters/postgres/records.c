@@ -23,6 +23,26 @@ bool records_write_receipt(struct pg_target *target, const struct receipt *recei
     return result != NULL;
 }
 
+bool records_compare_policy(struct pg_target *target, struct catalog_entity *entity, const struct message *message,
+                            struct error *error)
+{
+    bool same = text_equal(message->policy, entity->policy_text);
+    if (text_is_null(message->policy) || (same && !entity->is_disputed))
+        return true;
+    struct arena *arena = &target->arena;
+    const char *parameters[] = {
+        arena_string(arena, message->source),
+        arena_string(arena, entity->name),
+        arena_string(arena, message->policy),
+        arena_string(arena, entity->policy_text),
+    };
+    PG_RESULT result = pg_query(&target->session, "note_policy", 4, parameters, error);
+    if (result == NULL)
+        return false;
+    entity->is_disputed = pg_boolean(result, 0, 0);
+    return true;
+}
+
 bool records_hear(struct target *port, const struct heartbeat *heartbeat, int64_t *offset_us, struct error *error)
 {
     struct pg_target *target = (struct pg_target *)port;

@@ -78,6 +78,8 @@ static bool load_rules(struct pg_target *target, struct error *error)
                       TEXT_PRINTF(entity->name), entity->rules.policy->name, entity->policy);
             return error_hint(error, "run \"pgbridge install\"");
         }
+        entity->policy_text = config_policy(config, &catalog->arena);
+        entity->is_disputed = true; /* until it is known */
         size_t count = config != NULL ? config->priority_count : 0;
         struct text *priority = arena_take_array(&catalog->arena, count, sizeof *priority);
         for (size_t j = 0; j < count; j++)
@@ -344,7 +346,7 @@ bool target_apply_rows(struct pg_target *target, const struct message *message, 
         return error_hint(error, "add it to \"entities\" in the config and run \"pgbridge install\"");
     }
     struct statement *statement = statement_for(&target->catalog, entity, message, error);
-    if (statement == NULL || !set_role(target, entity, error))
+    if (statement == NULL || !records_compare_policy(target, entity, message, error) || !set_role(target, entity, error))
         return false;
     if (target->options.apply_is_captured) {
         char *source = PQescapeLiteral(target->session.connection, message->source.data, message->source.length);

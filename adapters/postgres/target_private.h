@@ -120,4 +120,7 @@ bool records_note(struct target *port, const struct sighting *sighting, uint64_t
 bool records_suspect(struct target *port, const struct envelope *envelope, int *deaths, struct error *error);
 bool records_acquit(struct target *port, const struct envelope *envelope, struct error *error);
 
+/* Notes, and shows in bridge.health, that the sender settles conflicts of the entity in another way than this node. */
+bool records_compare_policy(struct pg_target *target, struct catalog_entity *entity, const struct message *message,
+                            struct error *error);
 bool records_write_receipt(struct pg_target *target, const struct receipt *receipt, struct error *error);

@@ -3,6 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bridge/flow/policy.h"
+#include "bridge/message/digest.h"
+
+enum { POLICY_BYTES_MAX = 255 }; /* a short string of AMQP */
+
 /* A core file must not show a password that nobody uses any more. */
 static void free_secret(char *secret)
 {
@@ -78,4 +83,35 @@ const char *config_owner(const struct entity_config *entity, struct text field)
         if (text_equal(text_from(entity->fields[i].field), field))
             return entity->fields[i].owner;
     return NULL;
+}
+
+static int field_order(const void *a, const void *b)
+{
+    const struct mapping *const *left = a, *const *right = b;
+    return strcmp((*left)->field, (*right)->field);
+}
+
+struct text config_policy(const struct entity_config *entity, struct arena *arena)
+{
+    if (entity == NULL)
+        return TEXT_NULL;
+    struct text text = arena_printf(arena, "%s%s", entity->policy->name, entity->update_revives ? ", update_revives" : "");
+    for (size_t i = 0; i < entity->priority_count; i++)
+        text = arena_printf(arena, "%s%s %s", text.data, i == 0 ? ":" : "", entity->priority[i]);
+    /* The order of fields is each node's own. */
+    const struct mapping **fields = arena_take_array(arena, entity->field_count, sizeof *fields);
+    for (size_t i = 0; i < entity->field_count; i++)
+        fields[i] = &entity->fields[i];
+    qsort(fields, entity->field_count, sizeof *fields, field_order);
+    for (size_t i = 0; i < entity->field_count; i++) {
+        if (fields[i]->owner != NULL)
+            text = arena_printf(arena, "%s, %s is %s's", text.data, fields[i]->field, fields[i]->owner);
+        if (fields[i]->counter)
+            text = arena_printf(arena, "%s, %s is added", text.data, fields[i]->field);
+    }
+    if (text.length <= POLICY_BYTES_MAX)
+        return text;
+    char hex[65];
+    digest_bytes(text, hex);
+    return arena_printf(arena, "%s, sha256:%s", entity->policy->name, hex);
 }

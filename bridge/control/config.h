@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bridge/base/arena.h"
 #include "bridge/base/text.h"
 #include "bridge/flow/storm.h"
 
@@ -96,3 +97,6 @@ void config_free(struct config *config);
 const struct entity_config *config_entity(const struct config *config, const char *name);
 /* The owner of a field, or NULL. */
 const char *config_owner(const struct entity_config *entity, struct text field);
+/* How the entity's conflicts are settled, in words: every node that maps it must have the same, or the nodes end unequal. At most 255
+ * bytes; null when entity is NULL. */
+struct text config_policy(const struct entity_config *entity, struct arena *arena);

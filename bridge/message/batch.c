@@ -479,6 +479,7 @@ void batch_seal(struct batch *batch, struct sender *sender, int64_t now_us, size
             .part = (int64_t)i + 1,
             .parts = (int64_t)pieces.count,
             .schema = pieces.items[i].group->layout->schema,
+            .policy = pieces.items[i].group->layout->policy,
         };
         fill_message(&plan, &pieces.items[i], arena, &message);
         envelope_seal(&message, now_us, arena, &(*envelopes)[i]);

@@ -16,6 +16,7 @@ struct layout {
     size_t field_count;          /* key included */
     const struct text *fields;   /* canonical names */
     struct text schema;          /* fingerprint of names and types, for x-schema */
+    struct text policy;          /* by which this node settles conflicts of the entity, for x-policy; may be null */
     bool coalesce;
 };
 

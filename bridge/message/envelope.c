@@ -75,6 +75,7 @@ void envelope_seal(const struct message *message, int64_t now_us, struct arena *
         add_number(out, "x-parts", message->parts);
     }
     add_text(out, "x-schema", message->schema);
+    add_text(out, "x-policy", message->policy);
     add_text(out, "traceparent", message->traceparent);
 }
 
@@ -107,7 +108,7 @@ static bool is_broker_header(struct text name)
 static bool is_own_header(struct text name)
 {
     static const char *const own[] = {"x-source", "x-content-hash", "x-protocol", "x-epoch", "x-seq",
-                                      "x-batch",  "x-part",         "x-parts",    "x-schema"};
+                                      "x-batch",  "x-part",         "x-parts",    "x-schema", "x-policy"};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (text_equal(name, text_from(own[i])))
             return true;
@@ -215,7 +216,8 @@ static bool take_headers(const struct envelope *envelope, struct message *out, s
         !take_number(envelope, "x-seq", &out->sequence, error) ||
         !take_text(envelope, "x-batch", LIMIT_NAME_BYTES, &out->batch, error) ||
         !take_number(envelope, "x-part", &out->part, error) || !take_number(envelope, "x-parts", &out->parts, error) ||
-        !take_text(envelope, "x-schema", SHORT_STRING_BYTES, &out->schema, error))
+        !take_text(envelope, "x-schema", SHORT_STRING_BYTES, &out->schema, error) ||
+        !take_text(envelope, "x-policy", SHORT_STRING_BYTES, &out->policy, error))
         return false;
     if (text_is_null(out->source))
         return error_set(error, FAULT_POISON, NULL, "header x-source is missing");

@@ -9,7 +9,7 @@ struct header {
     struct text text;
 };
 
-enum { ENVELOPE_HEADERS_MAX = 16 };
+enum { ENVELOPE_HEADERS_MAX = 24 };
 
 struct envelope {
     struct text routing_key;

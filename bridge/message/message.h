@@ -14,6 +14,7 @@ struct message {
     struct text batch;       /* x-batch, null when not given */
     int64_t part, parts;     /* x-part of x-parts, from 1; 1 of 1 when not given */
     struct text schema;      /* x-schema, may be null */
+    struct text policy;      /* x-policy, may be null */
     struct text traceparent; /* may be null */
     int64_t timestamp_us;    /* AMQP timestamp (whole seconds); 0 when not given */
     /* body */

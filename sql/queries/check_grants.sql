@@ -8,7 +8,8 @@ select 'error', 'schema bridge', format('%I lacks %s', current_user, string_agg(
                ('row_version', 'insert'), ('row_version', 'update'), ('dead_letter', 'select'),
                ('dead_letter', 'insert'), ('dead_letter', 'update'), ('conflict', 'select'), ('conflict', 'insert'),
                ('conflict', 'update'), ('pause', 'select'), ('suspect', 'select'), ('suspect', 'insert'), ('suspect', 'update'),
-               ('suspect', 'delete'), ('status', 'select'), ('lag', 'select'), ('health', 'select'),
+               ('suspect', 'delete'), ('disagreement', 'select'), ('disagreement', 'insert'), ('disagreement', 'update'),
+               ('disagreement', 'delete'), ('status', 'select'), ('lag', 'select'), ('health', 'select'),
                ('dead_letter_payloads', 'select')) as w (name, privilege)
   left join pg_class c on c.relnamespace = 'bridge'::regnamespace and c.relname = w.name
  where c.oid is null or not has_table_privilege(c.oid, w.privilege)

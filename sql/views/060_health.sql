@@ -18,6 +18,11 @@ with measured (check_name, value, warning, critical, unit, hint) as (
     select 'open conflicts', (select count(*) from bridge.conflict where resolved_at is null), 1, 100,
            'conflicts', 'Both sides wrote what cannot stand together, and nobody has decided yet: pgbridge conflict list --open.'
     union all
+    select 'policies differ', count(*), 1, 1, 'entities',
+           string_agg(format('Conflicts of %s are settled by "%s" on %s and by "%s" here, so that both sides end unequal: make them the same in both configs, and run pgbridge install.',
+                             entity, policy_there, source, policy_here), ' ' order by entity, source)
+      from bridge.disagreement
+    union all
     select 'message gaps', coalesce((select sum(upper(r) - lower(r)) from bridge.gap, unnest(missing) r
                                       where filled_at is null and acknowledged_at is null), 0), 1, 1,
            'messages', 'Numbered messages of a peer never arrived (bridge.gaps): compare the tables of both sides, then bridge.acknowledge_gap(id, reason).'

@@ -170,6 +170,27 @@ assert_equal "3|newer 3|3" "$(both latest | tail -n 1)" "the newest"
 assert_equal "$before" "$(node_sql operations "select count(*) from bridge.conflicts")" "conflicts after an old message came again"
 printf 'ok - an old message that comes again is stale\n'
 
+# ---- nodes that settle conflicts in another way are told ----
+policies() { node_sql commerce "select status, value, coalesce(hint, '') from bridge.health where \"check\" = 'policies differ'"; }
+assert_equal "healthy|0|" "$(policies)" "the policies while they agree"
+bridge_stop operations
+cp "$SERVERS_DIR/operations.yaml" "$SERVERS_DIR/agreed.yaml"
+sed -i 's/priority: \[commerce, operations\]/priority: [operations, commerce]/' "$SERVERS_DIR/operations.yaml"
+bridge_install operations >>"$SERVERS_DIR/install.log"
+bridge_start operations
+node_sql operations "update ranked set n = n + 1 where id = 4; update latest set n = n + 1 where id = 3"
+bridge_quiet commerce operations
+assert_equal 'critical|1|Conflicts of ranked are settled by "node-priority: operations commerce" on operations and by "node-priority: commerce operations" here, so that both sides end unequal: make them the same in both configs, and run pgbridge install.' \
+    "$(policies)" "the policies when they differ"
+bridge_stop operations
+cp "$SERVERS_DIR/agreed.yaml" "$SERVERS_DIR/operations.yaml"
+bridge_install operations >>"$SERVERS_DIR/install.log"
+bridge_start operations
+node_sql operations "update ranked set n = n + 1 where id = 4"
+bridge_quiet commerce operations
+assert_equal "healthy|0|" "$(policies)" "the policies when they agree again"
+printf 'ok - policies that differ are shown on the node that hears of it\n'
+
 for node in commerce operations; do
     counters_conserve "$node"
     assert_equal "0" "$(node_sql $node "select count(*) from bridge.dead_letters")" "dead letters of $node"

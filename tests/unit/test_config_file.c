@@ -541,6 +541,39 @@ static void test_policies_are_read(void **state)
     config_free(&config);
 }
 
+static void assert_policy(const struct config *config, size_t entity, const char *expected)
+{
+    struct arena arena;
+    arena_init(&arena, 65536);
+    assert_same(config_policy(&config->entities[entity], &arena).data, expected);
+    arena_free(&arena);
+}
+
+static void test_policies_have_words_that_nodes_compare(void **state)
+{
+    (void)state;
+    struct config config;
+    read_parts((struct parts){.entities = "  - {name: a, table: a, key: [id], fields: [what, n = m], owners: [what = operations, n = commerce]}\n"
+                                          "  - {name: b, table: b, key: [id], policy: node-priority, priority: [operations, commerce]}\n"
+                                          "  - {name: c, table: c, key: [id], fields: [n, k], policy: merge, counters: [n], update_revives: true}"},
+               &config);
+    assert_policy(&config, 0, "last-write-wins, n is commerce's, what is operations's");
+    assert_policy(&config, 1, "node-priority: operations commerce");
+    assert_policy(&config, 2, "merge, update_revives, n is added");
+    config_free(&config);
+
+    /* Too long for a header: the words themselves give way to their hash. */
+    char fields[1024] = "", owners[2048] = "", entity[4096];
+    for (int i = 0; i < 30; i++) {
+        snprintf(fields + strlen(fields), sizeof fields - strlen(fields), "%sfield%d", i > 0 ? ", " : "", i);
+        snprintf(owners + strlen(owners), sizeof owners - strlen(owners), "%sfield%d = commerce", i > 0 ? ", " : "", i);
+    }
+    snprintf(entity, sizeof entity, "  - {name: a, table: a, key: [id], fields: [%s], owners: [%s]}", fields, owners);
+    read_parts((struct parts){.entities = entity}, &config);
+    assert_policy(&config, 0, "last-write-wins, sha256:ac47bb85884caf051c492c08491fa327e08f97c049b019bea0a6b232b952e1b9");
+    config_free(&config);
+}
+
 static void test_retry_rules_are_the_nodes_unless_the_entity_has_its_own(void **state)
 {
     (void)state;
@@ -1101,6 +1134,7 @@ int main(void)
         cmocka_unit_test(test_empty_values_are_refused),
         cmocka_unit_test(test_wrong_types_are_refused),
         cmocka_unit_test(test_policies_are_read),
+        cmocka_unit_test(test_policies_have_words_that_nodes_compare),
         cmocka_unit_test(test_retry_rules_are_the_nodes_unless_the_entity_has_its_own),
         cmocka_unit_test(test_retry_rules_have_bounds),
         cmocka_unit_test(test_storms_are_read),

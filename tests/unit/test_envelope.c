@@ -52,6 +52,7 @@ static struct message sent_message(void)
                             .part = 2,
                             .parts = 3,
                             .schema = TEXT_LITERAL("abcdef"),
+                            .policy = TEXT_LITERAL("last-write-wins"),
                             .traceparent = TEXT_LITERAL("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
                             .entity = TEXT_LITERAL("customer"),
                             .op = CHANGE_UPDATED,
@@ -126,13 +127,14 @@ static void test_an_envelope_carries_what_the_contract_says(void **state)
     assert_int_equal(envelope.message_id.length, 36);
     assert_true(text_is_null(envelope.correlation_id));
     assert_int_equal(envelope.timestamp_s, NOW_S);
-    assert_int_equal(envelope.header_count, 10);
+    assert_int_equal(envelope.header_count, 11);
     assert_text(header("x-source")->text, "commerce");
     assert_text(header("x-content-hash")->text,
                 "sha256:672b7ea9130a1f7ef337e546b3fc183a99daee5ceb4ab8785e8d7e2543549bfa");
     assert_text(header("x-epoch")->text, EPOCH);
     assert_text(header("x-batch")->text, BATCH);
     assert_text(header("x-schema")->text, "abcdef");
+    assert_text(header("x-policy")->text, "last-write-wins");
     assert_int_equal(header("x-protocol")->number, 1);
     assert_int_equal(header("x-seq")->number, 17);
     assert_int_equal(header("x-part")->number, 2);
@@ -147,7 +149,7 @@ static void test_what_is_not_known_is_not_sent(void **state)
 {
     (void)state;
     struct message sent = sent_message();
-    sent.epoch = sent.batch = sent.schema = sent.traceparent = TEXT_NULL;
+    sent.epoch = sent.batch = sent.schema = sent.policy = sent.traceparent = TEXT_NULL;
     sent.sequence = 0;
     envelope_seal(&sent, 1, &arena, &envelope);
     assert_int_equal(envelope.header_count, 3);
@@ -225,7 +227,8 @@ static void test_a_foreign_source_needs_name_hash_and_a_time(void **state)
     (void)state;
     seal();
     static const char *const missing[] = {"x-protocol", "x-epoch", "x-seq",    "x-batch",
-                                          "x-part",     "x-parts", "x-schema", "traceparent"};
+                                          "x-part",     "x-parts", "x-schema", "x-policy",
+                                          "traceparent"};
     for (size_t i = 0; i < sizeof missing / sizeof missing[0]; i++)
         remove_header(missing[i]);
     envelope.content_type = envelope.message_id = envelope.type = envelope.app_id = envelope.routing_key = TEXT_NULL;
