@@ -297,9 +297,10 @@ static void step(struct outbound *out, struct pipeline *pipeline)
     if (!open_source(out, pipeline) || !look(out, pipeline) || !report(out, pipeline) || !open_outlet(out, pipeline))
         return;
     if (pipeline->paused.all) {
-        /* What is on its way comes to its end; the connection stays alive. */
-        if (confirm_flights(out, pipeline, pipeline->count > 0 ? IDLE_WAIT_MS : 0))
-            out->worker.clock->ops->sleep_ms(out->worker.clock, pipeline->count > 0 ? 0 : IDLE_WAIT_MS);
+        /* What is on its way comes to its end; the connection stays alive. What was not sent on this one waits. */
+        bool sent = pipeline->count > 0 && flight_at(pipeline, 0)->published;
+        if (confirm_flights(out, pipeline, sent ? IDLE_WAIT_MS : 0))
+            out->worker.clock->ops->sleep_ms(out->worker.clock, sent ? 0 : IDLE_WAIT_MS);
         return;
     }
     bool room = pipeline->count < LIMIT_UNCONFIRMED_BATCHES;

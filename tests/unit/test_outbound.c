@@ -463,6 +463,19 @@ static void test_a_paused_direction_sends_nothing_and_loses_nothing(void **state
     bench_free(bench);
 }
 
+static void test_a_pause_before_anything_was_published_waits_quietly(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){9}, 50, 1);
+    struct fake_brake brake = {.port = {&fake_brake_ops}, .world = bench->world, .from_ms = 500, .until_ms = MINUTE_MS};
+    world_rule(bench->world, (struct rule){.call = CALL_PUBLISH, .until_ms = 3000, .fault = FAULT_CONNECTION});
+    bench->brake = &brake.port;
+    bench_run(bench);
+    assert_nothing_lost(bench);
+    assert_in_range(bench->world->calls[CALL_CONFIRM], 100, 2000);
+    bench_free(bench);
+}
+
 static void test_what_is_paused_before_the_start_is_never_sent(void **state)
 {
     (void)state;
@@ -496,6 +509,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_paused_direction_sends_nothing_and_loses_nothing),
+        cmocka_unit_test(test_a_pause_before_anything_was_published_waits_quietly),
         cmocka_unit_test(test_what_is_paused_before_the_start_is_never_sent),
         cmocka_unit_test(test_a_budget_slows_and_loses_nothing),
         cmocka_unit_test(test_every_change_is_published_once_and_released),
