@@ -62,9 +62,9 @@ bool records_hear(struct target *port, const struct heartbeat *heartbeat, int64_
         heartbeat->heard_count > 0 ? codec_encode_seen((struct seen){heartbeat->heard_count, heard}, arena).data : "{}",
         echo_sent,
         echo_received,
+        heartbeat->again ? "true" : "false",
     };
-    PG_RESULT result = heartbeat->again ? pg_query(&target->session, "hear_again", 1, parameters, error)
-                                        : pg_query(&target->session, "hear", 5, parameters, error);
+    PG_RESULT result = pg_query(&target->session, "hear", 6, parameters, error);
     if (result == NULL)
         return false;
     *offset_us = PQntuples(result) == 1 ? pg_integer(result, 0, 0) : 0;

@@ -427,8 +427,8 @@ static bool apply_item(struct application *application, const struct item *item,
         return true;
     case FATE_POISON:
         return bury(application, item, 0, &item->error, tally, error);
-    case FATE_HEARD:
-        return hear(application, item, error);
+    case FATE_HEARD: /* below, when it is known what is missing before it */
+        return true;
     case FATE_APPLY:
         break;
     }
@@ -473,6 +473,9 @@ static bool transact(struct application *application, const struct item *items, 
         add_receipt(&receipts, &items[i], &tallies[i]);
     if (!note_numbers(application, items, count, &receipts, error))
         return false;
+    for (size_t i = 0; i < count; i++)
+        if (items[i].fate == FATE_HEARD && !hear(application, &items[i], error))
+            return false;
     if (!target->ops->commit(target, receipts.of, receipts.count, &offences, error)) {
         if (isolating && error_is_of_rows(error))
             note_offences(application, items, count, &offences, error);

@@ -7,7 +7,7 @@ select 'error', 'schema bridge', format('%I lacks %s', current_user, string_agg(
                ('worker', 'select'), ('worker', 'insert'), ('worker', 'update'), ('row_version', 'select'),
                ('row_version', 'insert'), ('row_version', 'update'), ('dead_letter', 'select'),
                ('dead_letter', 'insert'), ('dead_letter', 'update'), ('conflict', 'select'), ('conflict', 'insert'),
-               ('conflict', 'update'), ('pause', 'select'), ('suspect', 'select'), ('suspect', 'insert'), ('suspect', 'update'),
+               ('conflict', 'update'), ('pause', 'select'), ('gap', 'select'), ('suspect', 'select'), ('suspect', 'insert'), ('suspect', 'update'),
                ('suspect', 'delete'), ('disagreement', 'select'), ('disagreement', 'insert'), ('disagreement', 'update'),
                ('disagreement', 'delete'), ('status', 'select'), ('lag', 'select'), ('health', 'select'),
                ('dead_letter_payloads', 'select')) as w (name, privilege)

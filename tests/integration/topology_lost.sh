@@ -157,6 +157,12 @@ wait_for 60 "the gap to be noticed" noticed
 [[ $(health operations "message gaps") == critical*acknowledge_gap* ]] || fail "health: $(health operations "message gaps")"
 missing=$(($(node_sql commerce "select count(*) from item") - $(node_sql operations "select count(*) from item")))
 (($(open_gaps operations) <= missing)) || fail "$(open_gaps operations) messages missing, of $missing rows"
+# Its heartbeats say that it lives; what they promise does not count, since what they speak of has not come.
+sent() { node_sql operations "select sent_us from bridge.peer where name = 'commerce'"; }
+before=$(sent)
+lives() { [[ $(node_sql operations "select p.alive_us / 1000000.0 > date_part('epoch', g.noticed_at) + 6 from bridge.peer p, bridge.gap g where p.name = 'commerce' and g.source = 'commerce' and g.filled_at is null") == t ]]; }
+wait_for 60 "commerce to be heard again" lives
+assert_equal "$before" "$(sent)" "the newest heartbeat that counts, with messages missing before it"
 # A human looks, repairs, and says so.
 gap=$(node_sql operations "select id from bridge.gaps where state = 'open'")
 ! node_sql operations "select bridge.acknowledge_gap($gap, ' ')" >"$SERVERS_DIR/null" 2>&1 || fail "acknowledged without a reason"
@@ -164,6 +170,8 @@ assert_equal "$(open_gaps operations)" "$(node_sql operations "select bridge.ack
 ! node_sql operations "select bridge.acknowledge_gap($gap, 'again')" >"$SERVERS_DIR/null" 2>&1 || fail "acknowledged twice"
 assert_equal "acknowledged|postgres|purged by hand, rows touched" "$(node_sql operations "select state, acknowledged_by, reason from bridge.gaps where id = $gap")" "the gap"
 is_healthy operations "message gaps" || fail "health of an acknowledged gap: $(health operations "message gaps")"
+counts() { (($(sent) > before)); }
+wait_for 60 "heartbeats to count again" counts
 node_sql commerce "update item set what = what || ' once more'"
 same "after a purge, when the rows were touched"
 assert_equal 0 "$(open_gaps operations)" "further gaps"

@@ -4,19 +4,53 @@
 
 #include "bridge/flow/judge.h"
 
-enum { NUMBERING_MAX = 256 };
+enum { NUMBERING_MAX = 256, NUMBERING_GAPS_MAX = 256 };
 
 struct numbering {
-    size_t count;
+    size_t count, gap_count;
     struct {
         char source[64], epoch[64];
         int64_t reached;
     } of[NUMBERING_MAX];
+    struct numbering_gap {
+        size_t of; /* an index */
+        int64_t first, last;
+    } gaps[NUMBERING_GAPS_MAX];
 };
 
 static inline bool numbering_is(const char *known, struct text text)
 {
     return text_equal(text_from(known), text);
+}
+
+static inline void numbering_miss(struct numbering *numbering, size_t of, int64_t first, int64_t last)
+{
+    if (first > last)
+        return;
+    assert(numbering->gap_count < NUMBERING_GAPS_MAX);
+    numbering->gaps[numbering->gap_count++] = (struct numbering_gap){of, first, last};
+}
+
+/* What was missing has come. */
+static inline void numbering_fill(struct numbering *numbering, size_t of, int64_t first, int64_t last)
+{
+    for (size_t i = numbering->gap_count; i-- > 0;) {
+        struct numbering_gap gap = numbering->gaps[i];
+        if (gap.of != of || gap.last < first || gap.first > last)
+            continue;
+        numbering->gaps[i] = numbering->gaps[--numbering->gap_count];
+        numbering_miss(numbering, of, gap.first, first - 1);
+        numbering_miss(numbering, of, last + 1, gap.last);
+    }
+}
+
+/* Whether anything of the source is missing still. */
+static inline bool numbering_has_gap(const struct numbering *numbering, struct text source)
+{
+    for (size_t i = 0; i < numbering->gap_count; i++)
+        if (numbering_is(numbering->of[numbering->gaps[i].of].source, source))
+            return true;
+    return false;
 }
 
 /* Returns how many are missing before the sighting. */
@@ -40,11 +74,15 @@ static inline uint64_t numbering_note(struct numbering *numbering, const struct 
     int64_t reached = numbering->of[at].reached;
     if (sighting->last > reached)
         numbering->of[at].reached = sighting->last;
+    numbering_fill(numbering, at, sighting->first, sighting->last);
+    numbering_miss(numbering, at, reached + 1, sighting->first - 1);
     return sighting->first > reached + 1 ? (uint64_t)(sighting->first - reached - 1) : 0;
 }
 
 static inline void numbering_copy(struct numbering *to, const struct numbering *from)
 {
     to->count = from->count;
+    to->gap_count = from->gap_count;
     memcpy(to->of, from->of, from->count * sizeof *from->of);
+    memcpy(to->gaps, from->gaps, from->gap_count * sizeof *from->gaps);
 }
