@@ -104,6 +104,7 @@ static bool close_circle(struct pg_target *target, struct circle *circle, struct
 bool circle_retry(struct pg_target *target, struct error *error)
 {
     struct circle circle = {0};
+    /* Each has been judged when it was tried alone. */
     target->horizon_us = 0;
     if (!read_members(target, &circle, error))
         return false;

@@ -104,8 +104,9 @@ bool letters_bury(struct target *port, const struct dead_letter *letter, struct 
         is_code(letter->error, "CLOCK") ? number_text(arena, version - target->config->max_clock_skew_us)
         : letter->not_before_us > 0    ? number_text(arena, letter->not_before_us)
                                        : NULL,
+        number_text(arena, target->horizon_us),
     };
-    PG_RESULT result = pg_query(&target->session, "bury", 14, parameters, error);
+    PG_RESULT result = pg_query(&target->session, "bury", 15, parameters, error);
     PQfreemem(payload);
     return result != NULL;
 }
@@ -234,8 +235,6 @@ static bool try_letter(struct pg_target *target, const struct waiting *waiting, 
     target_forget_checks(target);
     if (!pg_execute(&target->session, "savepoint letter", error))
         return false;
-    /* Of a row that a letter waits for no deletion is forgotten. */
-    target->horizon_us = 0;
     bool good = target_apply_rows(target, &waiting->message, 0, 1, APPLY_GUARDED, &tally, &failed) &&
                 foreign_keys_check(target, NULL, &failed) &&
                 pg_execute(&target->session, "set constraints all immediate", &failed);
@@ -274,9 +273,12 @@ static bool try_letters(struct pg_target *target, bool hurry, bool *more, bool *
             const char *id = arena_string(&target->arena, pg_value(letters, row, 0));
             if (!letter_again(target, id, &unreadable, error))
                 return false;
-        } else if (!try_letter(target, &waiting, blocked, error)) {
-            return false;
+            continue;
         }
+        /* Since it came, no deletion of its row was forgotten; before, one may have been. */
+        target->horizon_us = pg_integer(letters, row, 3);
+        if (!try_letter(target, &waiting, blocked, error))
+            return false;
     }
     return true;
 }

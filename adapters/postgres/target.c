@@ -433,7 +433,8 @@ static bool target_commit(struct target *port, const struct receipt *receipts, s
 static bool target_report(struct target *port, const struct report *report, struct error *error)
 {
     struct pg_target *target = target_of(port);
-    return pg_report(&target->session, report, error) && collect_tombstones(target, error) && forget_dead_letters(target, error);
+    PG_RESULT resumed = pg_report(&target->session, report, error) ? pg_query(&target->session, "letters_resumed", 0, NULL, error) : NULL;
+    return resumed != NULL && collect_tombstones(target, error) && forget_dead_letters(target, error);
 }
 
 static const struct target_ops target_port_ops = {target_open,   target_begin,   target_apply,    records_hear,   records_note,

@@ -12,7 +12,7 @@ with next as materialized (
      limit $2::int),
 due as materialized (
     select id, row_number() over turn as place, sum(bytes) over turn as bytes from next window turn as (order by early, since, rank))
-select d.id, d.source, d.payload, d.attempts, d.error_code
+select d.id, d.source, d.payload, d.horizon_us
   from due
   join bridge.dead_letter d on d.id = due.id
  where d.state = 'retrying' and (due.bytes <= 4 << 20 or due.place = 1)

@@ -1,7 +1,8 @@
 -- The transactions visible now and not in the snapshot $1 (null: none was taken yet), each with its number of rows; at
 -- most $2; rows of the layouts $4 are left where they are. Ordered by last sequence number: whoever saw another's commit wrote its own rows after it, so this order
 -- never puts an effect before its cause. durable: all that is visible has reached the disk. heartbeat, when $3 asks for it: a time
--- before this snapshot was taken, later than that of any heartbeat before, and the newest heartbeats heard, whose nodes' changes are therefore visible in it. While rows are left it
+-- before this snapshot was taken, later than that of any heartbeat before, and the newest heartbeats heard, whose nodes' changes are therefore visible in it; none of those whose
+-- deletions are put aside, since they must be remembered for this node. While rows are left it
 -- is the latest one again: everything committed before a heartbeat must have been sent.
 with complete as (
     select cardinality($4::int[]) = 0 or not exists (select from bridge.outbox o where o.layout = any ($4::int[])) as yes),
@@ -18,7 +19,10 @@ select pg_current_snapshot() as snapshot,
                 'time', coalesce((select said_us from bridge.outbound), 1), 'heard', '[]'::json, 'again', true)::text
             else json_build_object('time', (select said_us from said),
            'heard', coalesce((select json_agg(json_build_array(p.name, p.sent_us, p.received_us))
-                                from bridge.peer p where p.sent_us is not null), '[]'))::text end as heartbeat
+                                from bridge.peer p
+                               where p.sent_us is not null
+                                 and not exists (select from bridge.dead_letter d where d.state = 'retrying' and d.error_code = 'PAUSED'
+                                                                                    and d.op = 'deleted' and d.source = p.name)), '[]'))::text end as heartbeat
   from (values (1)) as one (row)
   left join lateral (
        select o.txid, max(o.seq) as last_seq, count(*) as changes

@@ -196,6 +196,18 @@ wait_for 60 "no letter to wait" row_is commerce "select count(*) from bridge.dea
 both "after too much"
 printf 'ok - when too much is held, the direction pauses itself, and goes on after resume\n'
 
+# ---- what is put aside after the resume, of which the adapter learns a little later ----
+bridge commerce pause --entity stock --direction in >/dev/null
+for i in $(seq 600); do printf "update stock set n = %d where id = %d; select pg_sleep(0.005);\n" "$i" $((1 + i % 20)); done | sql beta ops >/dev/null &
+writer=$!
+wait_for 20 "changes to be held" held_more commerce 20
+node_sql commerce "select bridge.resume('in', 'stock')" >/dev/null
+wait "$writer"
+wait_for 60 "no letter to wait" row_is commerce "select count(*) from bridge.dead_letters where state = 'retrying'" 0
+bridge_quiet commerce operations
+both "after a resume amid changes"
+printf 'ok - what is put aside after the resume is let go as well\n'
+
 # ---- who may, and what is refused ----
 sql alpha postgres "create role operator login in role pgbridge_operator; create role stranger login"
 sql alpha shop "set role operator; select bridge.pause('out', 'stock', 'by an operator'); select bridge.resume('out', 'stock')" >/dev/null
