@@ -16,7 +16,7 @@ void broker_clear(struct broker *broker, struct world *world)
     arena_reset(&broker->arena);
     for (size_t i = 0; i < NODES_MAX; i++) {
         struct queue *queue = &broker->queues[i];
-        queue->count = queue->settled = queue->acked = queue->delivered = queue->tag_base = 0;
+        queue->count = queue->settled = queue->acked = queue->delivered = queue->tag_base = queue->dead_count = 0;
         struct channel *channel = &broker->channels[i];
         channel->sent = channel->confirmed = 0;
         memset(channel->routed, 0, sizeof channel->routed);
@@ -225,6 +225,23 @@ void channel_break(struct broker *broker, int from)
 
 /* ---- queues ---- */
 
+/* Takes those out of what was delivered and not settled that have been it too often. */
+static void queue_give_up(struct broker *broker, struct queue *queue)
+{
+    size_t limit = broker->world->schedule.deliveries, kept = queue->settled;
+    for (size_t i = queue->settled; i < queue->count; i++) {
+        struct place *place = &queue->places[i];
+        place->deliveries += i < queue->delivered;
+        if (limit == 0 || place->deliveries < limit || i >= queue->delivered)
+            queue->places[kept++] = *place;
+        else
+            queue->dead[queue->dead_count++] = *place;
+    }
+    broker->world->statistics.dead += queue->count - kept;
+    queue->delivered -= queue->count - kept;
+    queue->count = kept;
+}
+
 void queue_break(struct broker *broker, int node)
 {
     struct queue *queue = &broker->queues[node];
@@ -241,6 +258,7 @@ void queue_break(struct broker *broker, int node)
             queue->places[other] = kept;
         }
     }
+    queue_give_up(broker, queue);
     queue->acked = queue->delivered = queue->tag_base = queue->settled;
 }
 

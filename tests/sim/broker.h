@@ -4,7 +4,7 @@
  * A channel's messages reach each queue in their order, but every queue at its own pace; a message is confirmed when
  * all queues have it. When a channel breaks, of what was on its way any beginning arrives, at each queue another; late,
  * perhaps: among the messages of the channel that follows. What is delivered and not settled when a consumer goes is
- * delivered again, before the rest. */
+ * delivered again, before the rest; or, delivered too often, comes into the queue's other one, of the dead. */
 #include "tests/sim/history.h"
 
 #include "bridge/message/envelope.h"
@@ -26,7 +26,8 @@ struct parcel {
 
 struct place {
     struct parcel *parcel;
-    bool delivered; /* at least once */
+    bool delivered;    /* at least once */
+    size_t deliveries; /* that were not settled */
 };
 
 struct queue {
@@ -36,6 +37,9 @@ struct queue {
     size_t delivered; /* on this connection or settled */
     size_t tag_base;  /* delivered when the connection was opened */
     struct place places[QUEUE_MAX];
+    /* delivered too often, and not settled since */
+    size_t dead_count;
+    struct place dead[QUEUE_MAX];
 };
 
 /* From one node's outlet. Messages are numbered from 1 since it was opened. */

@@ -1,4 +1,5 @@
 #include "tests/sim/collection.h"
+#include "tests/sim/letters.h"
 
 enum { CHECK_US = 60000000 };
 
@@ -13,10 +14,18 @@ void collection_say(struct node *node)
         (struct heartbeat){.source = node->name, .time_us = collection->said_us, .heard = source->heard};
     for (int i = 0; i < (int)node->world->schedule.node_count; i++) {
         const struct peer *peer = &node->database.peers[i];
-        if (i != node->number && peer->sent_us != 0)
+        if (i != node->number && peer->sent_us != 0 && !letters_hide_deletion(node, i))
             source->heard[source->heartbeat.heard_count++] =
                 (struct heard){node_name(i), peer->sent_us, peer->received_us};
     }
+    source->has_heartbeat = true;
+}
+
+void collection_say_again(struct node *node)
+{
+    struct source_port *source = &node->source;
+    int64_t said_us = node->database.collection.said_us;
+    source->heartbeat = (struct heartbeat){.source = node->name, .time_us = said_us > 0 ? said_us : 1, .heard = source->heard, .again = true};
     source->has_heartbeat = true;
 }
 
@@ -24,7 +33,8 @@ void collection_hear(struct node *node, const struct heartbeat *heartbeat)
 {
     struct transaction *transaction = &node->target.transaction;
     int from = node_number(heartbeat->source);
-    if (from == node->number)
+    node->world->statistics.signs += heartbeat->again;
+    if (from == node->number || heartbeat->again || numbering_has_gap(&node->target.noted, heartbeat->source))
         return;
     const struct peer *known = transaction->heard[from] ? &transaction->peers[from] : &node->database.peers[from];
     if (heartbeat->time_us <= known->sent_us)

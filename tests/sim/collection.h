@@ -6,6 +6,8 @@
 
 /* What this node has to say now. The heartbeat and what it has heard live in the node's source port. */
 void collection_say(struct node *node);
+/* The latest again, as a sign of life, while changes are held back. */
+void collection_say_again(struct node *node);
 /* Notes what another node says, inside the target's transaction. */
 void collection_hear(struct node *node, const struct heartbeat *heartbeat);
 

@@ -14,11 +14,16 @@ void database_clear(struct database *database, struct world *world, int node)
     database->outbox_count = database->outbox_released = database->conflict_count = 0;
     database->tally = (struct tally){0};
     database->gaps = database->touches = database->transactions = 0;
-    database->numbering.count = 0;
+    /* Everybody is bound to everybody from the beginning: what comes first has the number 1. */
+    database->numbering.count = database->numbering.gap_count = 0;
+    for (int i = 0; i < (int)world->schedule.node_count; i++)
+        numbering_note(&database->numbering, &(struct sighting){node_name(i), TEXT_LITERAL(""), 1, 0});
     database->letters.count = 0;
     memset(database->letters.buried, 0, sizeof database->letters.buried);
     memset(database->peers, 0, sizeof database->peers);
     database->collection = (struct collection){.checked_us = INT64_MIN};
+    memset(database->pauses, 0, sizeof database->pauses);
+    database->suspect_count = 0;
     static struct text priority[NODES_MAX];
     const struct schedule *schedule = &world->schedule;
     for (size_t i = 0; i < schedule->priority_count; i++)

@@ -34,6 +34,7 @@ struct outbox_change {
     int64_t seen_us[NODES_MAX];
     int write;
     bool last; /* of its transaction */
+    bool released;
 };
 
 /* Two writes that did not know each other. */
@@ -59,6 +60,7 @@ struct letter {
     int64_t next_us; /* when to try it, by this node's clock */
     unsigned attempts;
     uint64_t tried; /* how many transactions there had been when it was tried */
+    int64_t horizon_us; /* deletions up to then may have been forgotten when it came */
 };
 
 struct letters {
@@ -79,6 +81,20 @@ struct collection {
     uint64_t mark; /* in writes */
     int64_t heard_us[NODES_MAX];
 };
+
+/* What operators have paused of a direction. */
+struct pauses {
+    bool all, entities[ENTITIES];
+};
+
+/* A message of the dead that somebody has begun to read. */
+struct suspect {
+    const struct parcel *parcel;
+    uint64_t process; /* the last that has */
+    int deaths;
+};
+
+enum { SUSPECTS_MAX = 64 };
 
 /* What a transaction has done, so that it can be undone. */
 struct transaction {
@@ -121,6 +137,9 @@ struct database {
     struct peer peers[NODES_MAX];
     struct collection collection;
     struct rules rules[ENTITIES];
+    struct pauses pauses[2]; /* in, out */
+    size_t suspect_count;
+    struct suspect suspects[SUSPECTS_MAX];
 };
 
 void database_clear(struct database *database, struct world *world, int node);

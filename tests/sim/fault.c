@@ -30,6 +30,9 @@ void link_cut(struct node *node, enum link_kind link)
     case LINK_INLET:
         queue_break(broker, node->number);
         return;
+    case LINK_DEAD:
+        node->dead_inlet.in_hand = false;
+        return;
     case LINKS:
         return;
     }
@@ -37,7 +40,7 @@ void link_cut(struct node *node, enum link_kind link)
 
 static void cut(struct node *node, enum link_kind link)
 {
-    static const char *const names[] = {"source", "target", "outlet", "inlet"};
+    static const char *const names[] = {"source", "target", "outlet", "inlet", "inlet of the dead"};
     if (!node->links[link].open)
         return;
     world_trace(node->world, "%.*s loses its %s", TEXT_PRINTF(node->name), names[link]);
@@ -94,6 +97,7 @@ static void restart_broker(struct world *world)
     for (size_t i = 0; i < world->schedule.node_count; i++) {
         cut(&world->nodes[i], LINK_OUTLET);
         cut(&world->nodes[i], LINK_INLET);
+        cut(&world->nodes[i], LINK_DEAD);
     }
     world->broker.away_us = world->now_us + draw_outage_us(world);
 }
@@ -105,6 +109,15 @@ static void restart_database(struct node *node)
     cut(node, LINK_SOURCE);
     cut(node, LINK_TARGET);
     node->database_away_us = node->world->now_us + draw_outage_us(node->world);
+}
+
+/* A message that ends a second process, as it seems, is for a human. Nothing ends anything here. */
+static bool is_suspected(const struct node *node)
+{
+    for (size_t i = 0; i < node->database.suspect_count; i++)
+        if (node->database.suspects[i].deaths > 0)
+            return true;
+    return false;
 }
 
 /* How this call fails by itself. */
@@ -145,7 +158,8 @@ enum failing fault_draw(struct node *node, enum link_kind link, enum call call, 
 {
     struct world *world = node->world;
     struct node *other = &world->nodes[random_below(&world->random, world->schedule.node_count)];
-    if (world->duplicates_left > 0 && random_chance(&world->random, 2)) {
+    /* At the end nobody would learn any more that an entity is not paused. */
+    if (world->duplicates_left > 0 && !(world->ending && world->schedule.holds > 0) && random_chance(&world->random, 2)) {
         world->duplicates_left--;
         queue_duplicate(&world->broker, other->number);
         return FAILS_NOT;
@@ -156,10 +170,12 @@ enum failing fault_draw(struct node *node, enum link_kind link, enum call call, 
     switch (random_below(&world->random, 12)) {
     case 0:
     case 1:
-        node_crash(other);
+        if (!is_suspected(other))
+            node_crash(other);
         break;
     case 2:
-        node_stop(other);
+        if (!is_suspected(other))
+            node_stop(other);
         break;
     case 3:
         restart_broker(world);

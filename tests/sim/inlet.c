@@ -25,7 +25,7 @@ static bool inlet_open(struct inlet *port, struct error *error)
 static bool has_messages(const struct node *node)
 {
     const struct queue *queue = queue_of(node);
-    return queue->delivered < queue->count && queue->delivered - queue->acked < LIMIT_PREFETCH_MESSAGES;
+    return !node->inlet.port.dry && queue->delivered < queue->count && queue->delivered - queue->acked < LIMIT_PREFETCH_MESSAGES;
 }
 
 static bool inlet_receive(struct inlet *port, int wait_ms, struct delivery **delivery, struct error *error)
@@ -103,4 +103,83 @@ static const struct inlet_ops ops = {inlet_open, inlet_receive, inlet_settle, in
 void inlet_init(struct node *node)
 {
     node->inlet = (struct inlet_port){.port = {&ops}, .node = node};
+}
+
+/* ---- the dead ---- */
+
+static struct node *node_of_dead(struct inlet *port)
+{
+    return ((struct dead_port *)port)->node;
+}
+
+static bool dead_open(struct inlet *port, struct error *error)
+{
+    struct node *node = node_of_dead(port);
+    link_close(node, LINK_DEAD);
+    if (world_call(node, LINK_DEAD, CALL_INLET_OPEN, error) != FAILS_NOT)
+        return false;
+    node->links[LINK_DEAD] = (struct link){.open = true};
+    node->dead_inlet.in_hand = false;
+    return true;
+}
+
+static bool has_dead(const struct node *node)
+{
+    return !node->dead_inlet.in_hand && queue_of(node)->dead_count > 0;
+}
+
+static bool dead_receive(struct inlet *port, int wait_ms, struct delivery **delivery, struct error *error)
+{
+    struct node *node = node_of_dead(port);
+    if (world_call(node, LINK_DEAD, CALL_RECEIVE, error) != FAILS_NOT || !world_wait(node, LINK_DEAD, wait_ms, has_dead, error))
+        return false;
+    *delivery = NULL;
+    if (!has_dead(node))
+        return true;
+    struct place *place = &queue_of(node)->dead[0];
+    *delivery = delivery_new();
+    (*delivery)->envelope = place->parcel->envelope;
+    (*delivery)->envelope.redelivered = place->delivered;
+    (*delivery)->tag = 1;
+    place->delivered = node->dead_inlet.in_hand = true;
+    world_trace(node->world, "%.*s receives of the dead: %.*s", TEXT_PRINTF(node->name), TEXT_PRINTF(place->parcel->envelope.body));
+    return true;
+}
+
+static bool dead_settle(struct inlet *port, uint64_t tag, struct error *error)
+{
+    struct node *node = node_of_dead(port);
+    struct queue *queue = queue_of(node);
+    (void)tag;
+    enum failing failing = world_call(node, LINK_DEAD, CALL_SETTLE, error);
+    if (failing == FAILS_BEFORE)
+        return false;
+    if (!node->dead_inlet.in_hand || node->target.in_transaction)
+        world_fail(node->world, "%.*s settles what it has not received", TEXT_PRINTF(node->name));
+    check_durable(node, queue->dead[0].parcel);
+    memmove(&queue->dead[0], &queue->dead[1], --queue->dead_count * sizeof queue->dead[0]);
+    node->dead_inlet.in_hand = false;
+    node->world->statistics.drained++;
+    return failing == FAILS_NOT || link_break(node, LINK_DEAD, error);
+}
+
+static bool dead_depth(struct inlet *port, uint64_t *messages, struct error *error)
+{
+    struct node *node = node_of_dead(port);
+    if (world_call(node, LINK_DEAD, CALL_DEPTH, error) != FAILS_NOT)
+        return false;
+    *messages = queue_of(node)->dead_count;
+    return true;
+}
+
+static void dead_close(struct inlet *port)
+{
+    link_close(node_of_dead(port), LINK_DEAD);
+}
+
+static const struct inlet_ops dead_ops = {dead_open, dead_receive, dead_settle, dead_depth, dead_close};
+
+void dead_init(struct node *node)
+{
+    node->dead_inlet = (struct dead_port){.port = {&dead_ops}, .node = node};
 }

@@ -1,6 +1,7 @@
 #include "tests/sim/letters.h"
 
 enum { SECOND_US = 1000000, RETRY_AT_LEAST_MS = 50 };
+#define NEVER_US (INT64_MAX / 4)
 
 /* ---- keeping ---- */
 
@@ -46,6 +47,9 @@ void letters_bury(struct node *node, const struct dead_letter *dead)
         letter.next_us =
             clock ? letter.version.us - world->schedule.max_clock_skew_us : node_clock_us(node) + SECOND_US;
         letter.tried = UINT64_MAX;
+        letter.horizon_us = node->target.horizon_us;
+        if (is_code(dead->error->code, "PAUSED"))
+            letter.next_us = NEVER_US;
         letters->list[letters->count++] = letter;
     }
     letters->list[i].attempts++;
@@ -115,8 +119,8 @@ static bool letter_applies(struct node *node, const struct letter *letter, struc
 {
     struct news news = letter_news(node, letter);
     node->target.done_count = 0;
-    /* Of a row that a letter waits for no deletion is forgotten. */
-    return news_apply(node, &news, false, 0, tally, error) && news_check(node, NULL, error);
+    /* Since it came, no deletion of its row was forgotten. */
+    return news_apply(node, &news, false, letter->horizon_us, tally, error) && news_check(node, NULL, error);
 }
 
 enum fate_of_letter { LETTER_WAITS, LETTER_RELEASED, LETTER_SUPERSEDED, LETTER_SETTLED };
@@ -159,9 +163,28 @@ static void note_fate(struct node *node, const struct letter *letter, enum fate_
                 row_name(letter->row, name, sizeof name), names[fate]);
 }
 
+/* It waits for a time, or for somebody's word. */
+static bool waits_alone(const struct letter *letter)
+{
+    return is_code(letter->code, "CLOCK") || is_code(letter->code, "PAUSED");
+}
+
+static bool is_paused(const struct node *node, const struct letter *letter)
+{
+    return node->database.pauses[false].entities[row_entity(letter->row)];
+}
+
 static bool is_due(struct node *node, const struct letter *letter, bool hurry)
 {
-    return letter->next_us <= node_clock_us(node) || (hurry && !is_code(letter->code, "CLOCK"));
+    return !is_paused(node, letter) && (letter->next_us <= node_clock_us(node) || (hurry && !waits_alone(letter)));
+}
+
+void letters_let_go(struct node *node)
+{
+    struct letters *letters = &node->database.letters;
+    for (size_t i = 0; i < letters->count; i++)
+        if (letters->list[i].next_us == NEVER_US && !is_paused(node, &letters->list[i]))
+            letters->list[i].next_us = node_clock_us(node);
 }
 
 static void letter_remove(struct letters *letters, size_t i)
@@ -212,7 +235,7 @@ static struct letter *newest_letter(struct letters *letters, size_t row)
     struct letter *newest = NULL;
     for (size_t i = 0; i < letters->count; i++) {
         struct letter *letter = &letters->list[i];
-        if (letter->row == row && !is_code(letter->code, "CLOCK") &&
+        if (letter->row == row && !waits_alone(letter) &&
             (newest == NULL || stamp_compare(letter->version, newest->version) > 0))
             newest = letter;
     }
@@ -305,14 +328,23 @@ static void try_together(struct node *node)
     }
 }
 
+bool letters_hide_deletion(const struct node *node, int source)
+{
+    const struct letters *letters = &node->database.letters;
+    for (size_t i = 0; i < letters->count; i++)
+        if (letters->list[i].op == CHANGE_DELETED && letters->list[i].version.node == source && is_code(letters->list[i].code, "PAUSED"))
+            return true;
+    return false;
+}
+
 static int next_ms_of(struct node *node)
 {
     const struct letters *letters = &node->database.letters;
     int64_t earliest_us = INT64_MAX;
     for (size_t i = 0; i < letters->count; i++)
-        if (letters->list[i].next_us < earliest_us)
+        if (letters->list[i].next_us < earliest_us && !is_paused(node, &letters->list[i]))
             earliest_us = letters->list[i].next_us;
-    if (letters->count == 0)
+    if (earliest_us == INT64_MAX)
         return -1;
     int64_t wait_ms = (earliest_us - node_clock_us(node) + 999) / 1000;
     return wait_ms < RETRY_AT_LEAST_MS ? RETRY_AT_LEAST_MS : wait_ms > INT32_MAX ? INT32_MAX : (int)wait_ms;
@@ -337,7 +369,7 @@ bool letters_retry(struct node *node, bool hurry, int *next_ms, struct error *er
 
 static bool is_at_rest(const struct node *node, const struct letter *letter)
 {
-    return letter->tried == node->database.transactions && !is_code(letter->code, "CLOCK");
+    return letter->tried == node->database.transactions && !waits_alone(letter);
 }
 
 bool letters_rest(const struct node *node)
@@ -359,7 +391,7 @@ int64_t letters_due_us(const struct node *node)
         /* A clock that shows the hour may have to show the next one. */
         if (wait_us > 0)
             wait_us += world->schedule.tick_us;
-        if (!is_at_rest(node, &letters->list[i]) && world->now_us + wait_us < due_us)
+        if (!is_at_rest(node, &letters->list[i]) && !is_paused(node, &letters->list[i]) && world->now_us + wait_us < due_us)
             due_us = world->now_us + wait_us;
     }
     return due_us;

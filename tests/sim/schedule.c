@@ -108,6 +108,8 @@ void schedule_draw(struct schedule *schedule, uint64_t seed, size_t node_count, 
     draw_time(schedule, random);
     draw_forgetting(schedule, forgets, random);
     draw_failures(schedule, random);
+    schedule->holds = random_chance(random, 4) ? 1 + random_below(random, 8) : 0;
+    schedule->deliveries = schedule->faults > 0 && random_chance(random, 4) ? 1 + random_below(random, 3) : 0;
     for (size_t i = 0; i < NODES_MAX; i++) {
         schedule->application_weight[i] = (unsigned)ONE_OF(random, 1, 2, 8, 32);
         schedule->routing_weight[i] = (unsigned)ONE_OF(random, 1, 8, 32);
@@ -120,7 +122,7 @@ void schedule_print(const struct schedule *schedule)
 {
     printf("%zu nodes, %zu writes, policies %s and %s (%zu nodes in order, the first %s)%s%s; clocks show multiples of "
            "%lld us, are %lld us off%s, and may be %lld us ahead; deletions are remembered for %lld us, %zu pauses of "
-           "%lld us; %zu faults%s%s%s\n",
+           "%lld us; %zu faults%s%s%s; paused or resumed %zu times; at most %zu deliveries (0: any number)\n",
            schedule->node_count, schedule->writes, policy_number(schedule->policies[ENTITY_PARENT])->name,
            policy_number(schedule->policies[ENTITY_CHILD])->name, schedule->priority_count,
            node_name((int)schedule->priority[0]).data, schedule->constraints ? ", constraints" : "",
@@ -128,5 +130,5 @@ void schedule_print(const struct schedule *schedule)
            (long long)schedule->skew_us, schedule->clocks_jump ? " and jump" : "",
            (long long)schedule->max_clock_skew_us, (long long)schedule->retention_us, schedule->pauses,
            (long long)schedule->pause_us, schedule->faults, schedule->stragglers ? ", stragglers" : "",
-           schedule->shuffles ? ", shuffles" : "", schedule->echoes ? ", echoes" : "");
+           schedule->shuffles ? ", shuffles" : "", schedule->echoes ? ", echoes" : "", schedule->holds, schedule->deliveries);
 }

@@ -51,6 +51,8 @@ struct schedule {
     bool stragglers;    /* what a broken connection has sent may come after what the next one sends */
     bool shuffles;      /* what is redelivered comes in any order */
     bool echoes;        /* the queue of a node also gets the node's own messages */
+    size_t holds;       /* how often somebody pauses or resumes an entity or a direction of a node */
+    size_t deliveries;  /* of one message, at most: then it is among the dead of its queue; 0: any number */
     /* who gets how much of the processor: relative weights */
     unsigned application_weight[NODES_MAX], worker_weight[2 * NODES_MAX], routing_weight[NODES_MAX];
 };

@@ -150,11 +150,13 @@ static void print_statistics(double seconds)
            (unsigned long long)s->jumps, (unsigned long long)s->redeliveries, (unsigned long long)s->duplicates,
            (unsigned long long)s->exchanges);
     printf("held: %llu letters buried, %llu tries, %llu released, %llu superseded, %llu parents kept, %llu circles, "
-           "%llu open at the end; %llu pauses, %llu heartbeats heard, %llu deletions forgotten, %llu replays\n",
+           "%llu open at the end; %llu pauses, %llu heartbeats heard, %llu signs of life, %llu deletions forgotten, %llu replays\n"
+           "operators paused or resumed %llu times; %llu messages among the broker's dead, %llu drained\n",
            (unsigned long long)s->letters, (unsigned long long)s->tries, (unsigned long long)s->released,
            (unsigned long long)s->superseded, (unsigned long long)s->settled, (unsigned long long)s->circles,
            (unsigned long long)s->unsettled, (unsigned long long)s->pauses, (unsigned long long)s->heartbeats,
-           (unsigned long long)s->forgotten, (unsigned long long)s->replays);
+           (unsigned long long)s->signs, (unsigned long long)s->forgotten, (unsigned long long)s->replays,
+           (unsigned long long)s->holds, (unsigned long long)s->dead, (unsigned long long)s->drained);
 }
 
 int main(int argc, char **argv)

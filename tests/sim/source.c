@@ -45,6 +45,11 @@ struct ticket {
     size_t from, to;
 };
 
+static uint64_t holds_number(const struct source_port *source)
+{
+    return source->port.holds != NULL ? source->port.holds->number : 0;
+}
+
 static bool source_open(struct source *port, struct error *error)
 {
     struct node *node = node_of(port);
@@ -52,20 +57,59 @@ static bool source_open(struct source *port, struct error *error)
     if (world_call(node, LINK_SOURCE, CALL_SOURCE_OPEN, error) != FAILS_NOT)
         return false;
     node->links[LINK_SOURCE] = (struct link){.open = true};
-    node->source.generation++;
-    node->source.given = node->source.window = node->database.outbox_released;
-    node->source.has_heartbeat = false;
+    struct source_port *source = &node->source;
+    source->generation++;
+    source->given = source->window = source->unreleased = source->released = 0;
+    source->has_heartbeat = false;
+    source->holds_number = holds_number(source) - 1;
     return true;
+}
+
+/* Other changes are held than before: what is under way comes to its end, and then all that is there is looked at anew. */
+static bool take_holds(struct node *node)
+{
+    struct source_port *source = &node->source;
+    if (holds_number(source) == source->holds_number)
+        return true;
+    if (source->unreleased > 0)
+        return false;
+    source->given = source->window = source->released = 0;
+    source->has_heartbeat = false;
+    source->holds_number = holds_number(source);
+    for (size_t i = 0; i < ENTITIES; i++)
+        source->held[i] = source->port.holds != NULL && holds_entity(source->port.holds, layouts[i][0].entity);
+    return true;
+}
+
+static bool is_held(const struct node *node, const struct outbox_change *change)
+{
+    return node->source.held[row_entity(change->row)];
+}
+
+static bool is_wanted(const struct node *node, const struct outbox_change *change)
+{
+    return !change->released && !is_held(node, change);
 }
 
 static bool has_changes(const struct node *node)
 {
-    return node->source.given < node->database.outbox_count;
+    for (size_t i = node->source.given; i < node->database.outbox_count; i++)
+        if (is_wanted(node, &node->database.outbox[i]))
+            return true;
+    return false;
 }
 
 static bool has_anything(const struct node *node)
 {
     return has_changes(node) || node->source.heartbeat_due;
+}
+
+static bool holds_back(const struct node *node)
+{
+    for (size_t i = 0; i < node->database.outbox_count; i++)
+        if (!node->database.outbox[i].released && is_held(node, &node->database.outbox[i]))
+            return true;
+    return false;
 }
 
 /* Looks at what is there, once everything that was seen before is given out. A heartbeat speaks of that moment. */
@@ -76,7 +120,9 @@ static void look(struct node *node)
         return;
     source->window = node->database.outbox_count;
     source->has_heartbeat = false;
-    if (source->heartbeat_due)
+    if (source->heartbeat_due && holds_back(node) && node->world->variant != VARIANT_PROMISE)
+        collection_say_again(node);
+    else if (source->heartbeat_due)
         collection_say(node);
 }
 
@@ -122,26 +168,28 @@ static bool source_next(struct source *port, int wait_ms, struct batch *batch, b
         return false;
     if (batch->change_count != 0)
         world_fail(node->world, "next was given a batch that is not empty");
-    look(node);
-    if (node->source.given == node->source.window) {
-        give_heartbeat(node, batch);
-        *found = batch->heartbeat != NULL;
+    *found = false;
+    if (!take_holds(node))
         return true;
-    }
-    *found = true;
+    look(node);
     size_t most = 1 + random_below(&node->world->random, node->world->schedule.batch_transactions);
     size_t from = node->source.given, to = from;
-    while (to < node->source.window && most > 0)
-        most -= database->outbox[to++].last;
-    struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
-    *ticket = (struct ticket){node->source.generation, from, to};
-    batch->ticket = ticket;
-    batch->changes = arena_take_array(&batch->arena, to - from, sizeof *batch->changes);
-    for (size_t i = from; i < to; i++)
-        fill(node, &database->outbox[i], batch, &batch->changes[batch->change_count++]);
+    batch->changes = arena_take_array(&batch->arena, node->source.window - from, sizeof *batch->changes);
+    for (; to < node->source.window && most > 0; to++) {
+        if (is_wanted(node, &database->outbox[to]))
+            fill(node, &database->outbox[to], batch, &batch->changes[batch->change_count++]);
+        most -= database->outbox[to].last;
+    }
     batch->captured_count = batch->change_count;
     node->source.given = to;
     give_heartbeat(node, batch);
+    *found = batch->change_count > 0 || batch->heartbeat != NULL;
+    node->source.unreleased += *found;
+    if (batch->change_count == 0)
+        return true;
+    struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
+    *ticket = (struct ticket){node->source.generation, from, to};
+    batch->ticket = ticket;
     world_trace(node->world, "%.*s captures changes %zu to %zu", TEXT_PRINTF(node->name), from, to - 1);
     return true;
 }
@@ -152,21 +200,30 @@ static bool source_release(struct source *port, const struct batch *batch, const
     struct node *node = node_of(port);
     struct database *database = &node->database;
     const struct ticket *ticket = batch->ticket;
+    size_t count = 0;
     enum failing failing = world_call(node, LINK_SOURCE, CALL_RELEASE, error);
     if (failing == FAILS_BEFORE)
         return false;
+    node->source.unreleased--;
     if (ticket == NULL)
         return failing == FAILS_NOT || link_break(node, LINK_SOURCE, error);
-    if (ticket->generation != node->source.generation || ticket->from != database->outbox_released)
+    if (ticket->generation != node->source.generation || ticket->from < node->source.released)
         world_fail(node->world, "%.*s releases changes %zu to %zu out of order", TEXT_PRINTF(node->name), ticket->from,
                    ticket->to - 1);
-    if (receipt->captured != ticket->to - ticket->from)
-        world_fail(node->world, "%.*s has a receipt of %llu changes, but %zu were captured", TEXT_PRINTF(node->name),
-                   (unsigned long long)receipt->captured, ticket->to - ticket->from);
-    for (size_t i = ticket->from; i < ticket->to; i++)
-        if (database->outbox[i].version.us > node->source.confirmed_us[database->outbox[i].row])
+    for (size_t i = ticket->from; i < ticket->to; i++) {
+        struct outbox_change *change = &database->outbox[i];
+        if (!is_wanted(node, change))
+            continue;
+        if (change->version.us > node->source.confirmed_us[change->row])
             world_fail(node->world, "%.*s releases change %zu before it is confirmed", TEXT_PRINTF(node->name), i);
-    database->outbox_released = ticket->to;
+        change->released = true;
+        count++;
+    }
+    if (receipt->captured != count)
+        world_fail(node->world, "%.*s has a receipt of %llu changes, but %zu were captured", TEXT_PRINTF(node->name),
+                   (unsigned long long)receipt->captured, count);
+    node->source.released = ticket->to;
+    database->outbox_released += count;
     world_trace(node->world, "%.*s releases changes %zu to %zu", TEXT_PRINTF(node->name), ticket->from, ticket->to - 1);
     return failing == FAILS_NOT || link_break(node, LINK_SOURCE, error);
 }

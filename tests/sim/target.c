@@ -29,7 +29,8 @@ static void check_batches_whole(struct node *node)
 {
     const struct schedule *schedule = &node->world->schedule;
     for (size_t i = 0;
-         i < node->target.batch_count && schedule->faults == 0 && schedule->replays == 0 && schedule->pauses == 0; i++)
+         i < node->target.batch_count && schedule->faults == 0 && schedule->replays == 0 && schedule->pauses == 0 &&
+                     schedule->holds == 0; i++)
         if (node->target.batches[i].applied != node->target.batches[i].parts)
             world_fail(node->world, "%.*s applies %lld of the %lld parts of a batch in one transaction",
                        TEXT_PRINTF(node->name), (long long)node->target.batches[i].applied,
@@ -101,6 +102,9 @@ static bool target_apply(struct target *port, const struct message *message, siz
                          enum apply_mode mode, struct tally *tally, struct error *error)
 {
     struct node *node = port_of(port)->node;
+    /* A statement may last, and whoever waits for us is looked after. */
+    if (random_chance(&node->world->random, 4))
+        port->waiting(port->context);
     if (world_call(node, LINK_TARGET, CALL_APPLY, error) != FAILS_NOT)
         return target_broken(node);
     check_usable(node);
@@ -224,6 +228,7 @@ static bool target_report(struct target *port, const struct report *report, stru
     if (node->target.in_transaction)
         world_fail(node->world, "%.*s reports within a transaction", TEXT_PRINTF(node->name));
     int64_t horizon_us = collection_collect(node);
+    letters_let_go(node);
     if (failing == FAILS_AFTER)
         return link_break(node, LINK_TARGET, error);
     node->target.horizon_us = horizon_us;
@@ -235,18 +240,46 @@ static void target_close(struct target *port)
     link_close(port_of(port)->node, LINK_TARGET);
 }
 
-/* Nobody looks at the broker's dead letters here. */
+/* Always the first, also when the connection that delivered it is lost. */
+static struct suspect *suspect_of(struct node *node)
+{
+    struct database *database = &node->database;
+    const struct parcel *parcel = node->world->broker.queues[node->number].dead[0].parcel;
+    size_t i = 0;
+    while (i < database->suspect_count && database->suspects[i].parcel != parcel)
+        i++;
+    if (i == SUSPECTS_MAX)
+        world_fail(node->world, "%.*s suspects messages without end", TEXT_PRINTF(node->name));
+    if (i == database->suspect_count)
+        database->suspects[database->suspect_count++] = (struct suspect){parcel, node->process, 0};
+    return &database->suspects[i];
+}
+
 static bool target_suspect(struct target *port, const struct envelope *envelope, int *deaths, struct error *error)
 {
-    (void)port, (void)envelope, (void)error;
-    *deaths = 0;
-    return true;
+    struct node *node = port_of(port)->node;
+    (void)envelope;
+    enum failing failing = world_call(node, LINK_TARGET, CALL_SUSPECT, error);
+    if (failing == FAILS_BEFORE)
+        return false;
+    if (node->world->broker.queues[node->number].dead_count == 0 || node->target.in_transaction)
+        world_fail(node->world, "%.*s suspects what it does not have", TEXT_PRINTF(node->name));
+    struct suspect *suspect = suspect_of(node);
+    suspect->deaths += suspect->process != node->process;
+    suspect->process = node->process;
+    *deaths = suspect->deaths;
+    return failing == FAILS_NOT || link_break(node, LINK_TARGET, error);
 }
 
 static bool target_acquit(struct target *port, const struct envelope *envelope, struct error *error)
 {
-    (void)port, (void)envelope, (void)error;
-    return true;
+    struct node *node = port_of(port)->node;
+    (void)envelope;
+    enum failing failing = world_call(node, LINK_TARGET, CALL_ACQUIT, error);
+    if (failing == FAILS_BEFORE)
+        return false;
+    *suspect_of(node) = node->database.suspects[--node->database.suspect_count];
+    return failing == FAILS_NOT || link_break(node, LINK_TARGET, error);
 }
 
 static const struct target_ops ops = {target_open,   target_begin,  target_apply,    target_hear,  target_note,

@@ -15,6 +15,7 @@ static const struct {
     [VARIANT_AHEAD] = {"ahead", "Deletions are forgotten when they are old by this node's clock alone."},
     [VARIANT_ANEW] = {"anew", "Who makes a row anew whose deletion is forgotten has seen nothing of it."},
     [VARIANT_ALONE] = {"alone", "Of changes that wait each is tried alone, also when they wait for each other."},
+    [VARIANT_PROMISE] = {"promise", "A node that holds changes back says all the same that it has sent everything."},
 };
 
 static enum variant chosen;

@@ -13,6 +13,7 @@ enum variant {
     VARIANT_AHEAD,     /* deletions are forgotten when they are old by this node's clock alone */
     VARIANT_ANEW,      /* who makes a row anew whose deletion is forgotten has seen nothing of it */
     VARIANT_ALONE,     /* of changes that wait each is tried alone, also when they wait for each other */
+    VARIANT_PROMISE,   /* a node that holds changes back says all the same that it has sent everything */
     VARIANTS,
 };
 

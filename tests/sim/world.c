@@ -77,14 +77,14 @@ static bool is_quiet(const struct world *world)
         if (node->apart && node->state == NODE_DOWN)
             continue;
         if (node->apart || node->state != NODE_UP || node->database.outbox_released < node->database.outbox_count ||
-            queue->acked < queue->count || world->broker.channels[i].confirmed < world->broker.channels[i].sent ||
+            queue->acked < queue->count || queue->dead_count > 0 || world->broker.channels[i].confirmed < world->broker.channels[i].sent ||
             node->links[LINK_INLET].cut || !letters_rest(node))
             return false;
     }
     return true;
 }
 
-enum doer { DOER_WORKER, DOER_APPLICATION, DOER_ROUTING, DOER_RESTART, DOER_PAUSE };
+enum doer { DOER_WORKER, DOER_APPLICATION, DOER_ROUTING, DOER_RESTART, DOER_PAUSE, DOER_OPERATOR };
 
 struct choice {
     unsigned weight;
@@ -93,7 +93,7 @@ struct choice {
     struct actor *actor;
 };
 
-enum { CHOICES_MAX = NODES_MAX * (ACTORS_EACH + 3) + 1 };
+enum { CHOICES_MAX = NODES_MAX * (ACTORS_EACH + 3) + 2 };
 
 struct choices {
     size_t count;
@@ -125,6 +125,8 @@ static void gather_choices(struct world *world, struct choices *choices)
     }
     if (choices->count > 0 && world->pauses_left > 0 && world->interrupts)
         offer(choices, 1, DOER_PAUSE, NULL, NULL);
+    if (choices->count > 0 && world->holds_left > 0)
+        offer(choices, 1, DOER_OPERATOR, NULL, NULL);
 }
 
 /* To when somebody has something to do; those who only wait for work come later than they wanted. */
@@ -167,17 +169,22 @@ static void node_start(struct node *node)
     target_init(node);
     outlet_init(node);
     inlet_init(node);
+    dead_init(node);
+    brake_init(node);
+    node->process++;
     clock_init(node);
     node->outbound.source = &node->source.port;
     node->outbound.outlet = &node->outlet.port;
     node->outbound.message_bytes = world->schedule.message_bytes;
     node->inbound = (struct inbound){.inlet = &node->inlet.port,
+                                     .dead = &node->dead_inlet.port,
                                      .target = &node->target.port,
                                      .peer_count = world->schedule.node_count - 1,
                                      .peers = peer_lists[i],
                                      .max_clock_skew_us = world->schedule.max_clock_skew_us};
     worker_init(&node->outbound.worker, "out", node->name, &node->clock.port, &node->counters, &node->stop);
     worker_init(&node->inbound.worker, "in", node->name, &node->clock.port, &node->counters, &node->stop);
+    node->outbound.worker.brake = node->inbound.worker.brake = &node->brake.port;
     for (size_t j = 0; j < ACTORS_EACH; j++) {
         node->actors[j].active = true;
         node->actors[j].waiting = false;
@@ -241,6 +248,9 @@ static struct actor *choose(struct world *world)
             bool quiet = is_quiet(world), pauses = world->pauses_left > 0 && random_chance(&world->random, 3);
             if (!world->ending && (quiet || pauses) && go_on(world))
                 continue;
+            /* What is paused would never come to rest. */
+            if (!world->ending && !quiet && random_chance(&world->random, 8) && brake_release(world))
+                continue;
             if (!world->ending && quiet) {
                 world_trace(world, "all is quiet");
                 world->ending = true;
@@ -273,6 +283,9 @@ static struct actor *choose(struct world *world)
             break;
         case DOER_PAUSE:
             pause_all(world);
+            break;
+        case DOER_OPERATOR:
+            brake_touch(world);
             break;
         }
     }
@@ -351,8 +364,10 @@ static void fail_restless(struct world *world)
 enum failing world_call(struct node *node, enum link_kind link, enum call call, struct error *error)
 {
     struct world *world = node->world;
+    /* The depth of a queue may be asked for at any time. */
+    bool opens = is_open_call(call) || (call == CALL_DEPTH && !node->links[link].open);
     if (!node->dead) {
-        if (!is_open_call(call) && !node->links[link].open)
+        if (!opens && !node->links[link].open)
             world_fail(world, "%.*s uses a connection that is not open: call %d", TEXT_PRINTF(node->name), (int)call);
         if (++world->calls > CALLS_MAX)
             fail_restless(world);
@@ -360,7 +375,7 @@ enum failing world_call(struct node *node, enum link_kind link, enum call call, 
         hand_over(world);
         arena_reset(&world->scratch);
     }
-    if (node->dead || node->links[link].cut || (is_open_call(call) && is_away(node, link))) {
+    if (node->dead || node->links[link].cut || (opens && is_away(node, link))) {
         link_break(node, link, error);
         return FAILS_BEFORE;
     }
@@ -439,6 +454,7 @@ void world_play(struct world *world)
     world->duplicates_left = world->schedule.duplicates;
     world->pauses_left = world->schedule.pauses;
     world->replays_left = world->schedule.replays;
+    world->holds_left = world->schedule.holds;
     world->ending = false;
     world->interrupts = random_chance(&world->random, 2);
     history_clear(&world->history);

@@ -35,11 +35,14 @@ enum call {
     CALL_COMMIT,
     CALL_ROLLBACK,
     CALL_TARGET_REPORT,
+    CALL_LOOK,
+    CALL_SUSPECT,
+    CALL_ACQUIT,
     CALL_KINDS,
 };
 
 /* A port's connection. A cut one is still open to the client, until its next call says what happened. */
-enum link_kind { LINK_SOURCE, LINK_TARGET, LINK_OUTLET, LINK_INLET, LINKS };
+enum link_kind { LINK_SOURCE, LINK_TARGET, LINK_OUTLET, LINK_INLET, LINK_DEAD, LINKS };
 
 struct link {
     bool open, cut;
@@ -76,8 +79,12 @@ struct source_port {
     struct source port; /* first */
     struct node *node;
     uint64_t generation; /* of opening */
-    size_t given;        /* changes of the outbox */
+    size_t given;        /* changes of the outbox that have been given out, or are held */
     size_t window;       /* its end when it was looked at last */
+    size_t unreleased;   /* batches */
+    size_t released;     /* the end of what was released last */
+    uint64_t holds_number;
+    bool held[ENTITIES];
     bool heartbeat_due, has_heartbeat;
     struct heartbeat heartbeat; /* of that moment */
     struct heard heard[NODES_MAX];
@@ -117,6 +124,18 @@ struct inlet_port {
     struct node *node;
 };
 
+/* Of the broker's dead letters for the node, one at a time. */
+struct dead_port {
+    struct inlet port; /* first */
+    struct node *node;
+    bool in_hand;
+};
+
+struct brake_port {
+    struct brake port; /* first */
+    struct node *node;
+};
+
 enum { OUTBOUND_ACTOR, INBOUND_ACTOR, ACTORS_EACH };
 
 struct node {
@@ -144,13 +163,16 @@ struct node {
     struct target_port target;
     struct outlet_port outlet;
     struct inlet_port inlet;
+    struct dead_port dead_inlet;
+    struct brake_port brake;
+    uint64_t process; /* counts its starts */
     struct database database;
 };
 
 struct statistics {
     uint64_t schedules, calls, writes, messages, rows, redeliveries, duplicates, conflicts, assertions, crashes, stops,
         cuts, lost_replies, contentions, outages, jumps, exchanges, letters, tries, released, superseded, settled,
-        circles, heartbeats, forgotten, replays, pauses, unsettled, calls_max;
+        circles, heartbeats, signs, forgotten, replays, pauses, unsettled, holds, dead, drained, calls_max;
 };
 
 struct script;
@@ -161,7 +183,7 @@ struct world {
     struct random random;
     int64_t now_us;
     uint64_t calls;
-    size_t writes_left, writes_later, faults_left, duplicates_left, pauses_left, replays_left;
+    size_t writes_left, writes_later, faults_left, duplicates_left, pauses_left, replays_left, holds_left;
     bool interrupts; /* the next pause comes amidst of everything */
     bool ending;     /* everything is quiet: the nodes are told to stop */
     bool verbose;
@@ -226,6 +248,8 @@ void source_init(struct node *node);
 void target_init(struct node *node);
 void outlet_init(struct node *node);
 void inlet_init(struct node *node);
+void dead_init(struct node *node);
+void brake_init(struct node *node);
 void clock_init(struct node *node);
 /* The session is gone, and what it had not committed. */
 void target_lose(struct node *node);
@@ -237,5 +261,9 @@ void target_lose(struct node *node);
 enum failing fault_draw(struct node *node, enum link_kind link, enum call call, struct error *error);
 void link_cut(struct node *node, enum link_kind link);
 void node_crash(struct node *node);
+/* An operator pauses or resumes something. */
+void brake_touch(struct world *world);
+/* Resumes everything; tells whether anything was paused. */
+bool brake_release(struct world *world);
 /* As by SIGTERM. */
 void node_stop(struct node *node);
