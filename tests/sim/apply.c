@@ -41,12 +41,12 @@ static bool is_held_by_writer(const struct node *node, const struct news *news, 
     return (writers->letters.buried[news->row] & history_bit(here->write)) != 0;
 }
 
-/* Who makes a row anew while an older change of it waits there does not say that he knew of its deletion, which is forgotten: he would
- * say that he knew what waits. */
-static bool may_not_say(const struct node *node, const struct news *news)
+/* Who has forgotten a deletion does not say that he knew of it while an older change of the row waits there: he would say that he knew
+ * what waits. Of a row in dispute he need not have known all of it. */
+static bool may_not_say(const struct node *node, const struct news *news, bool manual)
 {
     const struct database *writers = &node->world->nodes[news->written->version.node].database;
-    return writers->rows[news->row].ever_forgotten && writers->letters.buried[news->row] != 0;
+    return writers->rows[news->row].ever_forgotten && (manual || writers->letters.buried[news->row] != 0);
 }
 
 /* A conflict must be one: of two writes that did not know each other; and what is thrown away must be known. */
@@ -58,7 +58,7 @@ static void check_truth(struct node *node, const struct news *news, const struct
     bool known = (theirs & ~ours) == 0, knows = (ours & ~theirs) == 0;
     /* Of a row that is in dispute nobody needs to have seen the other side before it is forgotten. */
     const struct rules *rules = &node->database.rules[row_entity(news->row)];
-    bool disputed = here->ever_forgotten && rules->policy == policy_find(TEXT_LITERAL("manual"));
+    bool manual = rules->policy == policy_find(TEXT_LITERAL("manual")), disputed = here->ever_forgotten && manual;
     const char *wrong = NULL;
     switch (settlement->verdict) {
     case VERDICT_ECHO:
@@ -81,7 +81,7 @@ static void check_truth(struct node *node, const struct news *news, const struct
         break;
     case VERDICT_SAME:
     case VERDICT_CONCURRENT:
-        if ((known && !disputed) || (knows && !may_not_say(node, news)))
+        if ((known && !disputed) || (knows && !may_not_say(node, news, manual)))
             wrong = known ? "known here" : "of one who knew what is here";
         break;
     }
