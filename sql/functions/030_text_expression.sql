@@ -20,15 +20,25 @@ begin
 end
 $$;
 
--- bridge.needs_pinned_settings(type): whether the type's text depends on settings of the session.
-create or replace function bridge.needs_pinned_settings(type oid) returns boolean
+-- bridge.pinned_settings(types): clauses of a function that writes these types' text, which must not depend on the session's
+-- settings. Each costs every call, so only those that these types need; for a type that is not known here, all.
+create or replace function bridge.pinned_settings(types oid[]) returns text
     language sql stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select not (t.typtype = 'e' or t.oid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype,
-                'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'name'::regtype, '"char"'::regtype,
-                'bool'::regtype, 'uuid'::regtype, 'json'::regtype, 'jsonb'::regtype, 'inet'::regtype, 'cidr'::regtype))
-      from pg_type t where t.oid = type
+    select coalesce(string_agg(distinct s.clause, ' '), '')
+      from unnest(types) as u (oid)
+      join pg_type t on t.oid = u.oid and t.typtype <> 'e'
+      join (values ('set datestyle = ''ISO, MDY''', array['date', 'time', 'timetz', 'timestamp', 'timestamptz']),
+                   ('set intervalstyle = postgres', array['interval']),
+                   ('set timezone = ''UTC''', array['timestamptz']),
+                   ('set extra_float_digits = 1', array['float4', 'float8']),
+                   ('set bytea_output = hex', array['bytea']),
+                   ('set lc_monetary = ''C''', array['money'])) as s (clause, needed_by)
+        on t.typnamespace <> 'pg_catalog'::regnamespace or t.typname = any (s.needed_by)
+           or t.typname <> all (array['int2', 'int4', 'int8', 'numeric', 'text', 'varchar', 'bpchar', 'name', 'char', 'bool', 'uuid',
+                                      'json', 'jsonb', 'inet', 'cidr', 'date', 'time', 'timetz', 'timestamp', 'timestamptz',
+                                      'interval', 'float4', 'float8', 'bytea', 'money'])
 $$;
 
 -- bridge.key_expression(columns' text expressions): SQL for the text of a key: itself, or the text of the array.

@@ -20,7 +20,7 @@ declare
     news       text[];      -- text expressions of new's columns
     olds       text[];
     rows_      text[];      -- of a plain table alias t
-    pinned     text := '';
+    pinned     text;
     guard      text;
     changed    text;
     origin     text := 'null::text';
@@ -49,11 +49,8 @@ begin
         news := news || bridge.text_expression(format('new.%I', e.columns[i]), types[i]);
         olds := olds || bridge.text_expression(format('old.%I', e.columns[i]), types[i]);
         rows_ := rows_ || bridge.text_expression(format('t.%I', e.columns[i]), types[i]);
-        if bridge.needs_pinned_settings(types[i]) then
-            pinned := 'set datestyle = ''ISO, MDY'' set intervalstyle = postgres set timezone = ''UTC'''
-                      ' set extra_float_digits = 1 set bytea_output = hex set lc_monetary = ''C''';
-        end if;
     end loop;
+    pinned := bridge.pinned_settings(types);
     owner_node := quote_literal(node.name);
     guard := format('session_user <> %L', node.adapter_role);
     changed := format('record_image_ne(row(%s), row(%s))',

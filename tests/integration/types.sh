@@ -145,8 +145,10 @@ ordinary="true, -32768, 2147483647, -9223372036854775808, $hundred, 123456789.12
     row(1, 'b,\"c\"', '2026-01-01 00:00+03', false)::pair, array[row(null, '', null, true)::pair, null], '\$.a[*] ? (@ > 1)', 'x',
     '[1,9)', '[2026-01-01 00:00,2026-02-01 00:00)', '[2026-01-01,2026-01-05)', '{[1,3),[5,9)}', '{[1,3)}', '{[1.5,2.5]}', '{[2026-01-01 00:00,2026-02-01 00:00)}',
     '{[2026-01-01 00:00+00,2026-02-01 00:00+00)}', '123456789012', '10:20:10,14,15', 'cursor 1', '(1,2)'"
-row 1 "set timezone = 'UTC'" "$ordinary"
-row 2 "set timezone = 'Asia/Kolkata'; set datestyle = 'SQL, DMY'; set intervalstyle = sql_standard; set extra_float_digits = -5; set bytea_output = escape; set lc_monetary = 'C'; set search_path = public, pg_catalog" "$ordinary"
+ordinary_settings="set timezone = 'UTC'; set lc_monetary = 'C'"
+odd_settings="set timezone = 'Asia/Kolkata'; set datestyle = 'SQL, DMY'; set intervalstyle = sql_standard; set extra_float_digits = -5; set bytea_output = escape; set lc_monetary = 'C'; set search_path = public, pg_catalog"
+row 1 "$ordinary_settings" "$ordinary"
+row 2 "$odd_settings" "$ordinary"
 sql alpha types "insert into \"Every Type\" (\"the id\") values (3)"
 sql alpha types "insert into \"Every Type\" (\"the id\", \"C c_num\", \"C c_f4\", \"C c_f8\", \"C c_date\", \"C c_ts\", \"C c_tstz\", \"C c_text\", \"C c_vc\", \"C c_ch\", \"C c_bytea\", \"C c_jsonb\", \"C c_ia\", \"C c_ta\", \"C c_i4r\")
     values (4, 'NaN', 'NaN', '-Infinity', 'infinity', '-infinity', 'infinity', '', '', '', '', 'null', '{}', '{}', 'empty'),
@@ -173,6 +175,22 @@ compare() {
 compare "values of every type"
 assert_equal 7 "$(sql beta types "select count(*) from every_type")" "rows"
 assert_equal 1048576 "$(sql beta types "select octet_length(c_text) from every_type where id = 6")" "a text of 1 MiB"
+
+# The settings that capture pins for a table with a column of one type alone are enough for that type.
+sql alpha types "do \$\$ declare c record; begin
+    for c in select attname, atttypid from pg_attribute where attrelid = '\"Every Type\"'::regclass and attnum > 0 loop
+        execute format('create function public.%I(e \"Every Type\") returns text language sql set search_path = pg_catalog, pg_temp %s as %L',
+            'alone ' || c.attname, bridge.pinned_settings(array[c.atttypid]),
+            'select ' || bridge.text_expression(format('e.%I', c.attname), c.atttypid));
+    end loop; end \$\$"
+alone=$(sql alpha types "select string_agg(format('%L, public.%I(e)', proname, proname), ', ' order by proname) from pg_proc where proname like 'alone %'")
+for settings in "$ordinary_settings" "$odd_settings"; do
+    sql alpha types "$settings; select unnest(array[$alone]) from public.\"Every Type\" e where \"the id\" <= 7 order by \"the id\""  >"$SERVERS_DIR/alone-${#settings}"
+done
+(($(wc -l <"$SERVERS_DIR/alone-${#settings}") > 400)) || fail "too few types alone"
+diff "$SERVERS_DIR/alone-${#ordinary_settings}" "$SERVERS_DIR/alone-${#odd_settings}" | head -n 10 >"$SERVERS_DIR/difference"
+[[ ! -s $SERVERS_DIR/difference ]] || fail "a type's text depends on the session: $(cut -c 1-200 "$SERVERS_DIR/difference")"
+printf 'ok - capture pins what each type alone needs\n'
 
 # C's hash of each row that travelled is SQL's.
 bodies_kept() {
