@@ -156,7 +156,7 @@ bucardo_run() {
 setup_bucardo() {
     local cluster dir
     # It reads its directory's name in lower case.
-    BUCARDO_DIR=/tmp/pgbridge-bucardo.$PG_PORT_ALPHA
+    BUCARDO_DIR=/tmp/pgbridge-bucardo-$PG_PORT_ALPHA
     dir=$BUCARDO_DIR
     servers_at_exit rm -rf "$dir"
     SYSTEM_ADAPTERS=(bucardo)
@@ -168,7 +168,7 @@ setup_bucardo() {
         sql "$cluster" bench "create extension plperlu"
     done
     bucardo_run install --batch --pid-dir="$dir"
-    bucardo_run set "reason_file=$dir/reason" "log_conflict_file=$dir/conflicts" "warning_file=$dir/warnings" log_microsecond=1
+    bucardo_run set "reason_file=$dir/bucardo.restart.reason.txt" "log_conflict_file=$dir/conflicts" "warning_file=$dir/warnings" log_microsecond=1
     bucardo_run add db source dbname=bench host=127.0.0.1 "port=$PG_PORT_ALPHA" user=postgres pass=bench
     bucardo_run add db drain dbname=bench host=127.0.0.1 "port=$PG_PORT_BETA" user=postgres pass=bench
     bucardo_run add table "${BENCH_TABLES[@]/#/public.}" db=source relgroup=all

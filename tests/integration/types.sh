@@ -188,8 +188,8 @@ for settings in "$ordinary_settings" "$odd_settings"; do
     sql alpha types "$settings; select unnest(array[$alone]) from public.\"Every Type\" e where \"the id\" <= 7 order by \"the id\""  >"$SERVERS_DIR/alone-${#settings}"
 done
 (($(wc -l <"$SERVERS_DIR/alone-${#settings}") > 400)) || fail "too few types alone"
-diff "$SERVERS_DIR/alone-${#ordinary_settings}" "$SERVERS_DIR/alone-${#odd_settings}" | head -n 10 >"$SERVERS_DIR/difference"
-[[ ! -s $SERVERS_DIR/difference ]] || fail "a type's text depends on the session: $(cut -c 1-200 "$SERVERS_DIR/difference")"
+diff "$SERVERS_DIR/alone-${#ordinary_settings}" "$SERVERS_DIR/alone-${#odd_settings}" >"$SERVERS_DIR/difference" || true
+[[ ! -s $SERVERS_DIR/difference ]] || fail "a type's text depends on the session: $(cut -c 1-200 "$SERVERS_DIR/difference" | head -n 10)"
 printf 'ok - capture pins what each type alone needs\n'
 
 # C's hash of each row that travelled is SQL's.
