@@ -279,7 +279,7 @@ faults_violations() {
 select 'in the outbox: ' || count(*) from bridge.outbox having count(*) > 0
 union all select 'a conflict of ' || entity || ', which one side alone writes' from bridge.conflict where entity <> 'item'
 union all select 'dead letter ' || id || ': ' || class || ', ' || state || ', ' || coalesce(entity, '') || ', ' || error from bridge.dead_letter
-    where ${FAULT_LETTERS:-true} and id > ${LETTERS_BEFORE[$1]}
+    where (${FAULT_LETTERS:-true}) and id > ${LETTERS_BEFORE[$1]}
 union all select 'counters of ' || source || ' do not conserve' from bridge.inbound
     where received <> applied + same + duplicate + stale + echo + kept + dead_letters
 union all select 'refused or echoes of ' || source || ': ' || refused || ', ' || echo from bridge.inbound where refused + echo > 0
