@@ -162,9 +162,10 @@ static void reload(struct assembly *assembly, const struct options *options)
         {"broker", !config_same_broker(&fresh.broker, &config->broker)},
         {"peers", !config_same_peers(&fresh, config)},
         {"entities (and pgbridge install)", !config_same_entities(&fresh, config)},
-        {"max_clock_skew, tombstone_retention, dead_letter_retention",
+        {"max_clock_skew, tombstone_retention, dead_letter_retention, conflict_retention",
          fresh.max_clock_skew_us != config->max_clock_skew_us || fresh.tombstone_retention_us != config->tombstone_retention_us ||
-             fresh.dead_letter_retention_us != config->dead_letter_retention_us},
+             fresh.dead_letter_retention_us != config->dead_letter_retention_us ||
+             fresh.conflict_retention_us != config->conflict_retention_us},
         {"ping_pong, mass_delete, max_held_changes",
          memcmp(&fresh.ping_pong, &config->ping_pong, sizeof fresh.ping_pong) != 0 ||
              memcmp(&fresh.mass_delete, &config->mass_delete, sizeof fresh.mass_delete) != 0 ||

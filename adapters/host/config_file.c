@@ -122,6 +122,7 @@ static const cyaml_schema_field_t top_keys[] = {
     KEY_TEXT(OPTIONAL, struct config_raw, max_clock_skew),
     KEY_TEXT(OPTIONAL, struct config_raw, tombstone_retention),
     KEY_TEXT(OPTIONAL, struct config_raw, dead_letter_retention),
+    KEY_TEXT(OPTIONAL, struct config_raw, conflict_retention),
     CYAML_FIELD_MAPPING("retry", CYAML_FLAG_OPTIONAL, struct config_raw, retry, retry_keys),
     KEY_TEXT(OPTIONAL, struct config_raw, max_held_changes),
     CYAML_FIELD_MAPPING_PTR("ping_pong", OPTIONAL, struct config_raw, ping_pong, ping_pong_keys),

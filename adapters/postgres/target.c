@@ -49,14 +49,14 @@ static bool collect_tombstones(struct pg_target *target, struct error *error)
 }
 
 /* A few at a time: the reports come every few seconds. */
-static bool forget_dead_letters(struct pg_target *target, struct error *error)
+static bool forget(struct pg_target *target, const char *query, int64_t retention_us, struct error *error)
 {
     char seconds[24];
-    if (target->config->dead_letter_retention_us == 0)
+    if (retention_us == 0)
         return true;
-    snprintf(seconds, sizeof seconds, "%" PRId64, target->config->dead_letter_retention_us / 1000000);
+    snprintf(seconds, sizeof seconds, "%" PRId64, retention_us / 1000000);
     const char *parameters[] = {seconds};
-    PG_RESULT result = pg_query(&target->session, "forget_dead_letters", 1, parameters, error);
+    PG_RESULT result = pg_query(&target->session, query, 1, parameters, error);
     return result != NULL;
 }
 
@@ -434,7 +434,10 @@ static bool target_report(struct target *port, const struct report *report, stru
 {
     struct pg_target *target = target_of(port);
     PG_RESULT resumed = pg_report(&target->session, report, error) ? pg_query(&target->session, "letters_resumed", 0, NULL, error) : NULL;
-    return resumed != NULL && collect_tombstones(target, error) && forget_dead_letters(target, error);
+    const struct config *config = target->config;
+    return resumed != NULL && collect_tombstones(target, error) &&
+           forget(target, "forget_dead_letters", config->dead_letter_retention_us, error) &&
+           forget(target, "forget_conflicts", config->conflict_retention_us, error);
 }
 
 static const struct target_ops target_port_ops = {target_open,   target_begin,   target_apply,    records_hear,   records_note,

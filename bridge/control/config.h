@@ -81,6 +81,7 @@ struct config {
     int64_t max_clock_skew_us; /* a change from further ahead of the clock is held until its time has come */
     int64_t tombstone_retention_us; /* deletions are remembered at least so long */
     int64_t dead_letter_retention_us; /* of letters that have ended; 0: for ever */
+    int64_t conflict_retention_us;    /* of conflicts that are resolved; 0: for ever */
     struct retry_rules retry;
     int64_t max_held_changes; /* of an entity that is paused; beyond, all of inbound is */
     struct rally_rule ping_pong;

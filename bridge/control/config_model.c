@@ -18,8 +18,8 @@ enum {
     CLOCK_SKEW_MAX_S = 86400,
     RETENTION_DEFAULT_S = 86400,
     RETENTION_MAX_S = 366 * 86400,
-    LETTERS_DEFAULT_S = 90 * 86400,
-    LETTERS_MAX_S = 3660 * 86400,
+    RECORDS_DEFAULT_S = 90 * 86400,
+    RECORDS_MAX_S = 3660 * 86400,
     RETRY_MAX_S = 86400,
     RETRY_FACTOR_MAX = 10,
     RETRY_ATTEMPTS_MIN = 2, /* the first is that of the message */
@@ -346,13 +346,12 @@ static bool read_duration(struct reading *reading, const struct outline *section
 }
 
 /* "0" is for ever. */
-static bool read_letter_retention(struct reading *reading, int64_t *duration_us)
+static bool read_retention(struct reading *reading, const char *key, int64_t *duration_us)
 {
-    static const char key[] = "dead_letter_retention";
     const struct outline *node = reading_find(reading->root, key);
     *duration_us = 0;
     return (node != NULL && strcmp(node->value, "0") == 0) ||
-           read_duration(reading, reading->root, key, LETTERS_MAX_S, LETTERS_DEFAULT_S, duration_us);
+           read_duration(reading, reading->root, key, RECORDS_MAX_S, RECORDS_DEFAULT_S, duration_us);
 }
 
 static bool read_number(struct reading *reading, const struct outline *section, const char *key, int min, int max, int *number)
@@ -687,7 +686,8 @@ static bool build(struct reading *reading, const struct config_raw *raw, struct 
            read_peers(reading, raw, config) && read_capture(reading, raw, config) && read_http(reading, config) &&
            read_message_bytes(reading, config) && read_duration(reading, reading->root, "max_clock_skew", CLOCK_SKEW_MAX_S, CLOCK_SKEW_DEFAULT_S, &config->max_clock_skew_us) &&
            read_duration(reading, reading->root, "tombstone_retention", RETENTION_MAX_S, RETENTION_DEFAULT_S, &config->tombstone_retention_us) &&
-           read_letter_retention(reading, &config->dead_letter_retention_us) &&
+           read_retention(reading, "dead_letter_retention", &config->dead_letter_retention_us) &&
+           read_retention(reading, "conflict_retention", &config->conflict_retention_us) &&
            read_retry(reading, reading->root, &config->retry) && read_storms(reading, config) && read_entities(reading, raw, config);
 }
 

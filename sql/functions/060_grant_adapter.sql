@@ -25,7 +25,8 @@ begin
     revoke execute on function bridge.collect_tombstones(interval) from public;
     execute format('grant execute on function bridge.collect_tombstones(interval) to %I', adapter);
     revoke execute on function bridge.forget_dead_letters(interval) from public;
-    execute format('grant execute on function bridge.forget_dead_letters(interval) to %I', adapter);
+    revoke execute on function bridge.forget_conflicts(interval) from public;
+    execute format('grant execute on function bridge.forget_dead_letters(interval), bridge.forget_conflicts(interval) to %I', adapter);
     execute format('grant select, insert, update, delete on bridge.suspect, bridge.disagreement to %I', adapter);
     grant select on bridge.peers, bridge.gaps to pgbridge_monitor;
     revoke execute on function bridge.note_numbers(text, text, bigint, bigint), bridge.acknowledge_gap(bigint, text) from public;

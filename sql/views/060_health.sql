@@ -7,6 +7,9 @@ with measured (check_name, value, warning, critical, unit, hint) as (
     select 'oldest pending change', coalesce((select max(round(seconds::numeric, 1)) from bridge.lag where direction = 'out'), 0), 5, 30,
            's', 'Committed changes wait to be published: is the adapter running, and does the broker accept messages?'
     union all
+    select 'outbox', (select count(*) from (select from bridge.outbox limit 1000001) o), 100000, 1000000,
+           'changes', 'Committed changes pile up in bridge.outbox, which grows with them: is the adapter running, does the broker accept messages, is something paused?'
+    union all
     select 'failure rate', coalesce((select round(100.0 * sum(window_failed) / nullif(sum(window_received), 0), 2)
                                        from bridge.inbound where window_start > now() - interval '2 hours'), 0), 1, 5,
            '%', 'Changes received in the last hour that could not be applied: see bridge.dead_letters.'

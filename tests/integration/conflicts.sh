@@ -191,6 +191,16 @@ bridge_quiet commerce operations
 assert_equal "healthy|0|" "$(policies)" "the policies when they agree again"
 printf 'ok - policies that differ are shown on the node that hears of it\n'
 
+# ---- what is resolved is forgotten after a while, what is open is not ----
+kept() { node_sql commerce "select count(*) filter (where resolved_at is not null), count(*) filter (where resolved_at is null) from bridge.conflict"; }
+IFS='|' read -r resolved open < <(kept)
+((resolved > 3 && open > 0)) || fail "too few conflicts to forget: $(kept)"
+sql alpha shop "update bridge.conflict set at = at - interval '91 days', resolved_at = resolved_at - interval '91 days'
+    where resolved_at is null or id in (select id from bridge.conflict where resolved_at is not null order by id limit 3)"
+forgotten() { [[ $(kept) == "$((resolved - 3))|$open" ]]; }
+wait_for 60 "what was resolved 91 days ago to be forgotten" forgotten
+printf 'ok - conflicts that are resolved are forgotten after conflict_retention, open ones are not\n'
+
 for node in commerce operations; do
     counters_conserve "$node"
     assert_equal "0" "$(node_sql $node "select count(*) from bridge.dead_letters")" "dead letters of $node"

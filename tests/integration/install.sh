@@ -77,6 +77,11 @@ done
 assert_equal "1|out|t" "$(sql alpha shop "select rows, direction, seconds between 31 and 60 from bridge.lag where direction = 'out'")" "lag"
 assert_equal 1 "$(sql alpha shop "select changes from bridge.outbox_pending")" "outbox_pending"
 health_is 'oldest pending change' healthy "delete from bridge.outbox"
+filled() { printf "delete from bridge.outbox; insert into bridge.outbox (layout, op, fields, ts) select (select min(id) from bridge.layout), 'd', '{1}', 1 from generate_series(1, %s)" "$1"; }
+for step in 'healthy 99999' 'warning 100000' 'critical 1000000'; do
+    health_is 'outbox' "${step% *}" "$(filled "${step#* }")"
+done
+sql alpha shop "truncate bridge.outbox"
 for step in 'healthy 9' 'warning 10' 'warning 49' 'critical 50'; do
     health_is 'failure rate' "${step% *}" "delete from bridge.inbound; insert into bridge.inbound (source, window_received, window_failed) values ('x', 1000, ${step#* })"
 done

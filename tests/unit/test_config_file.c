@@ -318,17 +318,19 @@ static void test_message_bytes_have_units(void **state)
 
 /* ---- what is refused, and where ---------------------------------------------------------------------------------- */
 
-static void test_letters_are_kept_for_a_while_or_for_ever(void **state)
+static void test_records_are_kept_for_a_while_or_for_ever(void **state)
 {
     (void)state;
     static const struct {
         const char *text;
         int64_t days;
-    } cases[] = {{"", 90}, {"dead_letter_retention: 0\n", 0}, {"dead_letter_retention: 30 d\n", 30}, {"dead_letter_retention: 3660 d\n", 3660}};
+    } cases[] = {{"", 90}, {"dead_letter_retention: 0\n", 0}, {"dead_letter_retention: 30 d\n", 30}, {"dead_letter_retention: 3660 d\n", 3660},
+                 {"conflict_retention: 0\n", 90}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct config config;
         read_parts((struct parts){.more = cases[i].text}, &config);
         assert_int_equal(config.dead_letter_retention_us, cases[i].days * 86400 * INT64_C(1000000));
+        assert_int_equal(config.conflict_retention_us, strstr(cases[i].text, "conflict") ? 0 : 90 * 86400 * INT64_C(1000000));
         config_free(&config);
     }
     static const char *const refused[] = {"00", "0 d", "3661 d", "-1", "never"};
@@ -1077,6 +1079,7 @@ static void test_the_example_shows_the_defaults(void **state)
     assert_int_equal(full.max_clock_skew_us, plain.max_clock_skew_us);
     assert_int_equal(full.tombstone_retention_us, plain.tombstone_retention_us);
     assert_int_equal(full.dead_letter_retention_us, plain.dead_letter_retention_us);
+    assert_int_equal(full.conflict_retention_us, plain.conflict_retention_us);
     assert_memory_equal(&full.retry, &plain.retry, sizeof full.retry);
     assert_memory_equal(&full.ping_pong, &plain.ping_pong, sizeof plain.ping_pong);
     assert_int_equal(full.max_held_changes, plain.max_held_changes);
@@ -1112,7 +1115,7 @@ static void test_every_key_is_in_the_example(void **state)
         if (!found)
             fail_msg("deploy/config/example.yaml does not show key \"%s\" of \"%s\"", key, section);
     }
-    assert_int_equal(count, 51);
+    assert_int_equal(count, 52);
     free(yaml);
 }
 
@@ -1124,7 +1127,7 @@ int main(void)
         cmocka_unit_test(test_little_is_needed),
         cmocka_unit_test(test_words_stay_words),
         cmocka_unit_test(test_message_bytes_have_units),
-        cmocka_unit_test(test_letters_are_kept_for_a_while_or_for_ever),
+        cmocka_unit_test(test_records_are_kept_for_a_while_or_for_ever),
         cmocka_unit_test(test_what_is_not_yaml_is_refused),
         cmocka_unit_test(test_aliases_tags_and_depth_are_refused),
         cmocka_unit_test(test_too_much_is_refused),
