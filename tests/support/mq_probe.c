@@ -325,6 +325,7 @@ static void roundtrip(struct probe *probe)
     static const char *const names[ENVELOPE_HEADERS_MAX] = {
         "x-source", "x-content-hash", "x-protocol", "x-epoch", "x-seq",   "x-batch", "x-part",    "x-parts",
         "x-schema", "traceparent",    "empty",      "unknown", "minimum", "maximum", "x-another", "zero",
+        "x-policy", "x-17",           "x-18",       "x-19",    "x-20",    "x-21",    "x-22",      "x-23",
     };
     for (size_t i = 0; i < ENVELOPE_HEADERS_MAX; i++) {
         sent.headers[i] = (struct header){.name = text_from(names[i]), .text = TEXT_LITERAL("sha256:00ff")};
