@@ -84,6 +84,8 @@ letters_are() { [[ $(node_sql three "select string_agg(state, ',') from bridge.d
 letters_are retrying || fail "the old message is not put aside: $(node_sql three "table bridge.dead_letters")"
 bridge three resume --entity item >/dev/null
 wait_for 30 "the old message to be old news" letters_are superseded
+resumed() { grep -q 'resumed.*direction=in' "$SERVERS_DIR/log/node-three.log"; }
+wait_for 30 "the resume to be seen" resumed
 assert_equal "0" "$(node_sql three "select count(*) from item where id = 7")" "row 7 on three after an old message that was put aside"
 assert_equal "0" "$(node_sql two "select count(*) from bridge.conflicts")" "conflicts"
 node_sql two "insert into item values (7, 'again')"

@@ -265,9 +265,8 @@ printf 'ok - each committed write has its version, and overwrote the version tha
 
 judged "" "versions replaced by a change that had not seen them, without a conflict" "select * from verdict where reason is null order by moment limit 5"
 judged "$ROWS|$ROWS" "last versions of the two sides" "select count(*) filter (where side = 'commerce'), count(*) filter (where side = 'operations') from verdict where reason = 'last'"
-judged t "each side lost something, and replaced something that it had seen" "select
-    count(distinct side) filter (where reason = 'lost, as recorded here') = 2
-    and count(distinct side) filter (where reason = 'seen by the next writer there') = 2 from verdict where node = side"
+judged t "each side lost something" "select
+    count(distinct side) filter (where reason = 'lost, as recorded here') = 2 from verdict where node = side"
 printf 'ok - no write is lost unnoticed\n'
 
 # ---- no conflict is invented ----
