@@ -305,16 +305,17 @@ static void put_stamped(FILE *out, const struct statement *statement, const char
             statement->entity->id, source, statement->deletion ? "true" : "false", source, source, source, written);
 }
 
-static void put_verdicts(FILE *out)
+/* strays: how many rows were written whose version then was another than the one judged. */
+static void put_verdicts(FILE *out, const char *strays)
 {
-    fputs("select count(*) filter (where verdict = 'f' and done), count(*) filter (where verdict = 'f' and done and equal),\n"
+    fprintf(out, "select count(*) filter (where verdict = 'f' and done), count(*) filter (where verdict = 'f' and done and equal),\n"
           "       count(*) filter (where verdict = 's' and done), count(*) filter (where verdict = 'd'),\n"
           "       count(*) filter (where verdict = 'x'),\n"
           "       array_agg(n order by n) filter (where verdict = '?' or (verdict in ('f', 's') and not done)),\n"
-          "       count(*) filter (where verdict = 'f' and done and owned)\n"
+          "       count(*) filter (where verdict = 'f' and done and owned), %s\n"
           "  from (select j.n, j.verdict, j.owned, j.equal and j.present as equal, j.key in (select s.key from stamped s) as done\n"
           "          from judged j offset 0) r", /* looked up once, not once a figure */
-          out);
+          strays);
 }
 
 static void put_apply_upsert(FILE *out, const struct statement *statement, const struct statement_options *options)
@@ -353,7 +354,7 @@ static void put_apply_upsert(FILE *out, const struct statement *statement, const
                 n > keys ? "(j.present and not j.equal and j.n in (select u.n from updated u))\n"
                            "      or (j.present and j.equal and j.locked) or (not j.present and j.key in (select i.key from inserted i))"
                          : "(j.present and j.locked) or (not j.present and j.key in (select i.key from inserted i))");
-    put_verdicts(out);
+    put_verdicts(out, "(select count(*) from inserted i where i.key not in (select s.key from stamped s))");
 }
 
 static void put_apply_delete(FILE *out, const struct statement *statement, const struct statement_options *options)
@@ -365,7 +366,7 @@ static void put_apply_delete(FILE *out, const struct statement *statement, const
     put_unchanged_match(out, statement->entity);
     fputs(" returning j.n)", out);
     put_stamped(out, statement, "not j.present or j.n in (select r.n from removed r)");
-    put_verdicts(out);
+    put_verdicts(out, "0");
 }
 
 static void put_lock(FILE *out, const struct statement *statement)

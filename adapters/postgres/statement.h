@@ -13,10 +13,11 @@ enum statement_kind {
     /* -> n: locks the rows that exist: for those that STATEMENT_APPLY left. Must be a statement of its own: only the next
      * one's snapshot shows what was committed while it waited. */
     STATEMENT_LOCK,
-    /* -> applied, unchanged, same, duplicate, stale, rest bigint[], ignored: judges and writes set-based, as
+    /* -> applied, unchanged, same, duplicate, stale, rest bigint[], ignored, strays: judges and writes set-based, as
      * bridge/flow/judge.c does. rest: rows that were concurrent, or changed while it looked, or hold this content already and
      * were not locked, or met another row on insert; and such as differ in a field that this node owns. ignored: rows of the
-     * applied that differed in a field which another node than their writer owns. force: the judge has ruled
+     * applied that differed in a field which another node than their writer owns. strays: rows that were inserted after a wait for
+     * somebody who inserted and deleted the same: they stand on a deletion that nobody judged, and must be undone. force: the judge has ruled
      * already, about a row whose version is the base given; one that has another by now is among the rest. */
     STATEMENT_APPLY,
     /* -> key, present, deleted, timestamp, node, seen, correlation, equal, fields text[], owned, merge: what the judge must know of a row. */

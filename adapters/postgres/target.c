@@ -205,6 +205,8 @@ bool target_apply_set(struct pg_target *target, struct statement *statement, con
     PG_RESULT result = target_run_statement(target, statement, STATEMENT_APPLY, &parameters, error);
     if (result == NULL)
         return false;
+    if (pg_integer(result, 0, 7) > 0)
+        return error_set(error, FAULT_CONTENTION, "40001", "a row came and went while it was applied");
     tally->applied += (uint64_t)pg_integer(result, 0, 0);
     tally->unchanged += (uint64_t)pg_integer(result, 0, 1);
     tally->same += (uint64_t)pg_integer(result, 0, 2);

@@ -87,19 +87,28 @@ wait_for 20 "apply to wait for the application" blocked
 release
 wait_for 20 "the change" settled 4
 assert_equal "theirs" "$(sql alpha shop "select what from item where id = 4")" "of two inserts the newer wins"
+
+# ---- an insert of the same key, which the same transaction takes back ----
+hold "insert into item values (6, 'mine')"
+send item created id 6 theirs "$past"
+wait_for 20 "apply to wait for the application" blocked
+printf 'delete from item where id = 6;\n' >&"$app"
+release
+wait_for 20 "the change" settled 5
+assert_equal "0|t" "$(sql alpha shop "select (select count(*) from item where id = 6), deleted from bridge.row_version where key = '6'")" "an older write does not stand on a deletion"
 printf 'ok - nothing is overwritten unseen\n'
 
 # ---- a key whose text differs from the row's ----
 sql alpha shop "insert into priced values (1.5, 'mine')"
 send priced updated price 1.5 old "$past"
-wait_for 20 "the change" settled 5
+wait_for 20 "the change" settled 6
 assert_equal "1.50|mine|1" "$(sql alpha shop "select p.*, (select count(*) from bridge.row_version where key like '1.5%') from priced p")" "1.5 is the row 1.50, with its version"
 printf 'ok - a key is known by its value\n'
 
 # ---- a trigger that refuses without a word ----
 send vetoed created id 1 - "$soon"
 send item created id 5 "after the veto" "$soon"
-wait_for 30 "the change after it" settled 7
+wait_for 30 "the change after it" settled 8
 assert_equal "vetoed|1|permanent" "$(sql alpha shop "select entity, key, class from bridge.dead_letters")" "the letter"
 assert_equal "after the veto" "$(sql alpha shop "select what from item where id = 5")" "the neighbour"
 counters_conserve commerce
