@@ -278,7 +278,8 @@ static bool target_acquit(struct target *port, const struct envelope *envelope, 
     enum failing failing = world_call(node, LINK_TARGET, CALL_ACQUIT, error);
     if (failing == FAILS_BEFORE)
         return false;
-    *suspect_of(node) = node->database.suspects[--node->database.suspect_count];
+    struct suspect *acquitted = suspect_of(node);
+    *acquitted = node->database.suspects[--node->database.suspect_count];
     return failing == FAILS_NOT || link_break(node, LINK_TARGET, error);
 }
 
