@@ -435,8 +435,10 @@ static bool target_commit(struct target *port, const struct receipt *receipts, s
 static bool target_report(struct target *port, const struct report *report, struct error *error)
 {
     struct pg_target *target = target_of(port);
-    PG_RESULT resumed = pg_report(&target->session, report, error) ? pg_query(&target->session, "letters_resumed", 0, NULL, error) : NULL;
     const struct config *config = target->config;
+    if (!pg_report(&target->session, report, error))
+        return false;
+    PG_RESULT resumed = pg_query(&target->session, "letters_resumed", 0, NULL, error);
     return resumed != NULL && collect_tombstones(target, error) &&
            forget(target, "forget_dead_letters", config->dead_letter_retention_us, error) &&
            forget(target, "forget_conflicts", config->conflict_retention_us, error);

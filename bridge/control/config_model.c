@@ -345,7 +345,7 @@ static bool read_duration(struct reading *reading, const struct outline *section
     return true;
 }
 
-/* "0" is for ever. */
+/* How long records are kept that nobody waits for any more; "0" is for ever. */
 static bool read_retention(struct reading *reading, const char *key, int64_t *duration_us)
 {
     const struct outline *node = reading_find(reading->root, key);
@@ -684,8 +684,11 @@ static bool build(struct reading *reading, const struct config_raw *raw, struct 
     config->retry = (struct retry_rules){.base_s = 1, .factor = 2, .cap_s = 60, .max_attempts = 100};
     return read_node(reading, raw, config) && read_database(reading, config) && read_broker(reading, config) &&
            read_peers(reading, raw, config) && read_capture(reading, raw, config) && read_http(reading, config) &&
-           read_message_bytes(reading, config) && read_duration(reading, reading->root, "max_clock_skew", CLOCK_SKEW_MAX_S, CLOCK_SKEW_DEFAULT_S, &config->max_clock_skew_us) &&
-           read_duration(reading, reading->root, "tombstone_retention", RETENTION_MAX_S, RETENTION_DEFAULT_S, &config->tombstone_retention_us) &&
+           read_message_bytes(reading, config) &&
+           read_duration(reading, reading->root, "max_clock_skew", CLOCK_SKEW_MAX_S, CLOCK_SKEW_DEFAULT_S,
+                         &config->max_clock_skew_us) &&
+           read_duration(reading, reading->root, "tombstone_retention", RETENTION_MAX_S, RETENTION_DEFAULT_S,
+                         &config->tombstone_retention_us) &&
            read_retention(reading, "dead_letter_retention", &config->dead_letter_retention_us) &&
            read_retention(reading, "conflict_retention", &config->conflict_retention_us) &&
            read_retry(reading, reading->root, &config->retry) && read_storms(reading, config) && read_entities(reading, raw, config);

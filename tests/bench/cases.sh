@@ -197,18 +197,24 @@ bench_fill() {
 
 # ---- small: a backlog of single-row transactions ---------------------------------------------------------------------
 
-case_small() {
-    local number began arrived
+# backlog CASE FIGURE CHANGES PGBENCH-OPTION...: transactions made while the peer is away; how long it takes from its return.
+backlog() {
+    local case=$1 figure=$2 changes=$3 number began arrived
+    shift 3
     system_halt
-    pgbench_run alpha -n -M prepared -c 8 -j 2 -t $((SMALL_UPDATES / 8)) -f "$SERVERS_DIR/update.sql" >"$SERVERS_DIR/log/pgbench.log"
+    pgbench_run alpha -n -M prepared -c 8 -j 2 "$@" >"$SERVERS_DIR/log/pgbench.log"
     number=$(mark alpha)
     bench_calm
     account_begin
     began=$(now_us)
     system_go
     arrived=$(await_marker alpha "$number")
-    account_end small "$SMALL_UPDATES"
-    note small seconds "$(seconds_between "$began" "$arrived")"
+    account_end "$case" "$changes"
+    note "$case" "$figure" "$(seconds_between "$began" "$arrived")"
+}
+
+case_small() {
+    backlog small seconds "$SMALL_UPDATES" -t $((SMALL_UPDATES / 8)) -f "$SERVERS_DIR/update.sql"
     rows_equal item id
 }
 
@@ -303,23 +309,14 @@ case_both() {
 # ---- TPC-B: hot rows -------------------------------------------------------------------------------------------------
 
 case_tpcb() {
-    local number arrived began
+    local number arrived
     bench_calm
     pgbench_run alpha -n -M prepared -c 8 -j 2 -T "$TPCB_SECONDS" >"$SERVERS_DIR/log/pgbench.log"
     number=$(mark alpha)
     arrived=$(await_marker alpha "$number")
     note tpcb tps "$(tps_of "$SERVERS_DIR/log/pgbench.log")"
     note tpcb tail_seconds "$(seconds_between "$(marked_us alpha)" "$arrived")"
-    system_halt
-    pgbench_run alpha -n -M prepared -c 8 -j 2 -t $((TPCB_BACKLOG / 8)) >"$SERVERS_DIR/log/pgbench.log"
-    number=$(mark alpha)
-    bench_calm
-    account_begin
-    began=$(now_us)
-    system_go
-    arrived=$(await_marker alpha "$number")
-    account_end tpcb $((4 * TPCB_BACKLOG))
-    note tpcb backlog_seconds "$(seconds_between "$began" "$arrived")"
+    backlog tpcb backlog_seconds $((4 * TPCB_BACKLOG)) -t $((TPCB_BACKLOG / 8))
     rows_equal pgbench_accounts aid
     rows_equal pgbench_tellers tid
     rows_equal pgbench_branches bid
