@@ -10,6 +10,7 @@ enum {
     OPERATIONS_MAX = 128, /* of a round */
     TIMINGS = 20,         /* that each round is tried with */
     ATTEMPTS_MAX = 100,   /* at a round, before all of it is drawn anew */
+    START_MAX_US = 500000,
 };
 
 /* What a node writes. */
@@ -263,11 +264,12 @@ static bool connects_all(const struct world *world, const struct round *round)
     return round->connected + 1 == 1u << world->schedule.node_count;
 }
 
+/* Processes take their time to start: what comes from one may find the other's letters tried already, or not yet. */
 static void connect_nodes(struct world *world, const struct round *round)
 {
     for (size_t i = 0; i < world->schedule.node_count; i++) {
         world->nodes[i].apart = (round->connected >> i & 1) == 0;
-        world->nodes[i].restart_us = world->now_us;
+        world->nodes[i].restart_us = world->now_us + (int64_t)random_below(&world->random, START_MAX_US);
     }
 }
 
