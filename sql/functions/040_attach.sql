@@ -125,12 +125,8 @@ $trigger$ $f$,
         case when merged then ', merge' else '' end, deleted_anew, deleted_over, written_anew, written_over,
         case when merged then ', stamp.merge' else '' end, case when merged then ', v.merge' else '' end,
         case when forgets then ', seen' else '' end,
-        case when forgets then format($e$, case when operation = 'c' then (
-            select c.seen from bridge.collection c
-             where c.seen is not null and not exists (select from bridge.dead_letter d
-                   where d.entity = %L and d.key = %s and d.version_ts <= c.horizon_us
-                     and d.state in ('retrying', 'parked', 'quarantined'))) end$e$, e.name, bridge.key_expression(news[1:e.key_count]))
-             else '' end);
+        case when forgets then format($e$, case when operation = 'c' then bridge.certainly_seen(%L, %s) end$e$,
+                                      e.name, bridge.key_expression(news[1:e.key_count])) else '' end);
 
     -- TRUNCATE: the rows are still there before it, and the table is locked against everybody.
     if e.truncate = 'refuse' then

@@ -81,9 +81,7 @@ static void check_truth(struct node *node, const struct news *news, const struct
         break;
     case VERDICT_SAME:
     case VERDICT_CONCURRENT:
-        /* Of a row whose deletion is forgotten, what comes once more with equal content changes nothing. */
-        if ((known && !disputed && !(settlement->verdict == VERDICT_SAME && here->ever_forgotten)) ||
-            (knows && !may_not_say(node, news, manual)))
+        if ((known && !disputed) || (knows && !may_not_say(node, news, manual)))
             wrong = known ? "known here" : "of one who knew what is here";
         break;
     }

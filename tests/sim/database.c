@@ -142,12 +142,18 @@ void database_disagree(struct database *database, struct transaction *transactio
 
 /* ---- the capture trigger ---- */
 
-static bool has_old_letter(const struct database *database, size_t row, int64_t until_us)
+/* What this node has certainly seen of another's writes to a row that it does not know: everything up to the horizon, or it would not
+ * be forgotten. But for what waits, and was news when it came. */
+static int64_t certainly_seen_us(const struct database *database, size_t row, int writer)
 {
-    for (size_t i = 0; i < database->letters.count; i++)
-        if (database->letters.list[i].row == row && database->letters.list[i].version.us <= until_us)
-            return true;
-    return false;
+    int64_t seen_us = database->collection.horizon_us;
+    for (size_t i = 0; i < database->letters.count; i++) {
+        const struct letter *letter = &database->letters.list[i];
+        bool news = letter->row == row && letter->version.node == writer && letter->version.us > letter->horizon_us;
+        if (news && letter->version.us <= seen_us)
+            seen_us = letter->version.us - 1;
+    }
+    return seen_us;
 }
 
 void database_write(struct database *database, struct transaction *transaction, size_t at, enum change_op op,
@@ -163,11 +169,9 @@ void database_write(struct database *database, struct transaction *transaction, 
     after.version = (struct stamp){bumps && now_us <= before.us ? before.us + 1 : now_us, database->node};
     struct write known = write_of(before, after.base, after.seen_us, &world->scratch), nothing = {0};
     seen_of(write_join(&known, &nothing, name, &world->scratch), after.seen_us);
-    /* Of a row that is not known everything up to the horizon is: it may have been forgotten. But for what waits. */
-    int64_t horizon_us = database->collection.horizon_us;
-    bool anew = before.us == 0 && !has_old_letter(database, at, horizon_us) && world->variant != VARIANT_ANEW;
+    bool anew = before.us == 0 && world->variant != VARIANT_ANEW;
     for (int i = 0; anew && i < (int)world->schedule.node_count; i++)
-        after.seen_us[i] = i == database->node ? 0 : horizon_us;
+        after.seen_us[i] = i == database->node ? 0 : certainly_seen_us(database, at, i);
     after.forgotten = false;
     after.base = before;
     after.write = history_add(&world->history, at, after.version, after.past, content);
