@@ -613,17 +613,12 @@ static bool read_counters(struct reading *reading, const struct outline *node, s
     return true;
 }
 
-/* Of a transaction the WAL has one time for all its rows, and no state of a row before it: what needs either, needs the triggers. */
+/* The log has no state of a row before a write: what needs it, needs the triggers. */
 static bool check_capture(struct reading *reading, const struct outline *node, const struct config *config, const struct entity_config *entity)
 {
-    if (config->capture == CAPTURE_OUTBOX)
+    if (config->capture == CAPTURE_OUTBOX || strcmp(entity->policy->name, "merge") != 0)
         return true;
-    if (strcmp(entity->policy->name, "merge") == 0)
-        reading_fail(reading, reading_require(node, "policy")->mark, "policy merge needs to know which fields a write has changed");
-    else if (!entity->coalesce)
-        reading_fail(reading, reading_require(node, "coalesce")->mark, "\"coalesce: false\" needs a version for each write of a transaction");
-    else
-        return true;
+    reading_fail(reading, reading_require(node, "policy")->mark, "policy merge needs to know which fields a write has changed");
     return error_hint(reading->error, "Use `capture: outbox` for this node, or leave it out here");
 }
 

@@ -3,7 +3,8 @@
 -- The trigger stamps bridge.row_version under the row's lock and puts the row into bridge.outbox, in the transaction of
 -- the application. It does not fire for what the adapter applies: that runs with session_replication_role = replica, and
 -- where it does not (triggers: fire) the condition on session_user holds it back; session_user, because an
--- application can set any custom setting. Row triggers of a partitioned table are cloned to every partition, also to
+-- application can set any custom setting. With capture from the WAL there are no row triggers, only those for TRUNCATE, of which the log
+-- does not tell which rows it took. Row triggers of a partitioned table are cloned to every partition, also to
 -- later ones; TRUNCATE triggers are not, so each leaf gets its own, and the table itself one for leaves to come.
 --
 -- guarded = false is for the test that shows that each layer of loop prevention holds alone: apply is then captured too,
@@ -220,13 +221,15 @@ $function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relat
     execute format('alter function bridge.%I() owner to pgbridge_owner', 'truncate_' || e.id);
     execute format('revoke execute on function bridge.%I(), bridge.%I() from public', 'capture_' || e.id, 'truncate_' || e.id);
 
-    execute format('create or replace trigger bridge_insert after insert on %s for each row when (%s) execute function bridge.%I()',
-                   e.relation, guard, 'capture_' || e.id);
-    execute format('create or replace trigger bridge_delete after delete on %s for each row when (%s) execute function bridge.%I()',
-                   e.relation, guard, 'capture_' || e.id);
-    -- An update that leaves every mapped column as it was is nobody else's business.
-    execute format('create or replace trigger bridge_update after update on %s for each row when (%s and %s) execute function bridge.%I()',
-                   e.relation, guard, changed, 'capture_' || e.id);
+    if node.capture = 'outbox' then
+        execute format('create or replace trigger bridge_insert after insert on %s for each row when (%s) execute function bridge.%I()',
+                       e.relation, guard, 'capture_' || e.id);
+        execute format('create or replace trigger bridge_delete after delete on %s for each row when (%s) execute function bridge.%I()',
+                       e.relation, guard, 'capture_' || e.id);
+        -- An update that leaves every mapped column as it was is nobody else's business.
+        execute format('create or replace trigger bridge_update after update on %s for each row when (%s and %s) execute function bridge.%I()',
+                       e.relation, guard, changed, 'capture_' || e.id);
+    end if;
     for leaf in select c.oid::regclass as name from pg_partition_tree(table_oid) p join pg_class c on c.oid = p.relid
                  where p.isleaf
                 union select table_oid::regclass loop

@@ -720,10 +720,8 @@ static void test_what_needs_the_triggers_is_refused_with_the_wal(void **state)
 #define WAL(text) ((struct parts){.entities = "  - {name: c, table: t, key: [id], fields: [n], " text "}", .more = "capture: wal\n"})
     refuse_parts(WAL("policy: merge"), "x.yaml:7:57: policy merge needs to know which fields a write has changed\n"
                                        "HINT: Use `capture: outbox` for this node, or leave it out here");
-    refuse_parts(WAL("coalesce: false"), "x.yaml:7:59: \"coalesce: false\" needs a version for each write of a transaction\n"
-                                         "HINT: Use `capture: outbox` for this node, or leave it out here");
     struct config config;
-    read_parts(WAL("policy: manual, owners: [n = commerce], truncate: refuse"), &config);
+    read_parts(WAL("policy: manual, coalesce: false, owners: [n = commerce], truncate: refuse"), &config);
     config_free(&config);
 }
 
