@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Capture from the WAL: what is written on a node that reads its log arrives at one that has triggers, and nothing else does.
 set -euo pipefail
+CAPTURE_COMMERCE=wal
 # shellcheck source=tests/support/servers.sh
 source "$SOURCE_DIR/tests/support/servers.sh"
 # shellcheck source=tests/support/bridge.sh
 source "$SOURCE_DIR/tests/support/bridge.sh"
 
 servers_init
-servers_start alpha beta fsync=off wal_level=logical track_commit_timestamp=on
+servers_start alpha beta fsync=off
 for cluster in alpha beta; do
     sql $cluster postgres "create database shop"
     sql $cluster shop "create table item (id int primary key, name text, note text); alter table item alter note set storage external;
@@ -16,7 +17,7 @@ done
 entities() {
     printf '  - {name: item, table: item, key: [id], fields: [name, note]}\n  - {name: pair, table: pair, key: [a, b], fields: [what]}\n'
 }
-bridge_node commerce alpha shop operations "capture: wal" < <(entities)
+bridge_node commerce alpha shop operations < <(entities)
 bridge_node operations beta shop commerce < <(entities)
 for node in commerce operations; do
     bridge_install $node
