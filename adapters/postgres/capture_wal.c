@@ -16,6 +16,7 @@ enum {
     HEARTBEAT_LOST_MS = 30000,  /* one that was put into the log and has not come out of it */
     ANSWER_MS = 10000,
     DRAIN_WAIT_MS = 100,
+    DROP_WAIT_MS = 10000,
 };
 
 struct ticket {
@@ -49,7 +50,7 @@ struct pg_wal {
     enum stage stage;
     size_t outbox_batches; /* given out of the outbox and not released */
     size_t unreleased;     /* the same of the log */
-    struct wal_place released, saved;
+    struct wal_place released, saved, reported;
     uint64_t until_lsn; /* of leaving: everything that was there when it was opened */
     int64_t saved_ms;
     char *heartbeat; /* in the log, and not come out yet */
@@ -117,6 +118,56 @@ static bool look_at_slot(struct pg_wal *wal, struct slot_state *state, struct er
     return true;
 }
 
+static bool run_with_slot(struct pg_wal *wal, const char *query, struct error *error)
+{
+    const char *parameters[] = {wal->slot};
+    PG_RESULT result = pg_query(wal->session, query, 1, parameters, error);
+    return result != NULL;
+}
+
+/* The server notices late that nobody reads it any more. */
+static bool drop_slot(struct pg_wal *wal, struct error *error)
+{
+    int64_t deadline = now_ms(wal) + DROP_WAIT_MS;
+    while (!run_with_slot(wal, "wal_drop_slot", error)) {
+        if (!text_equal(text_from(error->code), TEXT_LITERAL(SOURCE_IN_USE)) || now_ms(wal) > deadline)
+            return false;
+        wal->clock->ops->sleep_ms(wal->clock, 100);
+    }
+    return true;
+}
+
+/* What the slot kept is lost; from now on it is kept again. */
+static bool make_slot_anew(struct pg_wal *wal, struct error *error)
+{
+    return drop_slot(wal, error) && run_with_slot(wal, "wal_make_slot", error);
+}
+
+static bool give_up_log(struct pg_wal *wal, struct error *error)
+{
+    if (!drop_slot(wal, error))
+        return false;
+    PG_RESULT result = pg_query(wal->session, "wal_left", 0, NULL, error);
+    wal->stage = STAGE_OUTBOX;
+    return result != NULL;
+}
+
+/* A slot that begins after what was read so far was made anew, by us or somebody else: what lies between is gone, and noted for repair. */
+static bool note_loss(struct pg_wal *wal, struct slot_state *state, struct error *error)
+{
+    PG_RESULT result = pg_query(wal->session, "wal_lost", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    if (PQntuples(result) == 0)
+        return true;
+    log_event(LOG_LEVEL_ERROR, "lost", "from=%s to=%s reason=\"the server has no more of its log for slot %s: see bridge.gaps\"", PQgetvalue(result, 0, 0),
+              PQgetvalue(result, 0, 1), wal->slot);
+    bool lost = state->lost;
+    bool good = look_at_slot(wal, state, error);
+    state->lost = lost;
+    return good;
+}
+
 static bool start_reading(struct pg_wal *wal, struct error *error)
 {
     struct wal_reader_options options = {
@@ -129,19 +180,23 @@ static bool start_reading(struct pg_wal *wal, struct error *error)
 static bool open_log(struct pg_wal *wal, struct error *error)
 {
     struct slot_state state = {0};
+    wal->stage = STAGE_OUTBOX;
     if (!look_at_slot(wal, &state, error))
         return false;
-    wal->stage = STAGE_OUTBOX;
-    if (wal->config->capture == CAPTURE_OUTBOX) {
-        if (!state.present)
-            return true;
-        wal->stage = STAGE_LEAVE;
-    } else if (!state.wanted || !state.present) {
-        error_set(error, FAULT_OPERATOR, NULL, "there is no slot %s to read the log from", wal->slot);
+    bool leaves = wal->config->capture == CAPTURE_OUTBOX;
+    if (leaves == state.wanted)
+        error_set(error, FAULT_OPERATOR, NULL, "capture is installed to be by %s, and the config says otherwise", leaves ? "the log" : "triggers");
+    else if (!leaves && !state.present)
+        error_set(error, FAULT_OPERATOR, NULL, "there is no replication slot %s", wal->slot);
+    if (leaves == state.wanted || (!leaves && !state.present))
         return error_hint(error, "run \"pgbridge install\"");
-    } else {
-        wal->stage = STAGE_DRAIN;
-    }
+    if (!state.present)
+        return true;
+    if ((state.lost && !make_slot_anew(wal, error)) || !note_loss(wal, &state, error))
+        return false;
+    if (leaves && state.lost)
+        return give_up_log(wal, error);
+    wal->stage = leaves ? STAGE_LEAVE : STAGE_DRAIN;
     return wal_mapping_load(&wal->mapping, wal->session, error) && start_reading(wal, error);
 }
 
@@ -165,12 +220,17 @@ static const char *lsn_text(char out[static 24], uint64_t lsn)
     return out;
 }
 
+static void show_place(struct pg_wal *wal)
+{
+    wal_reader_release(wal->reader, wal->released.lsn, wal->saved.lsn);
+}
+
 /* The place is durable: the server may forget what is before it. */
 static void place_saved(struct pg_wal *wal)
 {
     wal->saved = wal->released;
     wal->saved_ms = now_ms(wal);
-    wal_reader_release(wal->reader, wal->saved.lsn);
+    show_place(wal);
 }
 
 static bool begin_durable(struct pg_wal *wal, struct error *error)
@@ -216,6 +276,7 @@ static bool advance(struct pg_wal *wal, struct error *error)
         wal->released = place;
     if (same_place(&wal->released, &wal->saved))
         return true;
+    show_place(wal);
     bool progress = wal->released.given_us != wal->saved.given_us || wal->released.captures != wal->saved.captures;
     int64_t wait_ms = progress ? SAVE_EVERY_MS : ADVANCE_EVERY_MS;
     return now_ms(wal) - wal->saved_ms < wait_ms || save_place(wal, error);
@@ -259,11 +320,8 @@ static bool leave(struct pg_wal *wal, struct error *error)
     if (!save_place(wal, error))
         return false;
     stop_reading(wal);
-    const char *parameters[] = {wal->slot};
-    PG_RESULT result = pg_query(wal->session, "wal_drop_slot", 1, parameters, error);
-    if (result == NULL)
+    if (!give_up_log(wal, error))
         return false;
-    wal->stage = STAGE_OUTBOX;
     log_event(LOG_LEVEL_INFO, "left", "slot=%s reason=\"capture is by triggers now, and the log was read to where they begin\"", wal->slot);
     return true;
 }
@@ -406,11 +464,11 @@ static bool lock_row(struct pg_wal *wal, const struct wal_entity *entity, const 
     return result != NULL;
 }
 
-/* A row that has a new key and a value that the log does not have: this node says it as a whole, through the outbox. */
+/* A row with a value that neither the log nor a peer has: this node says it as it is now, through the outbox. */
 static bool say_rows(struct pg_wal *wal, const struct wal_chunk *chunk, struct arena *arena, struct error *error)
 {
     for (size_t i = 0; i < chunk->count; i++) {
-        if (!chunk->rows[i].lacks)
+        if (!chunk->rows[i].lacks || chunk->rows[i].bytes > 0)
             continue;
         const struct wal_entity *entity = chunk->rows[i].entity;
         const char *parameters[] = {arena_string(arena, key_text(arena, &chunk->changes[i]))};
@@ -526,8 +584,8 @@ static bool fill_batch(struct pg_wal *wal, struct wal_chunk *chunk, struct batch
     struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
     if (!mapping_holds(wal, error) || !note_changes(wal, chunk, &batch->arena, error) || !take_heartbeat(wal, chunk, batch, error))
         return false;
-    keep_travellers(chunk, ticket, &batch->arena);
     note_outbox_rows(chunk, ticket, &batch->arena);
+    keep_travellers(chunk, ticket, &batch->arena);
     ticket->whole = chunk->whole;
     ticket->place = chunk->place;
     batch->changes = chunk->changes;
@@ -606,22 +664,31 @@ static bool wal_next(struct source *source, int wait_ms, struct batch *batch, bo
 
 /* ---- release ---- */
 
+static bool bury_row(struct pg_wal *wal, const struct wal_row *row, const struct change *change, struct arena *arena, struct error *error)
+{
+    const char *correlation = text_is_null(change->correlation) ? NULL : arena_string(arena, change->correlation);
+    const char *parameters[] = {arena_printf(arena, "%d", row->entity->id).data, arena_string(arena, key_text(arena, change)), change_op_name(change->op),
+                                arena_printf(arena, "%" PRId64, change->version.timestamp_us).data, arena_printf(arena, "%zu", row->bytes).data, correlation};
+    PG_RESULT result = pg_query(wal->session, "wal_oversize", 6, parameters, error);
+    return result != NULL;
+}
+
+static bool bury_outbox_row(struct pg_wal *wal, const struct wal_row *row, struct arena *arena, struct error *error)
+{
+    const char *parameters[] = {arena_printf(arena, "%" PRId64, row->outbox_seq).data, arena_printf(arena, "%" PRIu64, row->outbox_txid).data};
+    PG_RESULT result = pg_query(wal->session, "outbox_oversize", 2, parameters, error);
+    return result != NULL;
+}
+
+/* A row that cannot travel stops nobody, and is not forgotten. */
 static bool bury_oversize(struct pg_wal *wal, const struct ticket *ticket, struct error *error)
 {
     bool good = true;
     struct arena arena;
     arena_init(&arena, LIMIT_ARENA_BYTES);
     for (size_t i = 0; good && i < ticket->oversize_count; i++) {
-        const struct change *change = &ticket->oversize_changes[i];
-        char id[16], ts[24], bytes[24], correlation[256];
-        snprintf(id, sizeof id, "%d", ticket->oversize[i].entity->id);
-        snprintf(ts, sizeof ts, "%" PRId64, change->version.timestamp_us);
-        snprintf(bytes, sizeof bytes, "%zu", ticket->oversize[i].bytes);
-        snprintf(correlation, sizeof correlation, "%.*s", TEXT_PRINTF(change->correlation));
-        const char *parameters[] = {id, arena_string(&arena, key_text(&arena, change)), change_op_name(change->op), ts, bytes,
-                                    text_is_null(change->correlation) ? NULL : correlation};
-        PG_RESULT result = pg_query(wal->session, "wal_oversize", 6, parameters, error);
-        good = result != NULL;
+        const struct wal_row *row = &ticket->oversize[i];
+        good = row->entity != NULL ? bury_row(wal, row, &ticket->oversize_changes[i], &arena, error) : bury_outbox_row(wal, row, &arena, error);
     }
     arena_free(&arena);
     return good;
@@ -646,6 +713,8 @@ static bool record_release(struct pg_wal *wal, const struct ticket *ticket, cons
         return false;
     if (durable)
         place_saved(wal);
+    else
+        show_place(wal);
     return true;
 }
 
@@ -669,10 +738,32 @@ static bool wal_release(struct source *source, const struct batch *batch, const 
     return false;
 }
 
+/* When nothing comes through and the server keeps more of its log than it may, the slot is given up on purpose, rather than fill the
+ * disk: it is made anew, and what was lost is noted. */
+static bool keep_budget(struct pg_wal *wal, struct error *error)
+{
+    bool stands = same_place(&wal->released, &wal->reported);
+    wal->reported = wal->released;
+    PG_RESULT result = pg_query(wal->session, "wal_kept", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    if (!stands || PQntuples(result) == 0 || !pg_boolean(result, 0, 1))
+        return true;
+    stop_reading(wal);
+    if (!make_slot_anew(wal, error))
+        return false;
+    error_set(error, FAULT_TRANSIENT, "53100", "the server kept %s bytes of its log for this node, more than wal_keep_max: the slot was given up and made anew",
+              PQgetvalue(result, 0, 0));
+    error_hint(error, "what was not sent is noted in bridge.gaps: touch what was written then, or compare the tables");
+    return false;
+}
+
 static bool wal_report(struct source *source, const struct report *report, struct error *error)
 {
     struct pg_wal *wal = wal_of(source);
-    return wal->outbox_port->ops->report(wal->outbox_port, report, error);
+    if (!wal->outbox_port->ops->report(wal->outbox_port, report, error))
+        return false;
+    return wal->stage != STAGE_LOG || keep_budget(wal, error);
 }
 
 static const struct source_ops wal_ops = {wal_open, wal_next, wal_release, wal_report, wal_close};

@@ -228,6 +228,7 @@ static void put_mapping(FILE *out, const struct config *config, const char *role
     fputs(");\ninsert into bridge.peer (name) select unnest(", out);
     put_array(out, config->peers, config->peer_count);
     fputs(") on conflict do nothing;\n", out);
+    fprintf(out, "update bridge.node set wal_keep_max = %zu;\n", config->wal_keep_max_bytes);
     fputs("select bridge.unmap_entity(name) from bridge.entity where active and name <> all (array[", out);
     for (size_t i = 0; i < config->entity_count; i++) {
         fputs(i ? ", " : "", out);

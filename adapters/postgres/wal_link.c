@@ -105,13 +105,13 @@ bool wal_link_wait(struct wal_link *link, int wake, int wait_ms, struct error *e
     return true;
 }
 
-bool wal_link_answer(struct wal_link *link, uint64_t flushed, struct error *error)
+bool wal_link_answer(struct wal_link *link, uint64_t written, uint64_t flushed, struct error *error)
 {
     static const int64_t epoch_us = INT64_C(946684800) * 1000000; /* from 1970 to 2000 */
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     char answer[ANSWER_BYTES] = {'r'};
-    put_64(answer + 1, flushed);  /* written */
+    put_64(answer + 1, written);
     put_64(answer + 9, flushed);
     put_64(answer + 17, flushed); /* applied */
     put_64(answer + 25, (uint64_t)((int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000 - epoch_us));

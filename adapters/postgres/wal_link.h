@@ -37,7 +37,7 @@ bool wal_link_read(struct wal_link *link, struct wal_frame *frame, struct error 
 /* Waits until there is something to read, wake is readable, or the time is over. */
 bool wal_link_wait(struct wal_link *link, int wake, int wait_ms, struct error *error);
 
-/* Tells the server that everything before flushed is safe elsewhere: it may forget it. */
-bool wal_link_answer(struct wal_link *link, uint64_t flushed, struct error *error);
+/* Tells the server how far we are (pg_stat_replication shows it as write_lsn), and that everything before flushed may be forgotten. */
+bool wal_link_answer(struct wal_link *link, uint64_t written, uint64_t flushed, struct error *error);
 
 void wal_link_close(struct wal_link *link);

@@ -43,12 +43,14 @@ static bool load_entities(struct wal_mapping *mapping, struct pg_session *sessio
         struct wal_entity *entity = &mapping->entities[mapping->entity_count++];
         size_t columns = (size_t)pg_integer(result, row, 5);
         struct text *names = arena_take_array(&mapping->arena, columns, sizeof *names);
+        bool *generated = arena_take_array(&mapping->arena, columns, sizeof *generated);
         *entity = (struct wal_entity){
             .id = (int)pg_integer(result, row, 0),
             .schema = arena_copy(&mapping->arena, pg_value(result, row, 2)),
             .table = arena_copy(&mapping->arena, pg_value(result, row, 3)),
             .layout = wal_mapping_layout(mapping, (int32_t)pg_integer(result, row, 4)),
             .columns = names,
+            .generated = generated,
         };
         if (entity->layout == NULL || entity->layout->field_count != columns)
             return error_set(error, FAULT_BUG, NULL, "entity \"%s\" does not match its layout", PQgetvalue(result, row, 1));
@@ -58,6 +60,7 @@ static bool load_entities(struct wal_mapping *mapping, struct pg_session *sessio
                           PQgetvalue(result, row, 1), PQgetvalue(result, row, 7));
                 return error_hint(error, "correct the mapping in the config and run \"pgbridge install\"");
             }
+            generated[i] = pg_boolean(result, row, 9);
             names[i] = arena_copy(&mapping->arena, pg_value(result, row, 7));
         }
     }

@@ -9,6 +9,7 @@ struct wal_entity {
     struct text schema, table; /* as the log names it */
     const struct layout *layout; /* of whole rows */
     const struct text *columns;  /* of the table, layout->field_count of them */
+    const bool *generated;       /* the log does not have them */
 };
 
 struct wal_mapping {

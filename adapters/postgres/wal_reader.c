@@ -16,12 +16,13 @@
 
 enum {
     QUEUE_BYTES_MAX = 8 << 20,   /* of rows that wait to be taken */
+    ROW_COST = 512,              /* beside its values */
     RELATIONS_MAX = 4 * LIMIT_ENTITIES,
     SHAPES_MAX = 4096,           /* sets of columns that rows have come with */
     KEYS_MAX = 1 << 20,          /* of a transaction in parts; beyond, any key may have come before */
     LABEL_BYTES_MAX = 255,       /* of a correlation id or traceparent */
     MASK_WORDS = (LIMIT_FIELDS + 63) / 64,
-    ANSWER_ON_PROGRESS_MS = 1000,
+    ANSWER_ON_PROGRESS_MS = 200,
 };
 
 static const char prefix_heartbeat[] = "pgbridge.heartbeat", prefix_correlation[] = "pgbridge.correlation",
@@ -50,6 +51,7 @@ struct relation {
     enum relation_kind kind;
     const struct wal_entity *entity;
     size_t column_count;
+    bool older;   /* the table was another then: some mapped column is not there */
     int *columns; /* per field (of the outbox: outbox_column) its place in the log's rows; -1: it is not there */
     struct shape *shapes;
 };
@@ -99,7 +101,7 @@ struct wal_reader {
     struct error error;
     struct wal_place read; /* everything before it is in chunks that were queued */
     _Atomic bool met_table;
-    _Atomic uint64_t released;
+    _Atomic uint64_t confirmed, saved;
     _Atomic size_t changes_max;
     /* the thread's own */
     struct wal_link link;
@@ -118,7 +120,7 @@ struct wal_reader {
     uint64_t stamp;
     struct keys keys;
     int64_t answered_ms;
-    uint64_t answered;
+    _Atomic uint64_t answered_confirmed, answered_saved;
 };
 
 enum { KEY_SLOTS = 16384 };
@@ -143,10 +145,11 @@ static void *allocated(size_t count, size_t bytes)
 
 static bool answer(struct wal_reader *reader, struct error *error)
 {
-    uint64_t released = atomic_load(&reader->released);
-    if (!wal_link_answer(&reader->link, released, error))
+    uint64_t confirmed = atomic_load(&reader->confirmed), saved = atomic_load(&reader->saved);
+    if (!wal_link_answer(&reader->link, confirmed, saved, error))
         return false;
-    reader->answered = released;
+    reader->answered_confirmed = confirmed;
+    reader->answered_saved = saved;
     reader->answered_ms = now_ms();
     return true;
 }
@@ -155,7 +158,8 @@ static bool answer(struct wal_reader *reader, struct error *error)
 static int answer_due_ms(const struct wal_reader *reader)
 {
     int wait_ms = reader->answer_ms;
-    if (atomic_load(&reader->released) != reader->answered && wait_ms > ANSWER_ON_PROGRESS_MS)
+    bool progress = atomic_load(&reader->confirmed) != reader->answered_confirmed || atomic_load(&reader->saved) != reader->answered_saved;
+    if (progress && wait_ms > ANSWER_ON_PROGRESS_MS)
         wait_ms = ANSWER_ON_PROGRESS_MS;
     int64_t due = reader->answered_ms + wait_ms - now_ms();
     return due > 0 ? (int)due : 0;
@@ -188,6 +192,12 @@ static void chunk_free(struct wal_chunk *chunk)
         return;
     arena_free(&chunk->arena);
     free(chunk);
+}
+
+/* About how much memory it holds. */
+static size_t chunk_cost(const struct wal_chunk *chunk)
+{
+    return chunk->bytes + chunk->count * ROW_COST;
 }
 
 static void wait_until(struct timespec *until, int wait_ms)
@@ -243,7 +253,7 @@ static bool have_chunk(struct wal_reader *reader, struct error *error)
         }
         *at = NULL;
         reader->last = before;
-        reader->queued_bytes -= last->bytes;
+        reader->queued_bytes -= chunk_cost(last);
         reader->chunk = last;
     } else if (await_room(reader, error)) {
         reader->chunk = chunk_new(reader);
@@ -265,7 +275,7 @@ static void enqueue(struct wal_reader *reader, struct wal_chunk *chunk)
     else
         reader->first = chunk;
     reader->last = chunk;
-    reader->queued_bytes += chunk->bytes;
+    reader->queued_bytes += chunk_cost(chunk);
     reader->chunk = NULL;
     reader->busy = false;
     pthread_cond_broadcast(&reader->changed);
@@ -552,10 +562,14 @@ static bool put_change(struct wal_reader *reader, struct relation *relation, enu
         before->values = NULL;
     }
     const struct layout *layout = whole;
+    bool lost = false;
     if (op != CHANGE_DELETED) {
         bool partial = false;
-        for (size_t i = 0; i < MASK_WORDS; i++)
-            partial = partial || lacks[i] != 0;
+        for (size_t i = 0; i < whole->field_count; i++) {
+            bool absent = lacks[i / 64] & UINT64_C(1) << i % 64;
+            partial = partial || absent;
+            lost = lost || (absent && !entity->generated[i]);
+        }
         if (partial && !shape_layout(reader, relation, lacks, &layout, error))
             return false;
         size_t kept = 0;
@@ -584,7 +598,7 @@ static bool put_change(struct wal_reader *reader, struct relation *relation, enu
         .commit_lsn = transaction->commit_lsn,
         .commit_us = transaction->commit_us,
         .xid = transaction->xid,
-        .lacks = moved && layout != whole,
+        .lacks = lost && (moved || relation->older),
     };
     if (bytes > LIMIT_ROW_BYTES)
         row->bytes = bytes;
@@ -743,10 +757,14 @@ static bool read_outbox(struct wal_reader *reader, struct relation *relation, co
         return false;
     *row = (struct wal_row){.outbox_txid = (uint64_t)number_of(columns[OUTBOX_TXID]), .outbox_seq = number_of(columns[OUTBOX_SEQ])};
     struct text *values = arena_take_array(arena, change_value_count(change), sizeof *values);
+    reader->chunk->bytes += bytes;
+    change->values = values;
+    if (bytes > LIMIT_ROW_BYTES) {
+        row->bytes = bytes;
+        return true;
+    }
     if (!array_texts(arena_copy(arena, columns[OUTBOX_FIELDS]), change_value_count(change), values))
         return error_set(error, FAULT_BUG, NULL, "an outbox row does not match its layout %" PRId32, layout->id);
-    change->values = values;
-    reader->chunk->bytes += bytes;
     return true;
 }
 
@@ -800,8 +818,10 @@ static bool learn_relation(struct wal_reader *reader, const struct pgoutput_mess
     relation->kind = RELATION_ENTITY;
     size_t fields = relation->entity->layout->field_count;
     relation->columns = arena_take_array(&reader->arena, fields, sizeof *relation->columns);
-    for (size_t i = 0; i < fields; i++)
+    for (size_t i = 0; i < fields; i++) {
         relation->columns[i] = find_column(message, relation->entity->columns[i]);
+        relation->older = relation->older || (relation->columns[i] < 0 && !relation->entity->generated[i]);
+    }
     return true;
 }
 
@@ -1047,7 +1067,8 @@ struct wal_reader *wal_reader_start(const struct wal_reader_options *options, st
     reader->node = text_from(options->config->node);
     reader->answer_ms = options->answer_ms;
     reader->place = reader->read = options->place;
-    atomic_store(&reader->released, options->place.lsn);
+    atomic_store(&reader->confirmed, options->place.lsn);
+    atomic_store(&reader->saved, options->place.lsn);
     reader->answered_ms = now_ms();
     reader->relations = allocated(RELATIONS_MAX, sizeof *reader->relations);
     reader->slots = allocated(KEY_SLOTS, sizeof *reader->slots);
@@ -1102,7 +1123,7 @@ bool wal_reader_next(struct wal_reader *reader, int wait_ms, struct wal_chunk **
         reader->first = (*chunk)->next;
         if (reader->first == NULL)
             reader->last = NULL;
-        reader->queued_bytes -= (*chunk)->bytes;
+        reader->queued_bytes -= chunk_cost(*chunk);
         pthread_cond_broadcast(&reader->changed);
     }
     bool good = *chunk != NULL || !reader->failed;
@@ -1136,10 +1157,13 @@ bool wal_reader_met_table(struct wal_reader *reader)
     return atomic_exchange(&reader->met_table, false);
 }
 
-void wal_reader_release(struct wal_reader *reader, uint64_t lsn)
+void wal_reader_release(struct wal_reader *reader, uint64_t confirmed, uint64_t saved)
 {
-    atomic_store(&reader->released, lsn);
-    wake(reader);
+    bool first = atomic_load(&reader->confirmed) == reader->answered_confirmed && atomic_load(&reader->saved) == reader->answered_saved;
+    atomic_store(&reader->confirmed, confirmed);
+    atomic_store(&reader->saved, saved);
+    if (first)
+        wake(reader);
 }
 
 void wal_reader_bound(struct wal_reader *reader, size_t changes_max)

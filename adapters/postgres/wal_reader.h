@@ -20,7 +20,7 @@ struct wal_row {
     uint64_t commit_lsn;
     int64_t commit_us;
     uint32_t xid;
-    bool lacks;          /* a value that the log does not have, of a row that is new by its key */
+    bool lacks;          /* a value that the log does not have and no peer either: of a row with a new key, or of a column that had another name */
     size_t bytes;        /* of values, when they are too many to travel; then there are none but the key's */
     uint64_t outbox_txid; /* of the outbox: which of its rows */
     int64_t outbox_seq;
@@ -62,7 +62,7 @@ void wal_reader_recycle(struct wal_reader *reader, struct wal_chunk *chunk);
 bool wal_reader_idle(struct wal_reader *reader, struct wal_place *place);
 /* Whether the log has told anew of a table since this was last asked: is it mapped as we know? Asked after a chunk or a place was taken and before it is used. */
 bool wal_reader_met_table(struct wal_reader *reader);
-/* Everything before lsn is safe elsewhere, and that we know this is durable. */
-void wal_reader_release(struct wal_reader *reader, uint64_t lsn);
+/* Everything before confirmed is safe elsewhere; that it is before saved is durable, and the server may forget that. */
+void wal_reader_release(struct wal_reader *reader, uint64_t confirmed, uint64_t saved);
 /* No chunk of more changes, unless one transaction has more; 0: up to the limit. */
 void wal_reader_bound(struct wal_reader *reader, size_t changes_max);

@@ -40,6 +40,10 @@ declare
     slot   name := (select bridge.slot_name(n.name) from bridge.node n);
     flawed record;
 begin
+    if current_setting('wal_level') <> 'logical' or current_setting('track_commit_timestamp') <> 'on' then
+        raise exception 'capture from the WAL needs wal_level = logical and track_commit_timestamp = on'
+            using errcode = '55000', hint = 'alter system set wal_level = logical; alter system set track_commit_timestamp = on; and restart the server';
+    end if;
     for flawed in select e.name, f.flaw, f.remedy from bridge.entity e
                    cross join lateral bridge.identity_flaw(e.relation::regclass, e.columns[1:e.key_count]) f
                    where e.active loop
@@ -68,6 +72,10 @@ as $$
 declare
     entity text;
 begin
+    -- A slot that was made anew begins later than the one before it ended.
+    if capture = 'wal' and (select n.capture = 'wal' from bridge.node n) then
+        perform bridge.note_lost_log();
+    end if;
     if (select n.capture = capture from bridge.node n)
        and coalesce((select s.capture = capture from bridge.capture_switch s order by s.id desc limit 1), capture = 'outbox') then
         return;

@@ -9,7 +9,7 @@ declare
 begin
     execute format('grant usage on schema bridge to %I', adapter);
     execute format('grant pgbridge_monitor, pgbridge_operator to %I', adapter);
-    execute format('grant select on bridge.version, bridge.fingerprint, bridge.node, bridge.peer, bridge.entity, bridge.layout to %I', adapter);
+    execute format('grant select on bridge.version, bridge.fingerprint, bridge.node, bridge.peer, bridge.entity, bridge.layout, bridge.capture_switch to %I', adapter);
     execute format('grant select, delete on bridge.outbox to %I', adapter);
     execute format('grant select, update on bridge.outbound to %I', adapter);
     execute format('grant select, insert, update on bridge.inbound, bridge.worker, bridge.row_version to %I', adapter);
@@ -17,7 +17,8 @@ begin
     execute format('grant set on parameter session_replication_role to %I', adapter);
     execute format('grant update on bridge.peer to %I', adapter);
     execute format('grant select on bridge.collection, bridge.pause to %I', adapter);
-    revoke execute on function bridge.publish(), bridge.switch_capture(text) from public;
+    revoke execute on function bridge.publish(), bridge.switch_capture(text), bridge.note_lost_log() from public;
+    execute format('grant execute on function bridge.note_lost_log() to %I', adapter);
     revoke execute on function bridge.pause(text, text, text, text, boolean), bridge.resume(text, text, text, boolean, text),
         bridge.discard_deletions(text) from public;
     grant execute on function bridge.pause(text, text, text, text, boolean), bridge.resume(text, text, text, boolean, text)

@@ -4,4 +4,4 @@ with forgotten as (delete from bridge.outbox o using unnest($1::xid8[], $2::bigi
 update bridge.outbound
    set epoch = $3, sequence = $4::bigint, captured = captured + $5::bigint, published = published + $6::bigint,
        messages = messages + $7::bigint, bytes = bytes + $8::bigint, last_message = now(),
-       released_lsn = $9::pg_lsn, given_us = $10::bigint, captures_log = $11::boolean
+       released_lsn = $9::pg_lsn, given_us = $10::bigint, captures_log = $11::boolean, released_at = now()

@@ -82,11 +82,21 @@ node_sql() {
     sql "${NODE_CLUSTER[$1]}" "${NODE_DATABASE[$1]}" "${@:2}"
 }
 
+# Also the log: of a node that captures from it, everything that is in it now is confirmed.
 outboxes_empty() {
     local node
     for node in "$@"; do
-        [[ $(node_sql "$node" "select count(*) from bridge.outbox") == 0 ]] || return 1
+        [[ $(node_sql "$node" "select count(*) from bridge.outbox") == 0 ]] && node_log_read "$node" || return 1
     done
+}
+
+node_log_read() {
+    local upto
+    [[ $(node_sql "$1" "select to_jsonb(n) ->> 'capture' from bridge.node n") == wal ]] || return 0
+    upto=$(node_sql "$1" "select pg_current_wal_insert_lsn()")
+    log_read_upto() { [[ $(node_sql "$1" "select bool_or(r.write_lsn >= '$upto') from pg_stat_replication r
+        join pg_replication_slots s on s.active_pid = r.pid and s.database = current_database()") == t ]]; }
+    wait_for 10 "the log of $1 to be read" log_read_upto "$1" 2>/dev/null
 }
 
 # No message is in a queue of these nodes, or delivered and not settled. The queue itself is asked: what the management
