@@ -13,7 +13,6 @@
 enum {
     SAVE_EVERY_MS = 1000,       /* durable, and told to the server: what is after it comes twice after a crash */
     ADVANCE_EVERY_MS = 10000,   /* when there is nothing of ours in the log */
-    HEARTBEAT_LOST_MS = 30000,  /* one that was put into the log and has not come out of it */
     ANSWER_MS = 10000,
     DRAIN_WAIT_MS = 100,
     DROP_WAIT_MS = 10000,
@@ -54,7 +53,6 @@ struct pg_wal {
     uint64_t until_lsn; /* of leaving: everything that was there when it was opened */
     int64_t saved_ms;
     char *heartbeat; /* in the log, and not come out yet */
-    int64_t heartbeat_ms;
 };
 
 static struct pg_wal *wal_of(struct source *source)
@@ -598,15 +596,34 @@ static bool fill_batch(struct pg_wal *wal, struct wal_chunk *chunk, struct batch
 /* Puts one into the log, when one is due and none is there. */
 static bool say_heartbeat(struct pg_wal *wal, bool due, struct error *error)
 {
-    if (!due || (wal->heartbeat != NULL && now_ms(wal) - wal->heartbeat_ms < HEARTBEAT_LOST_MS))
+    if (!due || wal->heartbeat != NULL)
         return true;
     PG_RESULT result = pg_query(wal->session, "wal_heartbeat", 0, NULL, error);
     if (result == NULL)
         return false;
-    free(wal->heartbeat);
     wal->heartbeat = strdup(PQgetvalue(result, 0, 0));
-    wal->heartbeat_ms = now_ms(wal);
     return true;
+}
+
+/* What is held waits; that this node lives is said all the same. */
+static bool wait_held(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
+{
+    if (!batch->heartbeat_due) {
+        wal->clock->ops->sleep_ms(wal->clock, wait_ms);
+        return true;
+    }
+    PG_RESULT result = pg_query(wal->session, "wal_heartbeat_again", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    if (PQntuples(result) == 0)
+        return true;
+    struct heartbeat *heartbeat = arena_take(&batch->arena, sizeof *heartbeat);
+    heartbeat->source = text_from(wal->config->node);
+    batch->heartbeat = heartbeat;
+    batch->ticket = arena_take(&batch->arena, sizeof(struct ticket));
+    wal->unreleased++;
+    *found = true;
+    return codec_decode_heartbeat(pg_value(result, 0, 0), &batch->arena, heartbeat, error);
 }
 
 static bool next_of_log(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
@@ -642,14 +659,14 @@ static bool next(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *fou
         return error_set(error, FAULT_CONNECTION, "08003", "the database session is closed");
     if (wal->stage == STAGE_OUTBOX)
         return next_of_outbox(wal, wait_ms, batch, found, error);
+    if (wal->stage == STAGE_LEFT || (wal->stage == STAGE_LEAVE && wal->unreleased == 0 && at_end(wal, &wal->released))) {
+        wal->clock->ops->sleep_ms(wal->clock, wal->unreleased > 0 ? wait_ms : 0);
+        return wal->unreleased > 0 || leave(wal, error);
+    }
+    if (is_held(wal))
+        return wait_held(wal, wait_ms, batch, found, error);
     if (wal->stage == STAGE_DRAIN)
         return drain(wal, batch, found, error);
-    if (wal->stage == STAGE_LEAVE && wal->unreleased == 0 && at_end(wal, &wal->released))
-        return leave(wal, error);
-    if (is_held(wal) || wal->stage == STAGE_LEFT) {
-        wal->clock->ops->sleep_ms(wal->clock, wait_ms);
-        return wal->stage != STAGE_LEFT || wal->unreleased > 0 || leave(wal, error);
-    }
     return next_of_log(wal, wait_ms, batch, found, error);
 }
 

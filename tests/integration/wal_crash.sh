@@ -122,6 +122,34 @@ sql alpha shop "select bridge.acknowledge_gap(id, 'touched') from bridge.gaps wh
 wait_for 60 "the row that was touched" equal
 printf 'ok - a slot that keeps too much is given up, with an alarm\n'
 
+# While the adapter is away, the server keeps to its own bound.
+bridge_stop commerce
+sql alpha shop "alter system set max_slot_wal_keep_size = '32MB'" && sql alpha shop "select pg_reload_conf()" >"$SERVERS_DIR/null"
+lost() {
+    grow || true
+    [[ $(sql alpha shop "select wal_status from pg_replication_slots") == lost ]]
+}
+sql alpha shop "insert into ledger values (6, 0, 0)"
+wait_for 120 "the server to give the slot up" lost
+bridge_start commerce
+gap_noted() { [[ $(sql alpha shop "select count(*) from bridge.gaps where state = 'open'") == 1 ]]; }
+wait_for 60 "the gap to be noted" gap_noted
+sql alpha shop "insert into ledger values (7, 0, 0); update ledger set n = n where id = 6"
+wait_for 60 "what was written after it, and what was touched" equal
+printf 'ok - a slot that the server has given up is made anew\n'
+
+# One entity is paused: everything waits, in its order.
+sql alpha shop "select bridge.pause('out', 'ledger')" >"$SERVERS_DIR/null"
+paused() { grep -q 'paused.*direction=out.*first=ledger' "$SERVERS_DIR/log/node-commerce.log"; }
+wait_for 10 "the pause to be seen" paused
+sql alpha shop "insert into ledger values (8, 0, 0)"
+alive() { [[ $(sql beta shop "select alive_us > (date_part('epoch', now()) - 4) * 1000000 from bridge.peer") == t ]]; }
+wait_for 30 "a sign of life" alive
+assert_equal "0" "$(sql beta shop "select count(*) from ledger where id = 8")" "what is held"
+sql alpha shop "select bridge.resume('out', 'ledger')" >"$SERVERS_DIR/null"
+wait_for 60 "what was held" equal
+printf 'ok - a pause holds the log\n'
+
 assert_equal "0|0" "$(sql beta shop "select (select count(*) from bridge.conflict), (select count(*) from bridge.dead_letter)")" "conflicts and dead letters"
 counters_conserve operations
 bridge_stop commerce
