@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "adapters/postgres/array_text.h"
 #include "adapters/postgres/parameters.h"
 #include "adapters/postgres/wal_reader.h"
 #include "bridge/base/log.h"
@@ -70,6 +71,46 @@ static bool same_place(const struct wal_place *a, const struct wal_place *b)
     return a->lsn == b->lsn && a->given_us == b->given_us && a->captures == b->captures;
 }
 
+/* ---- how far it is ---- */
+
+static const char *lsn_text(char out[static 24], uint64_t lsn)
+{
+    snprintf(out, 24, "%X/%X", (unsigned)(lsn >> 32), (unsigned)lsn);
+    return out;
+}
+
+static void show_place(struct pg_wal *wal)
+{
+    wal_reader_release(wal->reader, wal->released.lsn, wal->saved.lsn);
+}
+
+/* The place is durable: the server may forget what is before it. */
+static void place_saved(struct pg_wal *wal)
+{
+    wal->saved = wal->released;
+    wal->saved_ms = now_ms(wal);
+    show_place(wal);
+}
+
+static bool begin_durable(struct pg_wal *wal, struct error *error)
+{
+    return pg_execute(wal->session, "begin; set local synchronous_commit = on", error);
+}
+
+static bool save_place(struct pg_wal *wal, struct error *error)
+{
+    char lsn[24], given[24];
+    snprintf(given, sizeof given, "%" PRId64, wal->released.given_us);
+    const char *parameters[] = {lsn_text(lsn, wal->released.lsn), given, wal->released.captures ? "true" : "false"};
+    if (!begin_durable(wal, error))
+        return false;
+    PG_RESULT result = pg_query(wal->session, "wal_advance", 3, parameters, error);
+    if (result == NULL || !pg_commit(wal->session, error))
+        return false;
+    place_saved(wal);
+    return true;
+}
+
 /* ---- opening ---- */
 
 static void stop_reading(struct pg_wal *wal)
@@ -81,9 +122,19 @@ static void stop_reading(struct pg_wal *wal)
     wal->unreleased = 0;
 }
 
+/* What is released shall not come again only because we stop. */
+static void save_at_end(struct pg_wal *wal)
+{
+    struct error ignored;
+    bool can = wal->reader != NULL && wal->session->connection != NULL && PQtransactionStatus(wal->session->connection) == PQTRANS_IDLE;
+    if (can && !same_place(&wal->released, &wal->saved))
+        save_place(wal, &ignored);
+}
+
 static void wal_close(struct source *source)
 {
     struct pg_wal *wal = wal_of(source);
+    save_at_end(wal);
     stop_reading(wal);
     wal->outbox_port->ops->close(wal->outbox_port);
     wal->outbox_batches = 0;
@@ -210,46 +261,6 @@ static bool wal_open(struct source *source, struct error *error)
     return false;
 }
 
-/* ---- how far it is ---- */
-
-static const char *lsn_text(char out[static 24], uint64_t lsn)
-{
-    snprintf(out, 24, "%X/%X", (unsigned)(lsn >> 32), (unsigned)lsn);
-    return out;
-}
-
-static void show_place(struct pg_wal *wal)
-{
-    wal_reader_release(wal->reader, wal->released.lsn, wal->saved.lsn);
-}
-
-/* The place is durable: the server may forget what is before it. */
-static void place_saved(struct pg_wal *wal)
-{
-    wal->saved = wal->released;
-    wal->saved_ms = now_ms(wal);
-    show_place(wal);
-}
-
-static bool begin_durable(struct pg_wal *wal, struct error *error)
-{
-    return pg_execute(wal->session, "begin; set local synchronous_commit = on", error);
-}
-
-static bool save_place(struct pg_wal *wal, struct error *error)
-{
-    char lsn[24], given[24];
-    snprintf(given, sizeof given, "%" PRId64, wal->released.given_us);
-    const char *parameters[] = {lsn_text(lsn, wal->released.lsn), given, wal->released.captures ? "true" : "false"};
-    if (!begin_durable(wal, error))
-        return false;
-    PG_RESULT result = pg_query(wal->session, "wal_advance", 3, parameters, error);
-    if (result == NULL || !pg_commit(wal->session, error))
-        return false;
-    place_saved(wal);
-    return true;
-}
-
 /* The mapping under which the log was read: when it is another by now, rows may have been read wrongly, or not at all. */
 static bool mapping_holds(struct pg_wal *wal, struct error *error)
 {
@@ -326,42 +337,10 @@ static bool leave(struct pg_wal *wal, struct error *error)
 
 /* ---- batches ---- */
 
-/* Whether array_out would put the text into quotes (src/backend/utils/adt/arrayfuncs.c). */
-static bool is_quoted(struct text text)
-{
-    if (text.length == 0 || (text.length == 4 && strncasecmp(text.data, "null", 4) == 0))
-        return true;
-    for (size_t i = 0; i < text.length; i++)
-        if (strchr("\"\\{}, \t\n\r\v\f", text.data[i]) != NULL)
-            return true;
-    return false;
-}
-
 /* The text of a key, as in bridge.row_version: of several fields that of their array. */
 static struct text key_text(struct arena *arena, const struct change *change)
 {
-    size_t count = change->layout->key_count, bytes = 2;
-    if (count == 1)
-        return change->values[0];
-    for (size_t i = 0; i < count; i++)
-        bytes += 2 * change->values[i].length + 3;
-    char *out = arena_take(arena, bytes + 1), *at = out;
-    for (size_t i = 0; i < count; i++) {
-        struct text value = change->values[i];
-        bool quoted = is_quoted(value);
-        *at++ = i == 0 ? '{' : ',';
-        if (quoted)
-            *at++ = '"';
-        for (size_t j = 0; j < value.length; j++) {
-            if (value.data[j] == '"' || value.data[j] == '\\')
-                *at++ = '\\';
-            *at++ = value.data[j];
-        }
-        if (quoted)
-            *at++ = '"';
-    }
-    *at++ = '}';
-    return (struct text){out, (size_t)(at - out)};
+    return change->layout->key_count == 1 ? change->values[0] : array_text_write(arena, change->values, change->layout->key_count);
 }
 
 /* Texts of an array literal's numbers and names, one column for each parameter of wal_note. */
