@@ -246,7 +246,7 @@ static bool open_log(struct pg_wal *wal, struct error *error)
     if (leaves && state.lost)
         return give_up_log(wal, error);
     wal->stage = leaves ? STAGE_LEAVE : STAGE_DRAIN;
-    return wal_mapping_load(&wal->mapping, wal->session, error) && start_reading(wal, error);
+    return wal_mapping_load(&wal->mapping, wal->config, wal->session, error) && start_reading(wal, error);
 }
 
 static bool wal_open(struct source *source, struct error *error)
@@ -267,7 +267,7 @@ static bool mapping_holds(struct pg_wal *wal, struct error *error)
     if (!wal_reader_met_table(wal->reader))
         return true;
     struct wal_mapping now = {0};
-    bool good = wal_mapping_load(&now, wal->session, error);
+    bool good = wal_mapping_load(&now, wal->config, wal->session, error);
     if (good && strcmp(now.digest, wal->mapping.digest) != 0)
         good = error_set(error, FAULT_CONTENTION, NULL, "the mapping has changed: the log is read anew");
     wal_mapping_free(&now);

@@ -6,7 +6,7 @@
 #include "bridge/base/limits.h"
 #include "bridge/message/digest.h"
 
-static bool load_layouts(struct wal_mapping *mapping, struct pg_session *session, struct error *error)
+static bool load_layouts(struct wal_mapping *mapping, const struct config *config, struct pg_session *session, struct error *error)
 {
     PG_RESULT result = pg_query(session, "layouts", 0, NULL, error);
     if (result == NULL)
@@ -18,9 +18,11 @@ static bool load_layouts(struct wal_mapping *mapping, struct pg_session *session
         struct text *fields = arena_take_array(&mapping->arena, (size_t)field_count, sizeof *fields);
         for (int i = 0; i < field_count; i++)
             fields[i] = arena_copy(&mapping->arena, pg_value(result, row + i, 6));
+        struct text entity = arena_copy(&mapping->arena, pg_value(result, row, 1));
         mapping->layouts[mapping->layout_count++] = (struct layout){
             .id = (int32_t)pg_integer(result, row, 0),
-            .entity = arena_copy(&mapping->arena, pg_value(result, row, 1)),
+            .entity = entity,
+            .policy = config_policy(config_entity(config, entity.data), &mapping->arena),
             .key_count = (size_t)pg_integer(result, row, 2),
             .schema = arena_copy(&mapping->arena, pg_value(result, row, 3)),
             .coalesce = pg_boolean(result, row, 4),
@@ -92,11 +94,11 @@ static void make_digest(struct wal_mapping *mapping)
     free(all);
 }
 
-bool wal_mapping_load(struct wal_mapping *mapping, struct pg_session *session, struct error *error)
+bool wal_mapping_load(struct wal_mapping *mapping, const struct config *config, struct pg_session *session, struct error *error)
 {
     wal_mapping_free(mapping);
     arena_init(&mapping->arena, LIMIT_ARENA_BYTES);
-    if (!load_layouts(mapping, session, error) || !load_entities(mapping, session, error))
+    if (!load_layouts(mapping, config, session, error) || !load_entities(mapping, session, error))
         return false;
     make_digest(mapping);
     return true;

@@ -2,6 +2,7 @@
 /* What of the log is mirrored: which tables, which of their columns, and in which shape their rows travel. Loaded by the source and read by its reader's thread,
  * which never changes it. */
 #include "adapters/postgres/session.h"
+#include "bridge/control/config.h"
 #include "bridge/message/change.h"
 
 struct wal_entity {
@@ -22,7 +23,7 @@ struct wal_mapping {
 };
 
 /* A mapped table or column that is gone is FAULT_OPERATOR. The mapping must be freed also after a failure. */
-bool wal_mapping_load(struct wal_mapping *mapping, struct pg_session *session, struct error *error);
+bool wal_mapping_load(struct wal_mapping *mapping, const struct config *config, struct pg_session *session, struct error *error);
 void wal_mapping_free(struct wal_mapping *mapping);
 
 /* NULL: it is not mapped. */
