@@ -1,5 +1,7 @@
 #include "tests/sim/letters.h"
 
+#include "tests/sim/wal.h"
+
 enum { SECOND_US = 1000000, RETRY_AT_LEAST_MS = 50 };
 
 /* ---- keeping ---- */
@@ -44,7 +46,7 @@ void letters_bury(struct node *node, const struct dead_letter *dead)
     if (i == letters->count) {
         bool clock = is_code(dead->error->code, "CLOCK");
         letter.next_us =
-            clock ? letter.version.us - world->schedule.max_clock_skew_us : node_clock_us(node) + SECOND_US;
+            clock ? letter.version.us - (database->wal ? -1 : world->schedule.max_clock_skew_us) : node_clock_us(node) + SECOND_US;
         letter.tried = UINT64_MAX;
         letters->list[letters->count++] = letter;
     }
@@ -88,7 +90,7 @@ static bool keep_parent(struct node *node, const struct news *news)
     const struct row *here = &database->rows[news->row];
     if (!here->content.present || !has_own_child(node, news->row))
         return false;
-    struct write local = write_of(here->version, here->base, here->seen_us, &world->scratch);
+    struct write local = wal_local(database, here, &news->change, &world->scratch);
     bool later = version_compare(local.version, news->change.version) > 0;
     struct version stands = later ? local.version : news->change.version;
     struct conflict conflict = {.row = news->row,
@@ -105,6 +107,7 @@ static bool keep_parent(struct node *node, const struct news *news)
     after.version = stamp_of(stands);
     after.past |= news->written->past;
     after.write = later ? after.write : news->write;
+    wal_enter(database, transaction, here, &after, false);
     database_disagree(database, transaction, &conflict);
     database_put(database, transaction, news->row, &after);
     database_write(database, transaction, news->row, CHANGE_UPDATED, &after.content, true);
@@ -164,8 +167,9 @@ static bool is_due(struct node *node, const struct letter *letter, bool hurry)
     return letter->next_us <= node_clock_us(node) || (hurry && !is_code(letter->code, "CLOCK"));
 }
 
-static void letter_remove(struct letters *letters, size_t i)
+static void letter_remove(struct node *node, struct letters *letters, size_t i)
 {
+    letters->ended[letters->list[i].row] = ++node->database.lsn;
     memmove(&letters->list[i], &letters->list[i + 1], (--letters->count - i) * sizeof letters->list[0]);
 }
 
@@ -198,7 +202,7 @@ static bool try_alone(struct node *node, bool hurry, struct error *error)
             done[i] = true;
             continue;
         }
-        letter_remove(letters, i);
+        letter_remove(node, letters, i);
         memmove(&done[i], &done[i + 1], (LETTERS_MAX - 1 - i) * sizeof done[0]);
     }
     return true;
@@ -287,7 +291,7 @@ static bool try_circle(struct node *node, struct letters *letters, uint32_t rows
             continue;
         struct letter *letter = newest_letter(letters, row);
         note_fate(node, letter, tallies[row].applied + tallies[row].kept > 0 ? LETTER_RELEASED : LETTER_SUPERSEDED);
-        letter_remove(letters, (size_t)(letter - letters->list));
+        letter_remove(node, letters, (size_t)(letter - letters->list));
     }
     return good;
 }

@@ -1,5 +1,6 @@
 /* The source port on the model database's outbox, and the clock port. */
 #include "tests/sim/collection.h"
+#include "tests/sim/wal.h"
 
 static const struct text parent_fields[] = {{"id", 2}, {"value", 5}, {"code", 4}};
 static const struct text child_fields[] = {{"id", 2}, {"value", 5}, {"parent", 6}};
@@ -43,6 +44,7 @@ static struct text number_text(int number, struct arena *arena)
 struct ticket {
     uint64_t generation;
     size_t from, to;
+    int64_t newest_us;
 };
 
 static bool source_open(struct source *port, struct error *error)
@@ -53,6 +55,7 @@ static bool source_open(struct source *port, struct error *error)
         return false;
     node->links[LINK_SOURCE] = (struct link){.open = true};
     node->source.generation++;
+    node->source.newest_us = node->database.given_us;
     node->source.given = node->source.window = node->database.outbox_released;
     node->source.has_heartbeat = false;
     return true;
@@ -112,6 +115,26 @@ static void fill(struct node *node, const struct outbox_change *from, struct bat
                           .seen = write.seen};
 }
 
+static bool apply_is_done(const struct node *node)
+{
+    return !node->target.in_transaction;
+}
+
+/* The changes get their versions, durably, before anybody hears of them. */
+static bool note(struct node *node, size_t from, size_t to, struct error *error)
+{
+    int64_t newest_us = node->source.newest_us;
+    if (!node->database.wal)
+        return true;
+    while (!wal_only_reads(node, from, to, newest_us) && !apply_is_done(node) && !node->dead)
+        if (!world_wait(node, LINK_SOURCE, 1000, apply_is_done, error))
+            return false;
+    if (!node->dead)
+        wal_note(node, from, to, &newest_us);
+    node->source.newest_us = newest_us;
+    return world_call(node, LINK_SOURCE, CALL_NOTED, error) == FAILS_NOT;
+}
+
 static bool source_next(struct source *port, int wait_ms, struct batch *batch, bool *found, struct error *error)
 {
     struct node *node = node_of(port);
@@ -133,8 +156,10 @@ static bool source_next(struct source *port, int wait_ms, struct batch *batch, b
     size_t from = node->source.given, to = from;
     while (to < node->source.window && most > 0)
         most -= database->outbox[to++].last;
+    if (!note(node, from, to, error))
+        return false;
     struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
-    *ticket = (struct ticket){node->source.generation, from, to};
+    *ticket = (struct ticket){node->source.generation, from, to, node->source.newest_us};
     batch->ticket = ticket;
     batch->changes = arena_take_array(&batch->arena, to - from, sizeof *batch->changes);
     for (size_t i = from; i < to; i++)
@@ -167,6 +192,8 @@ static bool source_release(struct source *port, const struct batch *batch, const
         if (database->outbox[i].version.us > node->source.confirmed_us[database->outbox[i].row])
             world_fail(node->world, "%.*s releases change %zu before it is confirmed", TEXT_PRINTF(node->name), i);
     database->outbox_released = ticket->to;
+    database->given_us = ticket->newest_us;
+    database->released_lsn = database->outbox[ticket->to - 1].lsn;
     world_trace(node->world, "%.*s releases changes %zu to %zu", TEXT_PRINTF(node->name), ticket->from, ticket->to - 1);
     return failing == FAILS_NOT || link_break(node, LINK_SOURCE, error);
 }
