@@ -97,6 +97,7 @@ static void assemble(struct assembly *assembly)
     assembly->inbound = (struct inbound){.inlet = &assembly->inlet.port,
                                          .dead = &assembly->dead.port,
                                          .max_clock_skew_us = config->max_clock_skew_us,
+                                         .waits_for_clock = config->capture == CAPTURE_WAL,
                                          .rally_rule = config->ping_pong,
                                          .deletion_rule = config->mass_delete,
                                          .target = pg_target_port(assembly->target),

@@ -54,6 +54,7 @@ begin
     if not (select r.rolreplication or r.rolsuper from pg_roles r join bridge.node n on r.rolname = n.adapter_role) then
         execute format('alter role %I replication', (select adapter_role from bridge.node));
     end if;
+    perform bridge.make_origins();
     if not exists (select from pg_publication where pubname = slot) then
         execute format('create publication %I with (publish_via_partition_root = true)', slot);
     end if;
@@ -82,11 +83,16 @@ begin
     end if;
     update bridge.node n
        set capture = capture,
-           versions_since = case when capture = 'wal' then (date_part('epoch', clock_timestamp()) * 1000000)::bigint end;
+           versions_since = case when capture = 'wal' then (date_part('epoch', clock_timestamp()) * 1000000)::bigint else n.versions_since end;
     for entity in select e.name from bridge.entity e where e.active order by e.id loop
         perform bridge.detach(entity);
         perform bridge.attach(entity);
+        if capture = 'outbox' then
+            perform bridge.keep_versions(entity);
+        end if;
     end loop;
+    update bridge.node n set versions_since = null where capture = 'outbox';
+    perform bridge.refresh_entity_state();
     insert into bridge.capture_switch (capture) values (capture);
 end
 $$;

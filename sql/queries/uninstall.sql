@@ -1,4 +1,4 @@
--- Takes the bridge out of a database: triggers go with their functions, the slot and its publication go first. Roles stay where something else needs them.
+-- Takes the bridge out of a database: triggers go with their functions, the slot, its publication and the replication origins go first. Roles stay where something else needs them.
 do $$
 declare
     slot record;
@@ -15,6 +15,8 @@ begin
         if slot.present then
             perform pg_drop_replication_slot(slot.name);
         end if;
+        perform pg_replication_origin_drop(o.roname) from pg_replication_origin o
+          where o.roname = any (array[slot.name || '_in1', slot.name || '_in2', slot.name || '_out']);
     end loop;
 end
 $$;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Capture from the WAL: what is written on a node that reads its log arrives at one that has triggers, and nothing else does.
 set -euo pipefail
-CAPTURE_COMMERCE=wal
+CAPTURE_COMMERCE=${CAPTURE_COMMERCE:-wal}
 # shellcheck source=tests/support/servers.sh
 source "$SOURCE_DIR/tests/support/servers.sh"
 # shellcheck source=tests/support/bridge.sh
