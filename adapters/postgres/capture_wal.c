@@ -16,6 +16,7 @@ enum {
     ADVANCE_EVERY_MS = 10000,   /* when there is nothing of ours in the log */
     ANSWER_MS = 10000,
     DRAIN_WAIT_MS = 100,
+    VISIBLE_WAIT_MS = 10000,
     DROP_WAIT_MS = 10000,
 };
 
@@ -460,6 +461,23 @@ static bool say_rows(struct pg_wal *wal, const struct wal_chunk *chunk, struct a
     return true;
 }
 
+/* The log tells of a commit a moment before anybody sees it, and what is looked up of its rows must be what it wrote. */
+static bool await_visible(struct pg_wal *wal, const char *xids, struct error *error)
+{
+    const char *parameters[] = {xids};
+    int64_t deadline = now_ms(wal) + VISIBLE_WAIT_MS;
+    for (;;) {
+        PG_RESULT result = pg_query(wal->session, "wal_visible", 1, parameters, error);
+        if (result == NULL)
+            return false;
+        if (pg_boolean(result, 0, 0))
+            return true;
+        if (now_ms(wal) > deadline)
+            return error_set(error, FAULT_CONTENTION, NULL, "a transaction of the log is not seen as committed: reading anew");
+        wal->clock->ops->sleep_ms(wal->clock, 1);
+    }
+}
+
 /* What the database knows of the rows, and is to know of them before anybody else does: durable. */
 static bool note_changes(struct pg_wal *wal, struct wal_chunk *chunk, struct arena *arena, struct error *error)
 {
@@ -482,7 +500,7 @@ static bool note_changes(struct pg_wal *wal, struct wal_chunk *chunk, struct are
         for (size_t i = 0; i < NOTE_COLUMNS; i++)
             parameters[i] = columns.texts[i];
         parameters[NOTE_KEY] = parameters_literal(arena, keys, count);
-        good = begin_durable(wal, error);
+        good = await_visible(wal, columns.texts[NOTE_XID], error) && begin_durable(wal, error);
         PG_RESULT result = good ? pg_query(wal->session, "wal_note", NOTE_COLUMNS, parameters, error) : NULL;
         good = result != NULL && take_versions(chunk, arena, count, result, error) && (!lacks || say_rows(wal, chunk, arena, error)) &&
                pg_commit(wal->session, error);
