@@ -62,6 +62,9 @@ static bool fetch_row(struct pg_target *target, struct statement *statement, con
         .equal = pg_boolean(result, 0, 7),
         .fields = arena_copy(arena, pg_value(result, 0, 8)),
         .owned = pg_boolean(result, 0, 9),
+        .xmin = arena_copy(arena, pg_value(result, 0, 11)),
+        .own = pg_boolean(result, 0, 12),
+        .entry = {pg_integer(result, 0, 13), arena_copy(arena, pg_value(result, 0, 14))},
     };
     local->merge.present = local->present;
     bool present = local->present;
@@ -107,9 +110,12 @@ bool settling_stamp(struct pg_target *target, const struct catalog_entity *entit
         merge != NULL ? codec_encode_merge(merge, arena).data : NULL,
         arena_printf(arena, "%" PRId64, local->write.version.timestamp_us).data,
         arena_string(arena, local->write.version.node),
+        text_is_null(local->xmin) ? NULL : local->xmin.data,
+        target->from_log ? "true" : "false",
+        local->own ? "true" : "false",
     };
     {
-        PG_RESULT result = pg_query(&target->session, "stamp", 9, parameters, error);
+        PG_RESULT result = pg_query(&target->session, "stamp", 12, parameters, error);
         if (result == NULL)
             return false;
         if (strcmp(PQcmdTuples(result), "1") != 0)
@@ -150,7 +156,9 @@ static struct rules rules_of(const struct catalog_entity *entity, const struct m
                              const struct local_row *local)
 {
     struct rules rules = entity->rules;
-    bool ends = message->op == CHANGE_DELETED || !local->present;
+    /* One that went without a word to row_version is judged by what it was. */
+    bool unsaid = !local->present && !local->deleted && !version_is_none(local->entry);
+    bool ends = message->op == CHANGE_DELETED || (!local->present && !unsaid);
     for (size_t i = 0; i < entity->foreign_key_count && ends; i++)
         if (!entity->foreign_keys[i].from_here && rules.policy != policy_find(TEXT_LITERAL("manual")))
             rules.policy = policy_default();
@@ -208,8 +216,11 @@ bool settling_settle(struct pg_target *target, struct statement *statement, cons
             }
             tally->kept++;
             tally->conflicts++;
+            /* What stays open must not be forgotten by what is written next. */
+            if (settlement.action == ACTION_NOTHING)
+                settlement.write = local.write;
             return settling_record_conflict(target, statement, message, row, &local, settlement.ruling, error) &&
-                   (settlement.action == ACTION_NOTHING ||
+                   ((settlement.action == ACTION_NOTHING && !local.own) ||
                     settling_stamp(target, entity, &local, &settlement, NULL, error));
         }
         if (put_off && settlement.action == ACTION_WRITE && local.present) {
@@ -218,6 +229,8 @@ bool settling_settle(struct pg_target *target, struct statement *statement, cons
                 return false;
             tally->conflicts += conflict;
             tally->applied++;
+            if (target->from_log)
+                one.judged = local.entry;
             return target_take_row(target, statement, &one, &parameters, error);
         }
         /* Fresh and same are known to the set-based statement as well. */

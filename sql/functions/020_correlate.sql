@@ -10,5 +10,10 @@ begin
     end if;
     perform set_config('bridge.correlation_id', coalesce(id, ''), true);
     perform set_config('bridge.traceparent', coalesce(traceparent, ''), true);
+    -- For who reads the log.
+    if current_setting('wal_level') = 'logical' and not pg_is_in_recovery() then
+        perform pg_logical_emit_message(true, 'pgbridge.correlation', coalesce(id, ''));
+        perform pg_logical_emit_message(true, 'pgbridge.traceparent', coalesce(traceparent, ''));
+    end if;
 end
 $$;

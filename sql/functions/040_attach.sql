@@ -3,7 +3,8 @@
 -- The trigger stamps bridge.row_version under the row's lock and puts the row into bridge.outbox, in the transaction of
 -- the application. It does not fire for what the adapter applies: that runs with session_replication_role = replica, and
 -- where it does not (triggers: fire) the condition on session_user holds it back; session_user, because an
--- application can set any custom setting. Row triggers of a partitioned table are cloned to every partition, also to
+-- application can set any custom setting. With capture from the WAL there are no row triggers, only those for TRUNCATE, of which the log
+-- does not tell which rows it took. Row triggers of a partitioned table are cloned to every partition, also to
 -- later ones; TRUNCATE triggers are not, so each leaf gets its own, and the table itself one for leaves to come.
 --
 -- guarded = false is for the test that shows that each layer of loop prevention holds alone: apply is then captured too,
@@ -33,6 +34,7 @@ declare
     deleted_over text := '';
     written_anew text := '';
     written_over text := '';
+    noted_over   text := ''; -- capture from the WAL: what an entry of row_version is about, and what it replaces
     leaf       record;
     i          int;
 begin
@@ -51,6 +53,9 @@ begin
         rows_ := rows_ || bridge.text_expression(format('t.%I', e.columns[i]), types[i]);
     end loop;
     pinned := bridge.pinned_settings(types);
+    if node.capture = 'wal' then
+        noted_over := ', lsn = pg_current_wal_insert_lsn(), at_us = excluded.ts, over = null, former = bridge.remember(v, pg_current_wal_insert_lsn()), row_xmin = ';
+    end if;
     owner_node := quote_literal(node.name);
     guard := format('session_user <> %L', node.adapter_role);
     changed := format('record_image_ne(row(%s), row(%s))',
@@ -125,8 +130,8 @@ $trigger$ $f$,
         case when merged then ', merge' else '' end, deleted_anew, deleted_over, written_anew, written_over,
         case when merged then ', stamp.merge' else '' end, case when merged then ', v.merge' else '' end,
         case when forgets then ', seen' else '' end,
-        case when forgets then format($e$, case when operation = 'c' then bridge.certainly_seen(%L, %s) end$e$,
-                                      e.name, bridge.key_expression(news[1:e.key_count])) else '' end);
+        case when forgets then format($e$, case when operation = 'c' then bridge.certainly_seen(%s::smallint, %s) end$e$,
+                                      e.id, bridge.key_expression(news[1:e.key_count])) else '' end);
 
     -- TRUNCATE: the rows are still there before it, and the table is locked against everybody.
     if e.truncate = 'refuse' then
@@ -146,12 +151,12 @@ as $trigger$
 begin
     execute format($statement$
         with stamped as (
-            insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%9$s)
-            select %3$s, %4$s, now_us, %7$L, true, nullif(current_setting('bridge.correlation_id', true), '')%10$s
+            insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%14$s%9$s)
+            select %3$s, %4$s, now_us, %7$L, true, nullif(current_setting('bridge.correlation_id', true), '')%15$s%10$s
               from (select (date_part('epoch', clock_timestamp()) * 1000000)::bigint as now_us) as clock, %%s
             on conflict (entity, key) do update
                set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = true,
-                   base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %8$s%11$s
+                   base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %8$s%11$s%13$s
             returning v.key, v.ts, v.base_ts, v.base_node, v.correlation, v.seen%12$s)
         insert into bridge.outbox (layout, op, fields, ts, base_ts, base_node, correlation, traceparent, seen%9$s)
         select %5$s, 'd', %6$s, ts, base_ts, base_node, correlation, nullif(current_setting('bridge.traceparent', true), ''),
@@ -169,7 +174,8 @@ $trigger$ $f$, 'truncate_' || e.id, pinned, e.id,
             replace(bridge.key_expression(rows_[1:e.key_count]), '%', '%%'), e.layout,
             case when e.key_count = 1 then 'array[key]' else 'key::text[]' end, node.name, seen,
             case when merged then ', merge' else '' end, deleted_anew, deleted_over,
-            case when merged then ', v.merge' else '' end);
+            case when merged then ', v.merge' else '' end, case when noted_over <> '' then noted_over || 'null' else '' end,
+            case when noted_over <> '' then ', lsn' else '' end, case when noted_over <> '' then ', pg_current_wal_insert_lsn()' else '' end);
     end if;
 
     -- The row as it is now, said by this node to everybody: with a version after all that it knows of. For a write that no
@@ -184,14 +190,15 @@ as $function$
 declare
     present boolean;
     row_fields text[];
+    xmin_here xid;
     stamp   record;
 begin
-    select true, array[%3$s]::text[] into present, row_fields from %4$s t where %5$s;
-    insert into bridge.row_version as v (entity, key, ts, node, deleted)
-    values (%6$s, row_key, (date_part('epoch', clock_timestamp()) * 1000000)::bigint, %7$L, present is null)
+    select true, array[%3$s]::text[], t.xmin into present, row_fields, xmin_here from %4$s t where %5$s;
+    insert into bridge.row_version as v (entity, key, ts, node, deleted%15$s)
+    values (%6$s, row_key, (date_part('epoch', clock_timestamp()) * 1000000)::bigint, %7$L, present is null%16$s)
     on conflict (entity, key) do update
        set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = excluded.deleted,
-           base_ts = v.ts, base_node = v.node, seen = %8$s%11$s
+           base_ts = v.ts, base_node = v.node, seen = %8$s%11$s%17$s
     returning v.ts, v.base_ts, v.base_node, v.correlation, v.seen%14$s into stamp;
     insert into bridge.outbox (layout, op, fields, ts, base_ts, base_node, correlation, seen%12$s)
     values (%9$s, case when present then 'u' else 'd' end::"char", case when present then row_fields else %10$s end,
@@ -204,7 +211,9 @@ $function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relat
                                      replace(bridge.merge_expression(e, node.name, 'delete'), '{TS}', 'greatest(excluded.ts, v.ts + 1)'))
              else '' end,
         case when merged then ', merge' else '' end, case when merged then ', stamp.merge' else '' end,
-        case when merged then ', v.merge' else '' end);
+        case when merged then ', v.merge' else '' end, case when noted_over <> '' then ', lsn, row_xmin' else '' end,
+        case when noted_over <> '' then ', pg_current_wal_insert_lsn(), xmin_here' else '' end,
+        case when noted_over <> '' then noted_over || 'xmin_here' else '' end);
     execute format('alter function bridge.%I(text, boolean) owner to pgbridge_owner', 'assert_' || e.id);
     execute format('revoke execute on function bridge.%I(text, boolean) from public', 'assert_' || e.id);
     execute format('grant execute on function bridge.%I(text, boolean) to %I', 'assert_' || e.id, node.adapter_role);
@@ -213,13 +222,15 @@ $function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relat
     execute format('alter function bridge.%I() owner to pgbridge_owner', 'truncate_' || e.id);
     execute format('revoke execute on function bridge.%I(), bridge.%I() from public', 'capture_' || e.id, 'truncate_' || e.id);
 
-    execute format('create or replace trigger bridge_insert after insert on %s for each row when (%s) execute function bridge.%I()',
-                   e.relation, guard, 'capture_' || e.id);
-    execute format('create or replace trigger bridge_delete after delete on %s for each row when (%s) execute function bridge.%I()',
-                   e.relation, guard, 'capture_' || e.id);
-    -- An update that leaves every mapped column as it was is nobody else's business.
-    execute format('create or replace trigger bridge_update after update on %s for each row when (%s and %s) execute function bridge.%I()',
-                   e.relation, guard, changed, 'capture_' || e.id);
+    if node.capture = 'outbox' then
+        execute format('create or replace trigger bridge_insert after insert on %s for each row when (%s) execute function bridge.%I()',
+                       e.relation, guard, 'capture_' || e.id);
+        execute format('create or replace trigger bridge_delete after delete on %s for each row when (%s) execute function bridge.%I()',
+                       e.relation, guard, 'capture_' || e.id);
+        -- An update that leaves every mapped column as it was is nobody else's business.
+        execute format('create or replace trigger bridge_update after update on %s for each row when (%s and %s) execute function bridge.%I()',
+                       e.relation, guard, changed, 'capture_' || e.id);
+    end if;
     for leaf in select c.oid::regclass as name from pg_partition_tree(table_oid) p join pg_class c on c.oid = p.relid
                  where p.isleaf
                 union select table_oid::regclass loop

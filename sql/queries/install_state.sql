@@ -1,12 +1,19 @@
--- What is installed: the highest migration, the fingerprint, whether every capture trigger is in place, the node's name.
+-- What is installed: the highest migration, the fingerprint, whether everything that captures is in place (triggers, or publication and slot), the
+-- node's name. A schema of an earlier version has no bridge.node.capture.
+with mode as (select coalesce(to_jsonb(n) ->> 'capture', 'outbox') = 'wal' as of_log, n.name from bridge.node n)
 select coalesce((select max(number) from bridge.version), -1),
        coalesce((select value from bridge.fingerprint where name = 'install'), ''),
-       not exists (
+       case when exists (select from mode where of_log) then
+           exists (select from mode join pg_replication_slots s on s.slot_name = bridge.slot_name(mode.name) and s.wal_status <> 'lost')
+           and not exists (select from bridge.entity e where e.active and not exists (
+                   select from pg_publication_tables p join mode on p.pubname = bridge.slot_name(mode.name)
+                    where format('%I.%I', p.schemaname, p.tablename) = e.relation))
+       else not exists (
            select from bridge.entity e
             cross join (values ('bridge_insert'), ('bridge_update'), ('bridge_delete')) as wanted (name)
             where e.active and not exists (select from pg_trigger t where t.tgrelid = to_regclass(e.relation)
                                               and t.tgname = wanted.name and t.tgenabled in ('O', 'A')))
-       and not exists (
+       end and not exists (
            select from bridge.entity e
             cross join lateral (select relid from pg_partition_tree(to_regclass(e.relation)) where isleaf
                                 union select to_regclass(e.relation)

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Capture from the WAL: what is written on a node that reads its log arrives at one that has triggers, and nothing else does.
+set -euo pipefail
+CAPTURE_COMMERCE=${CAPTURE_COMMERCE:-wal}
+# shellcheck source=tests/support/servers.sh
+source "$SOURCE_DIR/tests/support/servers.sh"
+# shellcheck source=tests/support/bridge.sh
+source "$SOURCE_DIR/tests/support/bridge.sh"
+
+servers_init
+servers_start alpha beta fsync=off
+for cluster in alpha beta; do
+    sql $cluster postgres "create database shop"
+    sql $cluster shop "create table item (id int primary key, name text, note text); alter table item alter note set storage external;
+        create table pair (a int, b text, what text, primary key (a, b))"
+done
+entities() {
+    printf '  - {name: item, table: item, key: [id], fields: [name, note]}\n  - {name: pair, table: pair, key: [a, b], fields: [what]}\n'
+}
+bridge_node commerce alpha shop operations < <(entities)
+bridge_node operations beta shop commerce < <(entities)
+for node in commerce operations; do
+    bridge_install $node
+done
+for node in commerce operations; do bridge_start $node; done
+
+same() { [[ $(sql alpha shop "$1") == "$(sql beta shop "$1")" ]]; }
+equal() {
+    wait_for 30 "$1" same "select id, name, md5(note) from item order by 1"
+    wait_for 30 "$1" same "select * from pair order by 1, 2"
+    printf 'ok - %s\n' "$1"
+}
+big="repeat('x', 3000)"
+sql alpha shop "insert into item select i, 'n' || i, $big from generate_series(1, 10) i; insert into pair values (1, 'a, \"b', 'x'), (2, '', null), (3, 'null', '')"
+equal "insertions arrive"
+sql alpha shop "update item set name = 'changed' where id < 4; update pair set what = 'y' where a = 1; delete from pair where a = 2"
+equal "updates without their long values, and deletions arrive"
+sql alpha shop "update item set id = 11 where id = 10; update pair set b = 'c' where a = 3"
+equal "new keys arrive, also of rows whose long values the log does not have"
+sql alpha shop "begin; insert into item values (20, 'a', $big); update item set name = 'b' where id = 20; update item set name = 'c' where id = 20; commit;
+    begin; delete from item where id = 1; insert into item values (1, 'again', null); commit"
+equal "several changes of a row in one transaction"
+sql alpha shop "insert into item select i, 'bulk', null from generate_series(1000, 31000) i"
+sql alpha shop "begin; update item set name = 'bulk 2' where id >= 1000; update item set name = 'bulk 3' where id >= 2000; commit"
+equal "transactions larger than a batch, also with keys that come twice"
+sql alpha shop "truncate pair; insert into pair values (7, 'x', 'after')"
+equal "TRUNCATE"
+assert_equal "0" "$(sql beta shop "select count(*) from bridge.conflict")" "conflicts"
+assert_equal "0" "$(sql beta shop "select count(*) from bridge.dead_letter")" "dead letters"
+sql beta shop "update item set name = 'from beta' where id < 5; delete from item where id between 1000 and 1100; insert into pair values (9, 'z', 'z')"
+equal "and the other way"
+bridge_quiet commerce operations
+published=$(sql alpha shop "select published from bridge.outbound")
+sleep 1
+assert_equal "$published" "$(sql alpha shop "select published from bridge.outbound")" "what commerce published after it applied"
+sql beta shop "select received, applied, same, duplicate, stale, echo from bridge.inbound"
+counters_conserve commerce
+counters_conserve operations
+bridge_stop commerce
+bridge_stop operations
