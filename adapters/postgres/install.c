@@ -1,6 +1,7 @@
 #include "adapters/postgres/install.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "adapters/postgres/sql.h"
 #include "bridge/base/limits.h"
@@ -359,7 +360,57 @@ static bool hand_over_password(struct pg_session *session, const struct config *
 
 static bool begin(struct pg_session *session, struct error *error)
 {
-    return pg_execute(session, "begin; set local client_min_messages = warning; set local search_path = pg_catalog, pg_temp", error);
+    return pg_execute(session,
+                      "begin; set local client_min_messages = warning; set local search_path = pg_catalog, pg_temp;"
+                      " set local lock_timeout = '400 ms'",
+                      error);
+}
+
+enum { TRIES_MAX = 120 }; /* about a minute */
+
+struct transaction {
+    const struct config *config;
+    const char *role, *script, *fingerprint; /* role: gets the config's password; NULL: none does. fingerprint: to be noted, or NULL */
+};
+
+static bool transact(struct pg_session *session, const struct transaction *transaction, struct error *error)
+{
+    if (!begin(session, error))
+        return false;
+    if (transaction->role != NULL && !hand_over_password(session, transaction->config, transaction->role, error))
+        return false;
+    if (!pg_execute(session, transaction->script, error))
+        return false;
+    if (transaction->fingerprint != NULL) {
+        PG_RESULT result = pg_query(session, "install_fingerprint", 1, &transaction->fingerprint, error);
+        if (result == NULL)
+            return false;
+    }
+    return pg_commit(session, error);
+}
+
+/* Also two installations in one cluster get into each other's way, at what all databases share. */
+static bool is_in_the_way(const struct error *error)
+{
+    return error->fault == FAULT_CONTENTION || strcmp(error->code, "XX000") == 0;
+}
+
+/* An application at work may hold the table that is wanted here, and want the one that is held: this side gives way and tries again,
+ * before the server's search for deadlocks (after a second) ends one of the two. */
+static bool insist(struct pg_session *session, const struct transaction *transaction, struct error *error)
+{
+    const struct timespec pause = {.tv_nsec = 100000000};
+    for (int tries = 0; !transact(session, transaction, error); tries++) {
+        if (!is_in_the_way(error))
+            return false;
+        if (tries == TRIES_MAX)
+            return error_hint(error, "a table is in use by a long transaction (see pg_stat_activity): run this again when it has ended");
+        struct error ignored;
+        if (!pg_execute(session, "rollback", &ignored))
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
 }
 
 static bool make_slot(struct pg_session *session, struct error *error)
@@ -371,16 +422,10 @@ static bool make_slot(struct pg_session *session, struct error *error)
 static bool run_scripts(struct pg_session *session, const struct config *config, const char *role, const struct scripts *scripts,
                         const char *fingerprint, struct error *error)
 {
-    const char *mark[] = {fingerprint};
-    if (!begin(session, error) || !hand_over_password(session, config, role, error) || !pg_execute(session, scripts->first, error) ||
-        !pg_commit(session, error))
-        return false;
-    if (config->capture == CAPTURE_WAL && !make_slot(session, error))
-        return false;
-    if (!begin(session, error) || !pg_execute(session, scripts->second, error))
-        return false;
-    PG_RESULT result = pg_query(session, "install_fingerprint", 1, mark, error);
-    return result != NULL && pg_commit(session, error);
+    struct transaction first = {.config = config, .role = role, .script = scripts->first};
+    struct transaction second = {.config = config, .script = scripts->second, .fingerprint = fingerprint};
+    return insist(session, &first, error) && (config->capture != CAPTURE_WAL || make_slot(session, error)) &&
+           insist(session, &second, error);
 }
 
 bool pg_install(const struct config *config, const struct install_options *options, bool *changed, struct error *error)
@@ -425,29 +470,36 @@ bool pg_install(const struct config *config, const struct install_options *optio
     return good;
 }
 
-bool pg_uninstall(const struct config *config, const struct install_options *options, struct error *error)
+static char *make_removal(const struct config *config)
 {
-    if (options->print != NULL) {
-        struct arena names;
-        arena_init(&names, LIMIT_ARENA_BYTES);
-        fputs("begin;\nset local bridge.role = ", options->print);
-        put_literal(options->print, pg_config_role(config, &names));
-        fprintf(options->print, ";\n%scommit;\n", sql_text("queries/uninstall"));
-        arena_free(&names);
-        return true;
-    }
+    char *script;
+    size_t length;
+    FILE *out = script_open(&script, &length);
     struct arena arena;
     arena_init(&arena, LIMIT_ARENA_BYTES);
-    struct pg_session session = {0};
-    bool good = open_admin(&session, config, options, &arena, error) &&
-                pg_execute(&session, "begin; set local client_min_messages = warning", error);
-    if (good) {
-        const char *role[] = {pg_config_role(config, &arena)};
-        PG_RESULT result = pg_query(&session, "uninstall_role", 1, role, error);
-        good = result != NULL;
-    }
-    good = good && pg_execute(&session, sql_text("queries/uninstall"), error) && pg_commit(&session, error);
-    pg_session_close(&session);
+    fputs("set local bridge.role = ", out);
+    put_literal(out, pg_config_role(config, &arena));
+    fprintf(out, ";\n%s", sql_text("queries/uninstall"));
     arena_free(&arena);
+    fclose(out);
+    return script;
+}
+
+bool pg_uninstall(const struct config *config, const struct install_options *options, struct error *error)
+{
+    char *script = make_removal(config);
+    bool good = true;
+    if (options->print != NULL) {
+        fprintf(options->print, "begin;\n%scommit;\n", script);
+    } else {
+        struct arena arena;
+        arena_init(&arena, LIMIT_ARENA_BYTES);
+        struct pg_session session = {0};
+        good = open_admin(&session, config, options, &arena, error) &&
+               insist(&session, &(struct transaction){.config = config, .script = script}, error);
+        pg_session_close(&session);
+        arena_free(&arena);
+    }
+    free(script);
     return good;
 }
