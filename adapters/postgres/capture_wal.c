@@ -193,13 +193,16 @@ static bool make_slot_anew(struct pg_wal *wal, struct error *error)
     return drop_slot(wal, error) && run_with_slot(wal, "wal_make_slot", error);
 }
 
-static bool give_up_log(struct pg_wal *wal, struct error *error)
+static bool note_left(struct pg_wal *wal, struct error *error)
 {
-    if (!drop_slot(wal, error))
-        return false;
     PG_RESULT result = pg_query(wal->session, "wal_left", 0, NULL, error);
     wal->stage = STAGE_OUTBOX;
     return result != NULL;
+}
+
+static bool give_up_log(struct pg_wal *wal, struct error *error)
+{
+    return drop_slot(wal, error) && note_left(wal, error);
 }
 
 /* A slot that begins after what was read so far was made anew, by us or somebody else: what lies between is gone, and noted for repair. */
@@ -241,7 +244,7 @@ static bool open_log(struct pg_wal *wal, struct error *error)
     if (leaves == state.wanted || (!leaves && !state.present))
         return error_hint(error, "run \"pgbridge install\"");
     if (!state.present)
-        return true;
+        return note_left(wal, error);
     if ((state.lost && !make_slot_anew(wal, error)) || !note_loss(wal, &state, error))
         return false;
     if (leaves && state.lost)

@@ -26,14 +26,19 @@ static void put_literal(FILE *out, const char *text)
     put_quoted(out, text, '\'');
 }
 
+static void put_table(FILE *out, const struct entity_config *entity)
+{
+    put_quoted(out, entity->schema ? entity->schema : "public", '"');
+    fputc('.', out);
+    put_quoted(out, entity->table, '"');
+}
+
 static void put_relation(FILE *out, const struct entity_config *entity)
 {
     char *name = NULL;
     size_t length = 0;
     FILE *buffer = open_memstream(&name, &length);
-    put_quoted(buffer, entity->schema ? entity->schema : "public", '"');
-    fputc('.', buffer);
-    put_quoted(buffer, entity->table, '"');
+    put_table(buffer, entity);
     fclose(buffer);
     put_literal(out, name);
     fputs("::regclass::text", out);
@@ -370,12 +375,32 @@ enum { TRIES_MAX = 120 }; /* about a minute */
 
 struct transaction {
     const struct config *config;
+    bool locks;                              /* the mapped tables are there */
     const char *role, *script, *fingerprint; /* role: gets the config's password; NULL: none does. fingerprint: to be noted, or NULL */
 };
 
-static bool transact(struct pg_session *session, const struct transaction *transaction, struct error *error)
+/* All mapped tables, each time another one first. Once it is the one that an application's transactions begin with, they wait there,
+ * and hold nothing else. */
+static bool lock_tables(struct pg_session *session, const struct config *config, size_t first, struct error *error)
 {
-    if (!begin(session, error))
+    char *sql;
+    size_t length;
+    FILE *out = script_open(&sql, &length);
+    for (size_t i = 0; i < config->entity_count; i++) {
+        const struct entity_config *entity = &config->entities[(first + i) % config->entity_count];
+        fputs(i == 0 ? "lock table " : ", ", out);
+        put_table(out, entity);
+    }
+    fputs(" in share row exclusive mode", out);
+    fclose(out);
+    bool good = pg_execute(session, sql, error);
+    free(sql);
+    return good;
+}
+
+static bool transact(struct pg_session *session, const struct transaction *transaction, size_t tries, struct error *error)
+{
+    if (!begin(session, error) || (transaction->locks && !lock_tables(session, transaction->config, tries, error)))
         return false;
     if (transaction->role != NULL && !hand_over_password(session, transaction->config, transaction->role, error))
         return false;
@@ -400,7 +425,7 @@ static bool is_in_the_way(const struct error *error)
 static bool insist(struct pg_session *session, const struct transaction *transaction, struct error *error)
 {
     const struct timespec pause = {.tv_nsec = 100000000};
-    for (int tries = 0; !transact(session, transaction, error); tries++) {
+    for (size_t tries = 0; !transact(session, transaction, tries, error); tries++) {
         if (!is_in_the_way(error))
             return false;
         if (tries == TRIES_MAX)
@@ -422,8 +447,8 @@ static bool make_slot(struct pg_session *session, struct error *error)
 static bool run_scripts(struct pg_session *session, const struct config *config, const char *role, const struct scripts *scripts,
                         const char *fingerprint, struct error *error)
 {
-    struct transaction first = {.config = config, .role = role, .script = scripts->first};
-    struct transaction second = {.config = config, .script = scripts->second, .fingerprint = fingerprint};
+    struct transaction first = {.config = config, .locks = true, .role = role, .script = scripts->first};
+    struct transaction second = {.config = config, .locks = true, .script = scripts->second, .fingerprint = fingerprint};
     return insist(session, &first, error) && (config->capture != CAPTURE_WAL || make_slot(session, error)) &&
            insist(session, &second, error);
 }

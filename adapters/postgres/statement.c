@@ -349,7 +349,8 @@ static void put_stamped(FILE *out, const struct statement *statement, const stru
             "%s"
             "  returning v.key)\n",
             options->log_node != NULL ? ", row_xmin, lsn, at_us, over, former" : "", statement->entity->id, source,
-            statement->deletion ? "true" : "false", source, source, source, entry, written, options->log_node != NULL ? remembered : "",
+            statement->deletion ? "true" : "false", source, source, source, entry, written,
+            options->log_node != NULL ? remembered : "      at_us = null,\n",
             options->log_node != NULL ? "" : "   where v.ts = excluded.base_ts and v.node = excluded.base_node\n");
 }
 

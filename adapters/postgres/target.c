@@ -96,25 +96,35 @@ static bool load_rules(struct pg_target *target, struct error *error)
 static bool begin_origin(struct pg_target *target, struct error *error)
 {
     static const char *const numbers[] = {"in1", "in2"};
-    target->from_log = target->config->capture == CAPTURE_WAL;
-    target->versions_since = 0;
-    for (size_t i = 0; i < 2 && target->from_log; i++) {
+    for (size_t i = 0;; i++) {
         const char *parameters[] = {numbers[i]};
         PG_RESULT result = pg_query(&target->session, "origin_begin", 1, parameters, error);
         if (result == NULL && strcmp(error->code, SOURCE_IN_USE) == 0 && i == 0)
             continue;
         if (result == NULL && error->fault == FAULT_OPERATOR)
             return error_hint(error, "run \"pgbridge install\": it makes this node's replication origins and grants their use");
-        if (result == NULL)
-            return false;
-        if (PQntuples(result) == 0) {
-            error_set(error, FAULT_OPERATOR, NULL, "the config says \"capture: wal\", and another is installed");
-            return error_hint(error, "run \"pgbridge install\"");
-        }
-        target->versions_since = pg_integer(result, 0, 1);
-        return true;
+        return result != NULL;
     }
-    return true;
+}
+
+/* What is applied and what the log tells must know of each other. */
+static bool begin_log(struct pg_target *target, struct error *error)
+{
+    PG_RESULT result = pg_query(&target->session, "log_since", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    target->from_log = target->config->capture == CAPTURE_WAL;
+    bool lasts = PQntuples(result) == 1 && !PQgetisnull(result, 0, 1);
+    if (!target->from_log)
+        return !lasts || error_set(error, FAULT_CONNECTION, "55000",
+                                   "what was written before capture went over to triggers is still being read from the log: nothing is "
+                                   "applied before that");
+    if (!lasts || strcmp(PQgetvalue(result, 0, 0), "wal") != 0) {
+        error_set(error, FAULT_OPERATOR, NULL, "the config says \"capture: wal\", and another is installed");
+        return error_hint(error, "run \"pgbridge install\", or restart the adapter if the config was changed");
+    }
+    target->versions_since = pg_integer(result, 0, 1);
+    return begin_origin(target, error);
 }
 
 static bool target_open(struct target *port, struct error *error)
@@ -145,7 +155,7 @@ static bool target_open(struct target *port, struct error *error)
             error_hint(error, "run \"pgbridge install\": it grants SET ON PARAMETER session_replication_role");
         return false;
     }
-    if (!begin_origin(target, error) || !catalog_load(&target->catalog, &target->session, error))
+    if (!begin_log(target, error) || !catalog_load(&target->catalog, &target->session, error))
         return false;
     return load_rules(target, error) && collect_tombstones(target, error);
 }

@@ -34,7 +34,12 @@ declare
     deleted_over text := '';
     written_anew text := '';
     written_over text := '';
-    noted_over   text := ''; -- capture from the WAL: what an entry of row_version is about, and what it replaces
+    noted        boolean;   -- the log tells, or has not told everything yet: what an entry of row_version is about, and what it replaces
+    noted_over   text := '';
+    noted_about  text := ''; -- the trigger's own transaction has written the row
+    noted_column text := '';
+    noted_value  text := '';
+    later        text := 'greatest(excluded.ts, v.ts + 1)';
     leaf       record;
     i          int;
 begin
@@ -53,8 +58,13 @@ begin
         rows_ := rows_ || bridge.text_expression(format('t.%I', e.columns[i]), types[i]);
     end loop;
     pinned := bridge.pinned_settings(types);
-    if node.capture = 'wal' then
+    noted := node.versions_since is not null;
+    if noted then
         noted_over := ', lsn = pg_current_wal_insert_lsn(), at_us = excluded.ts, over = null, former = bridge.remember(v, pg_current_wal_insert_lsn()), row_xmin = ';
+        noted_about := noted_over || 'null';
+        noted_column := ', lsn';
+        noted_value := ', pg_current_wal_insert_lsn()';
+        later := 'bridge.version_upon(v.ts, v.at_us, excluded.ts)';
     end if;
     owner_node := quote_literal(node.name);
     guard := format('session_user <> %L', node.adapter_role);
@@ -96,11 +106,11 @@ declare
 begin
     -- A new key is the old key's end and another row's beginning.
     if tg_op = 'DELETE' or (tg_op = 'UPDATE' and record_image_ne(row(%3$s), row(%4$s))) then
-        insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%14$s)
-        values (%5$s, %6$s, now_us, %11$s, true, correlation%15$s)
+        insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%14$s%24$s)
+        values (%5$s, %6$s, now_us, %11$s, true, correlation%15$s%25$s)
         on conflict (entity, key) do update
-           set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = true,
-               base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%16$s
+           set ts = %23$s, node = excluded.node, deleted = true,
+               base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%16$s%26$s
         returning v.ts, v.base_ts, v.base_node, v.seen%20$s into stamp;
         insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent, seen%14$s)
         values (%7$s, 'd', array[%8$s]::text[], stamp.ts, %12$s, stamp.base_ts, stamp.base_node, correlation, traceparent,
@@ -110,11 +120,11 @@ begin
         end if;
         operation := 'c';
     end if;
-    insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%21$s%14$s)
-    values (%5$s, %9$s, now_us, %11$s, false, correlation%22$s%17$s)
+    insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%21$s%14$s%24$s)
+    values (%5$s, %9$s, now_us, %11$s, false, correlation%22$s%17$s%25$s)
     on conflict (entity, key) do update
-       set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = false,
-           base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%18$s
+       set ts = %23$s, node = excluded.node, deleted = false,
+           base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%18$s%26$s
     returning v.ts, v.base_ts, v.base_node, v.seen%20$s into stamp;
     insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent, seen%14$s)
     values (%7$s, operation, array[%10$s]::text[], stamp.ts, %12$s,
@@ -131,7 +141,8 @@ $trigger$ $f$,
         case when merged then ', stamp.merge' else '' end, case when merged then ', v.merge' else '' end,
         case when forgets then ', seen' else '' end,
         case when forgets then format($e$, case when operation = 'c' then bridge.certainly_seen(%s::smallint, %s) end$e$,
-                                      e.id, bridge.key_expression(news[1:e.key_count])) else '' end);
+                                      e.id, bridge.key_expression(news[1:e.key_count])) else '' end,
+        later, noted_column, noted_value, noted_about);
 
     -- TRUNCATE: the rows are still there before it, and the table is locked against everybody.
     if e.truncate = 'refuse' then
@@ -155,7 +166,7 @@ begin
             select %3$s, %4$s, now_us, %7$L, true, nullif(current_setting('bridge.correlation_id', true), '')%15$s%10$s
               from (select (date_part('epoch', clock_timestamp()) * 1000000)::bigint as now_us) as clock, %%s
             on conflict (entity, key) do update
-               set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = true,
+               set ts = %16$s, node = excluded.node, deleted = true,
                    base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %8$s%11$s%13$s
             returning v.key, v.ts, v.base_ts, v.base_node, v.correlation, v.seen%12$s)
         insert into bridge.outbox (layout, op, fields, ts, base_ts, base_node, correlation, traceparent, seen%9$s)
@@ -174,8 +185,7 @@ $trigger$ $f$, 'truncate_' || e.id, pinned, e.id,
             replace(bridge.key_expression(rows_[1:e.key_count]), '%', '%%'), e.layout,
             case when e.key_count = 1 then 'array[key]' else 'key::text[]' end, node.name, seen,
             case when merged then ', merge' else '' end, deleted_anew, deleted_over,
-            case when merged then ', v.merge' else '' end, case when noted_over <> '' then noted_over || 'null' else '' end,
-            case when noted_over <> '' then ', lsn' else '' end, case when noted_over <> '' then ', pg_current_wal_insert_lsn()' else '' end);
+            case when merged then ', v.merge' else '' end, noted_about, noted_column, noted_value, later);
     end if;
 
     -- The row as it is now, said by this node to everybody: with a version after all that it knows of. For a write that no
@@ -211,9 +221,9 @@ $function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relat
                                      replace(bridge.merge_expression(e, node.name, 'delete'), '{TS}', 'greatest(excluded.ts, v.ts + 1)'))
              else '' end,
         case when merged then ', merge' else '' end, case when merged then ', stamp.merge' else '' end,
-        case when merged then ', v.merge' else '' end, case when noted_over <> '' then ', lsn, row_xmin' else '' end,
-        case when noted_over <> '' then ', pg_current_wal_insert_lsn(), xmin_here' else '' end,
-        case when noted_over <> '' then noted_over || 'xmin_here' else '' end);
+        case when merged then ', v.merge' else '' end, case when noted then ', lsn, row_xmin' else '' end,
+        case when noted then ', pg_current_wal_insert_lsn(), xmin_here' else '' end,
+        case when noted then noted_over || 'xmin_here' else '' end);
     execute format('alter function bridge.%I(text, boolean) owner to pgbridge_owner', 'assert_' || e.id);
     execute format('revoke execute on function bridge.%I(text, boolean) from public', 'assert_' || e.id);
     execute format('grant execute on function bridge.%I(text, boolean) to %I', 'assert_' || e.id, node.adapter_role);

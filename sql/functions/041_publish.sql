@@ -63,6 +63,15 @@ begin
 end
 $$;
 
+-- bridge.leave_log(): what the log told is confirmed, and another time begins anew.
+create or replace function bridge.leave_log() returns void
+    language sql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+    update bridge.outbound set released_lsn = null, captures_log = false where released_lsn is not null;
+    update bridge.node set versions_since = null where capture = 'outbox' and versions_since is not null;
+$$;
+
 -- bridge.switch_capture(): rows are captured from now on as the config says; what was told before is told, and nothing is told twice. The
 -- locks of the tables' triggers order it among all other transactions.
 create or replace function bridge.switch_capture(capture text) returns void
@@ -71,8 +80,11 @@ create or replace function bridge.switch_capture(capture text) returns void
 as $$
 #variable_conflict use_variable
 declare
+    anew   boolean := (select n.versions_since is null from bridge.node n);
     entity text;
 begin
+    -- Nothing is applied, and nothing captured, as if it were still as before.
+    perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
     -- A slot that was made anew begins later than the one before it ended.
     if capture = 'wal' and (select n.capture = 'wal' from bridge.node n) then
         perform bridge.note_lost_log();
@@ -83,7 +95,7 @@ begin
     end if;
     update bridge.node n
        set capture = capture,
-           versions_since = case when capture = 'wal' then (date_part('epoch', clock_timestamp()) * 1000000)::bigint else n.versions_since end;
+           versions_since = coalesce(n.versions_since, (date_part('epoch', clock_timestamp()) * 1000000)::bigint);
     for entity in select e.name from bridge.entity e where e.active order by e.id loop
         perform bridge.detach(entity);
         perform bridge.attach(entity);
@@ -91,7 +103,11 @@ begin
             perform bridge.keep_versions(entity);
         end if;
     end loop;
-    update bridge.node n set versions_since = null where capture = 'outbox';
+    -- What is left there of a log that was left long ago is no word about this one. Nobody writes now.
+    if anew then
+        update bridge.row_version set row_xmin = null, lsn = null, at_us = null, over = null, former = null
+         where row_xmin is not null or lsn is not null or at_us is not null or over is not null or former is not null;
+    end if;
     perform bridge.refresh_entity_state();
     insert into bridge.capture_switch (capture) values (capture);
 end

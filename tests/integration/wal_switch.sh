@@ -11,27 +11,34 @@ servers_init
 servers_start alpha beta fsync=off
 for cluster in alpha beta; do
     sql $cluster postgres "create database shop"
-    sql $cluster shop "create table ledger (id bigint primary key, worker int not null, n int not null); create table total (worker int primary key, n int not null)"
+    sql $cluster shop "create table ledger (id bigint primary key, worker int not null, n int not null); create table total (worker int primary key, n int not null);
+        create table flip (id int primary key, n int not null)"
 done
 configure() {
     bridge_node commerce alpha shop operations "capture: $1" <<YAML
   - {name: ledger, table: ledger, key: [id], fields: [worker, n]}
   - {name: total, table: total, key: [worker], fields: [n]}
+  - {name: flip, table: flip, key: [id], fields: [n]}
 YAML
 }
 configure outbox
 bridge_node operations beta shop commerce <<YAML
   - {name: ledger, table: ledger, key: [id], fields: [worker, n]}
   - {name: total, table: total, key: [worker], fields: [n]}
+  - {name: flip, table: flip, key: [id], fields: [n]}
 YAML
 bridge_install commerce
 bridge_install operations
 bridge_start commerce
 bridge_start operations
 
-# Each transaction has a line in the ledger and counts in its total.
+# Each transaction has a line in the ledger and counts in its total; and rows come and go.
 cat >"$SERVERS_DIR/load.sql" <<'SQL'
+\set come random(1, 20)
+\set go random(1, 20)
 begin;
+insert into flip values (:client_id * 100 + :come, 1) on conflict (id) do update set n = flip.n + 1;
+delete from flip where id = :client_id * 100 + :go;
 insert into total values (:client_id, 1) on conflict (worker) do update set n = total.n + 1;
 insert into ledger select (1 + :client_id) * 10000000 + t.n, t.worker, t.n from total t where t.worker = :client_id;
 commit;
@@ -40,7 +47,8 @@ process_start load "$PG_BIN/pgbench" -n -h "$PG_SOCKET_DIR" -p "$PG_PORT_ALPHA" 
 lines() { sql "$1" shop "select count(*) from ledger"; }
 more_lines() { (($(lines alpha) > $1 + 100)); }
 keeps_writing() { wait_for 60 "applications to go on writing" more_lines "$(lines alpha)"; }
-equal() { [[ $(sql alpha shop "select count(*), sum(n) from ledger; table total order by 1") == "$(sql beta shop "select count(*), sum(n) from ledger; table total order by 1")" ]]; }
+content() { sql "$1" shop "select count(*), sum(n) from ledger; table total order by 1; table flip order by 1"; }
+equal() { [[ $(content alpha) == "$(content beta)" ]]; }
 arrived_to() { (($(sql beta shop "select count(*) from ledger") >= $1)); }
 no_slot() { [[ $(sql alpha shop "select count(*) from pg_replication_slots") == 0 ]]; }
 triggers() { sql alpha shop "select count(*) from pg_trigger where tgname in ('bridge_insert', 'bridge_update', 'bridge_delete')"; }
