@@ -74,8 +74,8 @@ for ((cut = 1; cut <= CUTS; cut++)); do
     wait_for 20 "the broker to notice cut $cut" taken_back
     network heal
 done
-depth_dead() { rabbit_ctl eval "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.dead.operations\">>)),
-    {ok, M, _} = ra:consistent_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_total/1), M."; }
+depth_dead() { rabbit_eval "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.dead.operations\">>)),
+    {ok, M, _} = ra:consistent_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_total/1), M"; }
 # The adapter is already at them: what it has taken counts, too.
 given_up() { (($(node_sql operations "select coalesce(sum(received), 0) from bridge.inbound") + $(depth_dead) >= ROWS)); }
 wait_for 60 "the broker to give up on them" given_up || fail "in the dead-letter queue: $(depth_dead)"

@@ -629,17 +629,26 @@ rabbit_ctl() {
     env -i "${RABBIT_ENVIRONMENT[@]}" /usr/lib/rabbitmq/bin/rabbitmqctl --silent "$@"
 }
 
+# rabbit_eval EXPRESSION: what the node makes of an Erlang expression, at once: rabbitmqctl takes half a second to start.
+rabbit_eval() {
+    local answer
+    answer=$(erl_call -address "127.0.0.1:$RABBIT_DIST_PORT" -c "$(<"$SERVERS_DIR/rabbit/home/.erlang.cookie")" -e <<<"$1.") || return 1
+    [[ $answer == '{ok, '* ]] || { servers_say "RabbitMQ: $answer"; return 1; }
+    answer=${answer#'{ok, '}
+    printf '%s\n' "${answer%\}}"
+}
+
 # rabbit_user NAME PASSWORD [CONFIGURE [WRITE [READ]]]: creates or changes a user; the permissions in virtual host bridge are
-# regular expressions as in set_permissions, everything when left out. One call of rabbitmqctl instead of two.
+# regular expressions as in set_permissions, everything when left out.
 rabbit_user() {
     local word encoded=()
     for word in "$1" "$2" "$RABBIT_VHOST" "${3-.*}" "${4-.*}" "${5-.*}"; do
         encoded+=("base64:decode(<<\"$(printf '%s' "$word" | base64 -w 0)\">>)")
     done
-    rabbit_ctl eval "ok = rabbit_auth_backend_internal:put_user(
+    rabbit_eval "ok = rabbit_auth_backend_internal:put_user(
             #{name => ${encoded[0]}, password => ${encoded[1]}, tags => []}, <<\"admin\">>),
         ok = rabbit_auth_backend_internal:set_permissions(
-            ${encoded[0]}, ${encoded[2]}, ${encoded[3]}, ${encoded[4]}, ${encoded[5]}, <<\"admin\">>)." >/dev/null
+            ${encoded[0]}, ${encoded[2]}, ${encoded[3]}, ${encoded[4]}, ${encoded[5]}, <<\"admin\">>)" >/dev/null
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
