@@ -49,6 +49,15 @@ static bool may_not_say(const struct node *node, const struct news *news, bool m
     return writers->rows[news->row].ever_forgotten && (manual || writers->letters.buried[news->row] != 0);
 }
 
+/* By anybody: whoever wrote the row since may have known of no more than he. */
+static bool was_forgotten(const struct world *world, size_t row)
+{
+    for (size_t i = 0; i < world->schedule.node_count; i++)
+        if (world->nodes[i].database.rows[row].ever_forgotten)
+            return true;
+    return false;
+}
+
 /* A conflict must be one: of two writes that did not know each other; and what is thrown away must be known. */
 static void check_truth(struct node *node, const struct news *news, const struct row *here,
                         const struct settlement *settlement)
@@ -58,7 +67,7 @@ static void check_truth(struct node *node, const struct news *news, const struct
     bool known = (theirs & ~ours) == 0, knows = (ours & ~theirs) == 0;
     /* Of a row that is in dispute nobody needs to have seen the other side before it is forgotten. */
     const struct rules *rules = &node->database.rules[row_entity(news->row)];
-    bool manual = rules->policy == policy_find(TEXT_LITERAL("manual")), disputed = here->ever_forgotten && manual;
+    bool manual = rules->policy == policy_find(TEXT_LITERAL("manual")), disputed = manual && was_forgotten(world, news->row);
     const char *wrong = NULL;
     switch (settlement->verdict) {
     case VERDICT_ECHO:

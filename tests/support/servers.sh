@@ -574,7 +574,7 @@ rabbit_environment() {
         "RABBITMQ_ADVANCED_CONFIG_FILE=$dir/advanced.config"
         "RABBITMQ_GENERATED_CONFIG_DIR=$dir/generated" "RABBITMQ_SCHEMA_DIR=$dir/schema"
         RABBITMQ_SCHEDULER_BIND_TYPE=u
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}"
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
         "RABBITMQ_CTL_ERL_ARGS=+S 1:1 -kernel inet_dist_use_interface {127,0,0,1}"
         RABBITMQ_CTL_DIST_PORT_MIN=32100 RABBITMQ_CTL_DIST_PORT_MAX=32699
     )
