@@ -1,6 +1,7 @@
 #include "adapters/postgres/install.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "adapters/postgres/sql.h"
 #include "bridge/base/limits.h"
@@ -25,14 +26,19 @@ static void put_literal(FILE *out, const char *text)
     put_quoted(out, text, '\'');
 }
 
+static void put_table(FILE *out, const struct entity_config *entity)
+{
+    put_quoted(out, entity->schema ? entity->schema : "public", '"');
+    fputc('.', out);
+    put_quoted(out, entity->table, '"');
+}
+
 static void put_relation(FILE *out, const struct entity_config *entity)
 {
     char *name = NULL;
     size_t length = 0;
     FILE *buffer = open_memstream(&name, &length);
-    put_quoted(buffer, entity->schema ? entity->schema : "public", '"');
-    fputc('.', buffer);
-    put_quoted(buffer, entity->table, '"');
+    put_table(buffer, entity);
     fclose(buffer);
     put_literal(out, name);
     fputs("::regclass::text", out);
@@ -254,13 +260,19 @@ static void put_mapping(FILE *out, const struct config *config, const char *role
     fputs("select bridge.refresh_entity_state();\nselect bridge.grant_adapter();\nselect bridge.own();\n", out);
 }
 
-static char *make_script(const struct config *config, const char *role, const struct present *present, bool guarded)
+static FILE *script_open(char **script, size_t *length)
 {
-    char *script = NULL;
-    size_t length = 0;
-    FILE *out = open_memstream(&script, &length);
+    FILE *out = open_memstream(script, length);
     if (out == NULL)
         abort();
+    return out;
+}
+
+static char *make_script(const struct config *config, const char *role, const struct present *present, bool guarded)
+{
+    char *script;
+    size_t length;
+    FILE *out = script_open(&script, &length);
     put_schema(out, role, present);
     put_mapping(out, config, role, guarded);
     fclose(out);
@@ -291,6 +303,95 @@ static bool check_tables(struct pg_session *session, const struct config *config
             return error_hint(error, "names are folded to lower case unless they stand in double quotes; a name without "
                                      "a schema is looked for in \"public\"");
         }
+    }
+    return true;
+}
+
+/* Encrypted here: a server that logs statements logs their parameters. */
+static bool hand_over_password(struct pg_session *session, const struct config *config, const char *role, struct error *error)
+{
+    if (config->database_password == NULL)
+        return true;
+    char *secret = PQencryptPasswordConn(session->connection, config->database_password, role, NULL);
+    if (secret == NULL)
+        return error_set(error, FAULT_CONNECTION, NULL, "cannot encrypt the password: %s", PQerrorMessage(session->connection));
+    const char *parameters[] = {secret};
+    PG_RESULT result = pg_query(session, "install_password", 1, parameters, error);
+    PQfreemem(secret);
+    return result != NULL;
+}
+
+static bool begin(struct pg_session *session, struct error *error)
+{
+    return pg_execute(session,
+                      "begin; set local client_min_messages = warning; set local search_path = pg_catalog, pg_temp;"
+                      " set local lock_timeout = '400 ms'",
+                      error);
+}
+
+enum { TRIES_MAX = 120 }; /* about a minute */
+
+struct transaction {
+    const struct config *config;
+    bool locks;                              /* the mapped tables are there */
+    const char *role, *script, *fingerprint; /* role: gets the config's password; NULL: none does. fingerprint: to be noted, or NULL */
+};
+
+/* All mapped tables, each time another one first. Once it is the one that an application's transactions begin with, they wait there,
+ * and hold nothing else. */
+static bool lock_tables(struct pg_session *session, const struct config *config, size_t first, struct error *error)
+{
+    char *sql;
+    size_t length;
+    FILE *out = script_open(&sql, &length);
+    for (size_t i = 0; i < config->entity_count; i++) {
+        const struct entity_config *entity = &config->entities[(first + i) % config->entity_count];
+        fputs(i == 0 ? "lock table " : ", ", out);
+        put_table(out, entity);
+    }
+    fputs(" in share row exclusive mode", out);
+    fclose(out);
+    bool good = pg_execute(session, sql, error);
+    free(sql);
+    return good;
+}
+
+static bool transact(struct pg_session *session, const struct transaction *transaction, size_t tries, struct error *error)
+{
+    if (!begin(session, error) || (transaction->locks && !lock_tables(session, transaction->config, tries, error)))
+        return false;
+    if (transaction->role != NULL && !hand_over_password(session, transaction->config, transaction->role, error))
+        return false;
+    if (!pg_execute(session, transaction->script, error))
+        return false;
+    if (transaction->fingerprint != NULL) {
+        PG_RESULT result = pg_query(session, "install_fingerprint", 1, &transaction->fingerprint, error);
+        if (result == NULL)
+            return false;
+    }
+    return pg_commit(session, error);
+}
+
+/* Also two installations in one cluster get into each other's way, at what all databases share. */
+static bool is_in_the_way(const struct error *error)
+{
+    return error->fault == FAULT_CONTENTION || strcmp(error->code, "XX000") == 0;
+}
+
+/* An application at work may hold the table that is wanted here, and want the one that is held: this side gives way and tries again,
+ * before the server's search for deadlocks (after a second) ends one of the two. */
+static bool insist(struct pg_session *session, const struct transaction *transaction, struct error *error)
+{
+    const struct timespec pause = {.tv_nsec = 100000000};
+    for (size_t tries = 0; !transact(session, transaction, tries, error); tries++) {
+        if (!is_in_the_way(error))
+            return false;
+        if (tries == TRIES_MAX)
+            return error_hint(error, "a table is in use by a long transaction (see pg_stat_activity): run this again when it has ended");
+        struct error ignored;
+        if (!pg_execute(session, "rollback", &ignored))
+            return false;
+        nanosleep(&pause, NULL);
     }
     return true;
 }
@@ -326,23 +427,8 @@ bool pg_install(const struct config *config, const struct install_options *optio
                 script, fingerprint);
         *changed = true;
     } else if (script != NULL) {
-        const char *mark[] = {fingerprint};
-        good = check_tables(&session, config, error) && pg_execute(&session, "begin; set local client_min_messages = warning", error);
-        if (good && config->database_password != NULL) {
-            /* Encrypted here: a server that logs statements logs their parameters. */
-            char *secret = PQencryptPasswordConn(session.connection, config->database_password, role, NULL);
-            const char *parameters[] = {secret};
-            PG_RESULT result = secret ? pg_query(&session, "install_password", 1, parameters, error) : NULL;
-            if (secret == NULL)
-                error_set(error, FAULT_CONNECTION, NULL, "cannot encrypt the password: %s", PQerrorMessage(session.connection));
-            PQfreemem(secret);
-            good = result != NULL;
-        }
-        good = good && pg_execute(&session, script, error);
-        if (good) {
-            PG_RESULT result = pg_query(&session, "install_fingerprint", 1, mark, error);
-            good = result != NULL && pg_commit(&session, error);
-        }
+        struct transaction transaction = {.config = config, .locks = true, .role = role, .script = script, .fingerprint = fingerprint};
+        good = check_tables(&session, config, error) && insist(&session, &transaction, error);
         *changed = good;
         if (!good && strcmp(error->code, "42501") == 0)
             error_hint(error, "use --admin \"user=postgres\" or another role that may create schema, roles and triggers");
@@ -353,29 +439,36 @@ bool pg_install(const struct config *config, const struct install_options *optio
     return good;
 }
 
-bool pg_uninstall(const struct config *config, const struct install_options *options, struct error *error)
+static char *make_removal(const struct config *config)
 {
-    if (options->print != NULL) {
-        struct arena names;
-        arena_init(&names, LIMIT_ARENA_BYTES);
-        fputs("begin;\nset local bridge.role = ", options->print);
-        put_literal(options->print, pg_config_role(config, &names));
-        fprintf(options->print, ";\n%scommit;\n", sql_text("queries/uninstall"));
-        arena_free(&names);
-        return true;
-    }
+    char *script;
+    size_t length;
+    FILE *out = script_open(&script, &length);
     struct arena arena;
     arena_init(&arena, LIMIT_ARENA_BYTES);
-    struct pg_session session = {0};
-    bool good = open_admin(&session, config, options, &arena, error) &&
-                pg_execute(&session, "begin; set local client_min_messages = warning", error);
-    if (good) {
-        const char *role[] = {pg_config_role(config, &arena)};
-        PG_RESULT result = pg_query(&session, "uninstall_role", 1, role, error);
-        good = result != NULL;
-    }
-    good = good && pg_execute(&session, sql_text("queries/uninstall"), error) && pg_commit(&session, error);
-    pg_session_close(&session);
+    fputs("set local bridge.role = ", out);
+    put_literal(out, pg_config_role(config, &arena));
+    fprintf(out, ";\n%s", sql_text("queries/uninstall"));
     arena_free(&arena);
+    fclose(out);
+    return script;
+}
+
+bool pg_uninstall(const struct config *config, const struct install_options *options, struct error *error)
+{
+    char *script = make_removal(config);
+    bool good = true;
+    if (options->print != NULL) {
+        fprintf(options->print, "begin;\n%scommit;\n", script);
+    } else {
+        struct arena arena;
+        arena_init(&arena, LIMIT_ARENA_BYTES);
+        struct pg_session session = {0};
+        good = open_admin(&session, config, options, &arena, error) &&
+               insist(&session, &(struct transaction){.config = config, .script = script}, error);
+        pg_session_close(&session);
+        arena_free(&arena);
+    }
+    free(script);
     return good;
 }

@@ -139,3 +139,18 @@ sql alpha shop "update customers set mail = 'still writable'; truncate orders"
 bridge_install commerce >"$SERVERS_DIR/out"
 assert_equal 8 "$(triggers)" "capture triggers after a new install"
 printf 'ok - uninstall, and install again\n'
+
+# ---- beside an application at work ----
+bridge commerce uninstall --admin "$PG_ADMIN_ALPHA" >"$SERVERS_DIR/out"
+# It holds the table that install comes to last, and wants the other one when install waits for it.
+sql alpha shop "insert into orders values (1, 1)"
+sql alpha shop "begin; update orders set total = 2;
+    do \$\$ begin while not exists (select from pg_locks where not granted and relation = 'orders'::regclass) loop perform pg_sleep(0.02); end loop; end \$\$;
+    update customers set mail = 'written beside an installation'; select pg_sleep(1.5); commit" >"$SERVERS_DIR/beside" 2>&1 &
+beside=$!
+held() { [[ $(sql alpha shop "select count(*) from pg_locks where granted and relation = 'orders'::regclass and mode = 'RowExclusiveLock'") == 1 ]]; }
+wait_for 20 "the application to hold a table" held
+bridge_install commerce >"$SERVERS_DIR/out"
+wait "$beside" || fail "the application's transaction came to grief: $(cat "$SERVERS_DIR/beside")"
+assert_equal 8 "$(triggers)" "capture triggers"
+printf 'ok - install gives way to an application at work\n'
