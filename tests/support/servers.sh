@@ -34,7 +34,7 @@ servers_say() {
 # wait_for SECONDS DESCRIPTION COMMAND...: until the command succeeds. On timeout prints what was waited for, and the
 # command's last words. The command runs in a subshell.
 wait_for() {
-    local seconds=$1 description=$2 output
+    local seconds=$1 description=$2 output tries=0
     local deadline=$((${EPOCHREALTIME/[.,]/} + seconds * 1000000))
     shift 2
     until output=$("$@" 2>&1); do
@@ -43,7 +43,8 @@ wait_for() {
             [[ -z $output ]] || printf '%s\n' "$output" | tail -n 5 >&2
             return 1
         fi
-        sleep 0.05
+        # A look costs a process or two.
+        sleep "0.$((tries++ < 10 ? 0 : 1))5"
     done
 }
 
