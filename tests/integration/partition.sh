@@ -15,9 +15,9 @@ source "$SOURCE_DIR/tests/support/bridge.sh"
 
 KEYS=1000
 SESSIONS=4
-WRITING_SECONDS=${PARTITION_SECONDS:-30}
+WRITING_SECONDS=${PARTITION_SECONDS:-60}
 FROZEN_SECONDS=${PARTITION_FROZEN_SECONDS:-12}
-PAUSE_MS=12
+PAUSE_MS=24
 # shellcheck disable=SC2034 # for bridge.sh
 QUIET_SECONDS=120
 TCP_PROXY=$(find "$BUILD_DIR" -name tcp_proxy -type f -executable | head -n 1)
