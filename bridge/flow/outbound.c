@@ -293,6 +293,11 @@ static bool report(struct outbound *out, struct pipeline *pipeline)
     return true;
 }
 
+static void note_progress(struct outbound *out, struct pipeline *pipeline)
+{
+    pipeline->progress_ms = out->worker.clock->ops->monotonic_ms(out->worker.clock);
+}
+
 /* How long to wait for the broker before the source is asked for more: the longer the broker says nothing, the longer. */
 static int confirm_wait_ms(struct outbound *out, const struct pipeline *pipeline)
 {
@@ -321,9 +326,11 @@ static void step(struct outbound *out, struct pipeline *pipeline)
     if (!publish_flights(out, pipeline))
         return;
     size_t under_way = pipeline->count;
+    if (under_way > before)
+        note_progress(out, pipeline);
     confirm_flights(out, pipeline, confirm_wait_ms(out, pipeline));
-    if (under_way > before || pipeline->count < under_way)
-        pipeline->progress_ms = out->worker.clock->ops->monotonic_ms(out->worker.clock);
+    if (pipeline->count < under_way)
+        note_progress(out, pipeline);
     atomic_store(&out->worker.counters->in_flight, pipeline->count);
 }
 
