@@ -4,7 +4,7 @@
 
 #include "bridge/base/log.h"
 
-enum { HEARTBEAT_MS = 5000, IDLE_WAIT_MS = 200, PIPELINE_WAIT_MS = 2, STANDBY_WAIT_MS = 1000, DRAIN_MS = 5000 };
+enum { HEARTBEAT_MS = 5000, IDLE_WAIT_MS = 200, PIPELINE_WAIT_MIN_MS = 2, PIPELINE_WAIT_MAX_MS = 50, STANDBY_WAIT_MS = 1000, DRAIN_MS = 5000 };
 
 /* A batch on its way: sealed once, published as often as it takes, released when confirmed. */
 struct flight {
@@ -22,6 +22,7 @@ struct pipeline {
     uint64_t published; /* messages given to the outlet since it was opened */
     bool source_open, outlet_open;
     int64_t heartbeat_ms; /* when the latest was taken */
+    int64_t progress_ms;  /* when a batch was taken or confirmed last */
     struct sender sender;
     struct holds paused; /* by operators */
     struct holds holds;  /* and because a budget is spent: what the source is told */
@@ -292,6 +293,22 @@ static bool report(struct outbound *out, struct pipeline *pipeline)
     return true;
 }
 
+static void note_progress(struct outbound *out, struct pipeline *pipeline)
+{
+    pipeline->progress_ms = out->worker.clock->ops->monotonic_ms(out->worker.clock);
+}
+
+/* How long to wait for the broker before the source is asked for more: the longer the broker says nothing, the longer. */
+static int confirm_wait_ms(struct outbound *out, const struct pipeline *pipeline)
+{
+    if (pipeline->count == 0)
+        return 0;
+    if (pipeline->count == LIMIT_UNCONFIRMED_BATCHES)
+        return IDLE_WAIT_MS;
+    int64_t wait_ms = (out->worker.clock->ops->monotonic_ms(out->worker.clock) - pipeline->progress_ms) / 4;
+    return wait_ms < PIPELINE_WAIT_MIN_MS ? PIPELINE_WAIT_MIN_MS : wait_ms > PIPELINE_WAIT_MAX_MS ? PIPELINE_WAIT_MAX_MS : (int)wait_ms;
+}
+
 static void step(struct outbound *out, struct pipeline *pipeline)
 {
     if (!open_source(out, pipeline) || !look(out, pipeline) || !report(out, pipeline) || !open_outlet(out, pipeline))
@@ -303,13 +320,17 @@ static void step(struct outbound *out, struct pipeline *pipeline)
             out->worker.clock->ops->sleep_ms(out->worker.clock, sent ? 0 : IDLE_WAIT_MS);
         return;
     }
-    bool room = pipeline->count < LIMIT_UNCONFIRMED_BATCHES;
-    if (room && !take_batch(out, pipeline, pipeline->count > 0 ? 0 : IDLE_WAIT_MS))
+    size_t before = pipeline->count;
+    if (before < LIMIT_UNCONFIRMED_BATCHES && !take_batch(out, pipeline, before > 0 ? 0 : IDLE_WAIT_MS))
         return;
     if (!publish_flights(out, pipeline))
         return;
-    room = pipeline->count < LIMIT_UNCONFIRMED_BATCHES;
-    confirm_flights(out, pipeline, pipeline->count == 0 ? 0 : room ? PIPELINE_WAIT_MS : IDLE_WAIT_MS);
+    size_t under_way = pipeline->count;
+    if (under_way > before)
+        note_progress(out, pipeline);
+    confirm_flights(out, pipeline, confirm_wait_ms(out, pipeline));
+    if (pipeline->count < under_way)
+        note_progress(out, pipeline);
     atomic_store(&out->worker.counters->in_flight, pipeline->count);
 }
 

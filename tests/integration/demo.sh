@@ -7,7 +7,7 @@ DEMO=$SOURCE_DIR/deploy/demo
 export PGBRIDGE=${PGBRIDGE:-$BUILD_DIR/pgbridge}
 
 umask 022
-WORK=$(mktemp -d /tmp/pgbridge-demo-test.XXXXXX)
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/pgbridge-demo-test.XXXXXX")
 chmod 711 "$WORK"
 
 fail() {

@@ -43,7 +43,8 @@ bridge_start operations
 bridge_quiet commerce operations
 
 # A transaction whose second half does not come keeps all behind it from being applied for ten seconds, so that everything is on its
-# way at each cut. What has begun to be applied would be committed, cut or not.
+# way at each cut. What has begun to be applied would be committed, cut or not. The ten seconds begin when all of it is there.
+bridge_stop operations
 rabbit_user watcher secret </dev/null
 jq -nc '{routing_key: "legacy.item.created", headers: {"x-source": "legacy", "x-content-hash": "compute", "x-batch": "half", "x-part": 1, "x-parts": 2},
     properties: {timestamp: 1}, body: {entity: "item", op: "created", key: ["id"], columns: ["id", "what"], rows: [["0", "half"]],
@@ -62,6 +63,7 @@ rabbit_ctl eval "spawn(fun() -> (fun Loop() ->
         N = lists:max([0 | [case catch rabbit_channel:info(C, [messages_unacknowledged]) of [{_, M}] -> M; _ -> 0 end || C <- rabbit_channel:list()]]),
         ok = file:write_file(\"$SERVERS_DIR/unsettled.new\", integer_to_list(N)),
         ok = file:rename(\"$SERVERS_DIR/unsettled.new\", \"$SERVERS_DIR/unsettled\"), timer:sleep(20), Loop() end)() end)." >"$SERVERS_DIR/null"
+bridge_start operations
 unsettled() { cat "$SERVERS_DIR/unsettled"; }
 given() { [[ -s $SERVERS_DIR/unsettled ]] && (($(unsettled) >= ROWS)); }
 taken_back() { (($(unsettled) == 0)); }
@@ -74,8 +76,8 @@ for ((cut = 1; cut <= CUTS; cut++)); do
     wait_for 20 "the broker to notice cut $cut" taken_back
     network heal
 done
-depth_dead() { rabbit_ctl eval "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.dead.operations\">>)),
-    {ok, M, _} = ra:consistent_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_total/1), M."; }
+depth_dead() { rabbit_eval "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.dead.operations\">>)),
+    {ok, M, _} = ra:consistent_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_total/1), M"; }
 # The adapter is already at them: what it has taken counts, too.
 given_up() { (($(node_sql operations "select coalesce(sum(received), 0) from bridge.inbound") + $(depth_dead) >= ROWS)); }
 wait_for 60 "the broker to give up on them" given_up || fail "in the dead-letter queue: $(depth_dead)"

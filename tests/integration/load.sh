@@ -26,8 +26,8 @@ backlog() {
             perform pg_sleep(0.01);
         end loop;
     end \$\$"
-    (($(rabbit_ctl eval "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.sync.operations\">>)),
-        [{messages, N}] = rabbit_amqqueue:info(Q, [messages]), io:format(\"~p~n\", [N]), ok." | head -n 1) > 300))
+    (($(rabbit_eval "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.sync.operations\">>)),
+        [{messages, N}] = rabbit_amqqueue:info(Q, [messages]), N") > 300))
 }
 wait_for 60 "a backlog of messages" backlog
 bridge_start operations

@@ -31,8 +31,8 @@ YAML
 YAML
     for node in left right; do
         bridge_install "$node$round" >>"$SERVERS_DIR/install.log"
-        rabbit_ctl eval "rabbit_binding:add({binding, rabbit_misc:r(<<\"bridge\">>, exchange, <<\"bridge.sync\">>), <<\"#\">>,
-            rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.sync.$node$round\">>), []}, <<\"admin\">>), ok." >>"$SERVERS_DIR/install.log"
+        rabbit_eval "rabbit_binding:add({binding, rabbit_misc:r(<<\"bridge\">>, exchange, <<\"bridge.sync\">>), <<\"#\">>,
+            rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.sync.$node$round\">>), []}, <<\"admin\">>)" >>"$SERVERS_DIR/install.log"
     done
     bridge_start "left$round" -v
     bridge_start "right$round" -v

@@ -146,8 +146,8 @@ bridge_stop operations
 for _ in 1 2 3 4 5; do write; sleep 0.1; done
 out() { outboxes_empty commerce; }
 wait_for 30 "the messages to be published" out
-lost=$(rabbit_ctl eval '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"bridge">>, queue, <<"bridge.sync.operations">>)),
-    {ok, M, _} = ra:consistent_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_total/1), M.')
+lost=$(rabbit_eval '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"bridge">>, queue, <<"bridge.sync.operations">>)),
+    {ok, M, _} = ra:consistent_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_total/1), M')
 ((lost >= 1)) || fail "nothing is in the queue"
 rabbit_ctl purge_queue -p bridge bridge.sync.operations >"$SERVERS_DIR/null"
 bridge_start operations

@@ -100,14 +100,14 @@ node_log_read() {
 }
 
 # No message is in a queue of these nodes, or delivered and not settled. The queue itself is asked: what the management
-# commands list is some seconds old. One call for all: rabbitmqctl is slow.
+# commands list is some seconds old.
 queues_empty() {
     local names
     names=$(printf ', <<"bridge.sync.%s">>' "$@")
-    [[ $(rabbit_ctl eval "io:format(\"~p\", [lists:sum([begin
+    [[ $(rabbit_eval "lists:sum([begin
             {ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, N)),
             {ok, M, _} = ra:consistent_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_total/1), M
-            end || N <- [${names:2}]])]), ok.") == 0* ]]
+            end || N <- [${names:2}]])") == 0 ]]
 }
 
 # What moved so far: it stands still when nothing is under way.
