@@ -392,13 +392,13 @@ static void put_note(struct columns *columns, char mark, const struct wal_row *r
     fprintf(columns->out[NOTE_XID], "%" PRIu32, row->xid);
 }
 
-static bool take_versions(const struct wal_chunk *chunk, struct arena *arena, size_t count, PGresult *result,
+static bool take_versions(const struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, size_t count, PGresult *result,
                           struct error *error)
 {
     if ((size_t)PQntuples(result) != count)
         return error_set(error, FAULT_BUG, NULL, "of %zu changes %d have a version", count, PQntuples(result));
     int at = 0;
-    for (size_t i = 0; i < chunk->count; i++) {
+    for (size_t i = from; i < end; i++) {
         if (chunk->rows[i].entity == NULL)
             continue;
         struct change *change = &chunk->changes[i];
@@ -446,9 +446,9 @@ static bool lock_row(struct pg_wal *wal, const struct wal_entity *entity, const 
 }
 
 /* A row with a value that neither the log nor a peer has: this node says it as it is now, through the outbox. */
-static bool say_rows(struct pg_wal *wal, const struct wal_chunk *chunk, struct arena *arena, struct error *error)
+static bool say_rows(struct pg_wal *wal, const struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
 {
-    for (size_t i = 0; i < chunk->count; i++) {
+    for (size_t i = from; i < end; i++) {
         if (!chunk->rows[i].lacks || chunk->rows[i].bytes > 0)
             continue;
         const struct wal_entity *entity = chunk->rows[i].entity;
@@ -481,20 +481,36 @@ static bool await_visible(struct pg_wal *wal, const char *xids, struct error *er
     }
 }
 
-/* What the database knows of the rows, and is to know of them before anybody else does: durable. */
-static bool note_changes(struct pg_wal *wal, struct wal_chunk *chunk, struct arena *arena, struct error *error)
+/* Whether the database has to remember it: a commit says neither that a row is gone nor that its version is another than its time. */
+static bool is_to_be_noted(const struct wal_row *row, const struct change *change)
+{
+    return row->entity != NULL &&
+           (change->op == CHANGE_DELETED || change->version.timestamp_us != row->commit_us || row->lacks);
+}
+
+/* Where a transaction ends that begins with the change at from. Each locks the rows that it notes, in their order of the log; where triggers lock the
+ * same ones in an order of their own, each row is a transaction. */
+static size_t note_end(const struct wal_chunk *chunk, size_t from, bool one_by_one)
+{
+    if (!one_by_one)
+        return chunk->count;
+    size_t end = from;
+    while (end < chunk->count && !is_to_be_noted(&chunk->rows[end], &chunk->changes[end]))
+        end++;
+    return end > from ? end : from + 1;
+}
+
+static bool note_range(struct pg_wal *wal, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
 {
     size_t count = 0;
-    bool lacks = false;
-    struct text *keys = arena_take_array(arena, chunk->count, sizeof *keys);
+    struct text *keys = arena_take_array(arena, end - from, sizeof *keys);
     struct columns columns;
     columns_open(&columns);
-    for (size_t i = 0; i < chunk->count; i++) {
+    for (size_t i = from; i < end; i++) {
         if (chunk->rows[i].entity == NULL)
             continue;
         put_note(&columns, count == 0 ? '{' : ',', &chunk->rows[i], &chunk->changes[i]);
         keys[count++] = key_text(arena, &chunk->changes[i]);
-        lacks = lacks || chunk->rows[i].lacks;
     }
     columns_close(&columns);
     bool good = true;
@@ -505,11 +521,31 @@ static bool note_changes(struct pg_wal *wal, struct wal_chunk *chunk, struct are
         parameters[NOTE_KEY] = parameters_literal(arena, keys, count);
         good = await_visible(wal, columns.texts[NOTE_XID], error) && begin_durable(wal, error);
         PG_RESULT result = good ? pg_query(wal->session, "wal_note", NOTE_COLUMNS, parameters, error) : NULL;
-        good = result != NULL && take_versions(chunk, arena, count, result, error) && (!lacks || say_rows(wal, chunk, arena, error)) &&
-               pg_commit(wal->session, error);
+        good = result != NULL && take_versions(chunk, from, end, arena, count, result, error) &&
+               say_rows(wal, chunk, from, end, arena, error) && pg_commit(wal->session, error);
     }
     columns_free(&columns);
     return good;
+}
+
+static bool note_ranges(struct pg_wal *wal, struct wal_chunk *chunk, bool one_by_one, struct arena *arena, struct error *error)
+{
+    for (size_t from = 0, end; from < chunk->count; from = end) {
+        end = note_end(chunk, from, one_by_one);
+        if (!note_range(wal, chunk, from, end, arena, error))
+            return false;
+    }
+    return true;
+}
+
+/* What the database knows of the rows, and is to know of them before anybody else does: durable. Noted twice is noted once. */
+static bool note_changes(struct pg_wal *wal, struct wal_chunk *chunk, struct arena *arena, struct error *error)
+{
+    if (wal->stage == STAGE_LEAVE)
+        return note_ranges(wal, chunk, true, arena, error);
+    if (note_ranges(wal, chunk, false, arena, error))
+        return true;
+    return error->fault == FAULT_CONTENTION && pg_execute(wal->session, "rollback", error) && note_ranges(wal, chunk, true, arena, error);
 }
 
 /* Takes out what does not travel: what is too large, and what was said as a whole instead. */

@@ -20,6 +20,8 @@ declare
 begin
     if noted then
         perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
+        -- Of many rows, gives way before the server looks for a deadlock, and may take an application for it: the caller then notes each by itself.
+        perform set_config('lock_timeout', '400ms', true) where cardinality(note_changes.key) > 1;
     end if;
     for c in
         with given as (
@@ -76,7 +78,12 @@ declare
     replaced_at bigint;       -- and when that was written, by this node's clock
     overtaken boolean;
 begin
-    select * into v from bridge.row_version r where r.entity = entity_id and r.key = row_key for update;
+    if op = 'd' or given <> commit_us then
+        -- In the order of everybody: first the row, then what is known of it.
+        perform from bridge.entity e, bridge.row_here(e, row_key) where e.id = entity_id;
+        perform from bridge.row_version r where r.entity = entity_id and r.key = row_key for update;
+    end if;
+    select * into v from bridge.row_version r where r.entity = entity_id and r.key = row_key;
     select e.value, e.ordinality - 1 into f, at from jsonb_array_elements(v.former) with ordinality e
      where (e.value ->> 'replaced')::bigint > place order by e.ordinality limit 1;
     overtaken := f is not null or coalesce(bridge.lsn_number(v.lsn), 0) > place;
