@@ -139,6 +139,9 @@ struct target_ops {
      * as a gap, and *missing is how many; what was missing and comes late fills one. Of a sender that was never seen nothing is
      * missing. */
     bool (*note)(struct target *, const struct sighting *, uint64_t *missing, struct error *);
+    /* The same of the incarnations that a heartbeat tells of: from the first one on that was ever seen, everything up to their numbers
+     * should have come. */
+    bool (*note_confirmed)(struct target *, const struct heartbeat *, uint64_t *missing, struct error *);
     /* Keeps a dead letter, inside the open transaction: one with FAULT_TRANSIENT waits and is tried again, one with any
      * other fault is kept for a human. A transient one that has a code of CLOCK waits until its version's time has come, one of
      * PAUSED until its entity is resumed. */

@@ -177,6 +177,26 @@ same "after a purge, when the rows were touched"
 assert_equal 0 "$(open_gaps operations)" "further gaps"
 printf 'ok - a purge is noticed without another message, and stays until somebody acknowledges it\n'
 
+# ---- and purged again, with nobody left who has sent them ----
+bridge_stop operations
+write
+wait_for 30 "the message to be published" out
+bridge_kill commerce
+rabbit_ctl purge_queue -p bridge bridge.sync.operations >"$SERVERS_DIR/null"
+bridge_start commerce
+bridge_start operations
+wait_for 60 "the lost end of an incarnation to be noticed" noticed
+node_sql operations "select bridge.acknowledge_gap(id, 'rows touched') from bridge.gaps where state = 'open'" >"$SERVERS_DIR/null"
+node_sql commerce "update item set what = what || ' again'"
+same "after a purge and a new incarnation"
+# A node that has never heard of commerce misses nothing of what commerce sent before.
+node_sql operations "delete from bridge.numbering; delete from bridge.gap"
+SINCE=$(node_sql commerce "select clock_timestamp()")
+heard_since() { [[ $(node_sql operations "select sent_us / 1000000.0 > date_part('epoch', timestamptz '$SINCE') from bridge.peer where name = 'commerce'") == t ]]; }
+wait_for 60 "the next heartbeat" heard_since
+assert_equal 0 "$(open_gaps operations)" "gaps of a sender that was never heard"
+printf 'ok - so is the lost end of an incarnation, when the next one speaks\n'
+
 for node in commerce operations; do
     assert_equal 0 "$(node_sql $node "select count(*) from bridge.dead_letter")" "dead letters of $node"
     counters_conserve $node
