@@ -133,7 +133,7 @@ struct target_ops {
     bool (*apply)(struct target *, const struct message *, size_t first, size_t count, enum apply_mode, struct tally *,
                   struct error *);
     /* Notes a heartbeat, inside the open transaction; of one that is said again, or that speaks of messages which are missing, only
-     * that its node lives. *offset_us is how far that node's clock is ahead of this one's, as far as it is known; 0 when it is not. */
+     * that its node lives. *offset_us is how far that node's clock is certainly ahead of this one's; 0 when it is not known. */
     bool (*hear)(struct target *, const struct heartbeat *, int64_t *offset_us, struct error *);
     /* Notes, inside the open transaction, which of a sender's messages have come, in their order. What is missing before them is noted
      * as a gap, and *missing is how many; what was missing and comes late fills one. Of a sender that was never seen nothing is
