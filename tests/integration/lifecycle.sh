@@ -228,6 +228,10 @@ assert_equal "$adapter" "$(process_id node-commerce)" "the process after reloads
 cp "$SERVERS_DIR/commerce.before" "$SERVERS_DIR/commerce.yaml"
 reload
 wait_for 10 "text in the log again" logged commerce ' reloaded applied='
+sed -i 's/, credit\]}/, credit], policy: manual}/' "$SERVERS_DIR/commerce.yaml"
+reload
+wait_for 60 "another policy in the log" logged commerce ' ignored key="entities (and pgbridge install)"'
+cp "$SERVERS_DIR/commerce.before" "$SERVERS_DIR/commerce.yaml"
 printf 'ok - SIGHUP reloads, says what it applied and what needs a restart\n'
 
 # ---- two adapters of one node ----
