@@ -32,13 +32,14 @@ servers_say() {
 # Waiting
 
 # wait_for SECONDS DESCRIPTION COMMAND...: until the command succeeds. On timeout prints what was waited for, and the
-# command's last words. The command runs in a subshell.
+# command's last words. The command runs in a subshell. Only a look that began after that time is the last one: on a busy machine
+# one look may take longer than the time, and what it saw is as old as its beginning.
 wait_for() {
-    local seconds=$1 description=$2 output tries=0
+    local seconds=$1 description=$2 begun output tries=0
     local deadline=$((${EPOCHREALTIME/[.,]/} + seconds * 1000000))
     shift 2
-    until output=$("$@" 2>&1); do
-        if ((${EPOCHREALTIME/[.,]/} > deadline)); then
+    until begun=${EPOCHREALTIME/[.,]/} && output=$("$@" 2>&1); do
+        if ((begun > deadline)); then
             printf 'timed out after %s s waiting for %s\n' "$seconds" "$description" >&2
             [[ -z $output ]] || printf '%s\n' "$output" | tail -n 5 >&2
             return 1
