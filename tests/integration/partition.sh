@@ -18,8 +18,6 @@ SESSIONS=4
 WRITING_SECONDS=${PARTITION_SECONDS:-60}
 FROZEN_SECONDS=${PARTITION_FROZEN_SECONDS:-12}
 PAUSE_MS=24
-# shellcheck disable=SC2034 # for bridge.sh
-QUIET_SECONDS=120
 TCP_PROXY=$(find "$BUILD_DIR" -name tcp_proxy -type f -executable | head -n 1)
 
 servers_init
@@ -42,7 +40,7 @@ proxy_start() {
     local port
     port=$(port_reserve)
     process_start "proxy-$1" "$TCP_PROXY" "$port" 127.0.0.1 "$RABBIT_PORT" "$SERVERS_DIR/proxy-$1.control"
-    wait_for 10 "the proxy of $1" grep -q "^listening $port" "$SERVERS_DIR/log/proxy-$1.log"
+    wait_for 60 "the proxy of $1" grep -q "^listening $port" "$SERVERS_DIR/log/proxy-$1.log"
     sed -i "s,:$RABBIT_PORT/bridge,:$port/bridge," "$SERVERS_DIR/$1.yaml"
     grep -q ":$port/bridge" "$SERVERS_DIR/$1.yaml" || fail "no broker in $1.yaml"
 }
@@ -55,7 +53,7 @@ network() {
     for node in commerce operations; do
         lines=$(wc -l <"$SERVERS_DIR/log/proxy-$node.log")
         printf '%s\n' "$1" >"$SERVERS_DIR/proxy-$node.control"
-        wait_for 10 "the proxy of $node to $1" proxy_obeyed "$node" "$lines"
+        wait_for 60 "the proxy of $node to $1" proxy_obeyed "$node" "$lines"
     done
 }
 

@@ -59,16 +59,16 @@ before=$(published commerce)
 # Ten rows, in transactions of their own; the one row that has no budget all the while.
 sql alpha shop "do \$\$ begin for i in 1 .. 20000 loop update hot set n = i where id = 1 + i % 10; commit; end loop; end \$\$"
 sql alpha shop "update calm set n = 1"
-wait_for 20 "the row without a budget" row_is operations "select n from calm" 1
+wait_for 60 "the row without a budget" row_is operations "select n from calm" 1
 # A cold backlog is slowed as well, and told.
 sql alpha shop "insert into hot select g, 0, 'cold' from generate_series(101, 400) g"
 # Until they are sent the budget believes that this backlog shrinks as the one before it did.
-wait_for 60 "a first part to be sent" outboxes_empty commerce
+wait_for 120 "a first part to be sent" outboxes_empty commerce
 sql alpha shop "do \$\$ begin for i in 8 .. 19 loop insert into hot select 50 * i + g, 0, 'cold' from generate_series(1, 50) g; commit; end loop; end \$\$"
-wait_for 20 "health to say why changes wait" row_is commerce "select status from bridge.health where \"check\" = 'slowed changes'" warning
+wait_for 60 "health to say why changes wait" row_is commerce "select status from bridge.health where \"check\" = 'slowed changes'" warning
 bridge_kill commerce
 bridge_start commerce
-QUIET_SECONDS=120 bridge_quiet commerce operations
+bridge_quiet commerce operations
 equal hot || fail "the rows within a budget differ"
 ((published_now=$(published commerce), published_now - before < 5000)) || fail "20,000 updates of ten rows became $((published_now - before)) changes"
 assert_equal healthy "$(health commerce 'slowed changes')" "the budget's health afterwards"
@@ -90,11 +90,11 @@ process_start job-operations bash -c 'source "$0"; servers_attach "$1"; sql beta
 sql alpha shop "insert into rally values (1, 'commerce')"
 holding() { [[ $(node_sql commerce "select count(*) from bridge.health where \"check\" = 'ping-pong' and status = 'warning'") == 1 ||
     $(node_sql operations "select count(*) from bridge.health where \"check\" = 'ping-pong' and status = 'warning'") == 1 ]]; }
-wait_for 60 "the rally to be held" holding
+wait_for 120 "the rally to be held" holding
 # From now on a handful of changes at every end of a cooling down, where there were dozens a second.
 before=$(($(published commerce) + $(published operations)))
 sql alpha shop "insert into calm values (2, 2)"
-wait_for 20 "other rows to flow" row_is operations "select n from calm where id = 2" 2
+wait_for 60 "other rows to flow" row_is operations "select n from calm where id = 2" 2
 begun=$SECONDS
 released() { [[ $(node_sql commerce "select count(*) from bridge.dead_letters where error_code = 'STORM' and state <> 'retrying'") != 0 ||
     $(node_sql operations "select count(*) from bridge.dead_letters where error_code = 'STORM' and state <> 'retrying'") != 0 ]]; }
@@ -124,12 +124,12 @@ sql alpha shop "insert into archive select g, 'kept' from generate_series(1, 300
 bridge_quiet commerce operations
 # Little by little is no mass.
 sql alpha shop "delete from archive where id <= 300"
-wait_for 30 "a few deletions" row_is operations "select count(*) from archive" 2700
+wait_for 60 "a few deletions" row_is operations "select count(*) from archive" 2700
 sql alpha shop "delete from archive where id <= 1300"
-wait_for 30 "the deletions to be held" row_is operations "select status from bridge.health where \"check\" = 'paused by itself'" critical
+wait_for 60 "the deletions to be held" row_is operations "select status from bridge.health where \"check\" = 'paused by itself'" critical
 sql alpha shop "insert into archive values (5000, 'new'); insert into calm values (3, 3)"
-wait_for 20 "other rows to flow" row_is operations "select n from calm where id = 3" 3
-wait_for 20 "the new row to be held, too" row_is operations "select count(*) from bridge.dead_letters where error_code = 'PAUSED' and key = '5000'" 1
+wait_for 60 "other rows to flow" row_is operations "select n from calm where id = 3" 3
+wait_for 60 "the new row to be held, too" row_is operations "select count(*) from bridge.dead_letters where error_code = 'PAUSED' and key = '5000'" 1
 assert_equal 2700 "$(node_sql operations "select count(*) from archive")" "rows while held"
 node_sql operations "select reason from bridge.pauses where resumed_at is null" | grep -q '^mass delete by commerce' || fail "the reason"
 bridge_kill operations
@@ -155,7 +155,7 @@ assert_equal 0 "$(node_sql commerce "select count(*) from hot where id <= 1000")
 rows=$(node_sql operations "select count(*) from hot")
 bridge operations resume --entity hot --discard-deletions >"$SERVERS_DIR/said"
 grep -q 'deletions are undone' "$SERVERS_DIR/said" || fail "$(cat "$SERVERS_DIR/said")"
-QUIET_SECONDS=120 bridge_quiet commerce operations
+bridge_quiet commerce operations
 wait_for 60 "no letter to wait" no_letters operations
 equal hot || fail "hot differs after its deletions were undone"
 (($(node_sql commerce "select count(*) from hot") >= rows)) || fail "rows did not come back"

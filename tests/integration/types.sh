@@ -127,7 +127,7 @@ process_start watcher amqp-consume -u "$watch_url" -e bridge.sync -r '#' "$SERVE
 watcher_bound() {
     [[ $(rabbit_ctl list_queues -p bridge name | wc -l) -ge 5 ]]
 }
-wait_for 20 "the watcher's queue" watcher_bound
+wait_for 60 "the watcher's queue" watcher_bound
 
 row() {
     local id=$1 setting=$2 values=$3
@@ -196,7 +196,7 @@ printf 'ok - capture pins what each type alone needs\n'
 bodies_kept() {
     [[ $(cat "$SERVERS_DIR"/bodies/* | grep -o '"versions":\[[^]]*' | tr ',' '\n' | wc -l) -ge 7 ]]
 }
-wait_for 20 "the watcher's messages" bodies_kept
+wait_for 60 "the watcher's messages" bodies_kept
 # Heartbeats come by here as well.
 grep -l '"entity"' "$SERVERS_DIR"/bodies/* | while read -r body; do
     "$CONTENT_HASH" <"$body"

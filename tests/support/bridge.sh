@@ -111,7 +111,7 @@ nodes_quiet() {
 
 # bridge_quiet NODE...: waits until nothing is under way between them.
 bridge_quiet() {
-    wait_for "${QUIET_SECONDS:-60}" "quiet between $*" nodes_quiet "$@"
+    wait_for "${QUIET_SECONDS:-240}" "quiet between $*" nodes_quiet "$@"
 }
 
 # counters_conserve NODE: received is the sum of what came of it (design section 9.10).

@@ -125,7 +125,7 @@ process_start() {
             [ ! -e stopping ] || exit 1
             exec "$@"' "$record" "$@" </dev/null >>"$SERVERS_DIR/log/$name.log" 2>&1 &
     )
-    wait_for 10 "the start of $name" test -s "$record"
+    wait_for 60 "the start of $name" test -s "$record"
 }
 
 # Prints the process of that name as "PID START", if it is alive.
@@ -170,7 +170,7 @@ process_kill() {
     processes_signal KILL "$process"
     if ! wait_for 5 "the descendants of $name" processes_gone "${tree[@]}" 2>/dev/null; then
         processes_signal KILL "${tree[@]}"
-        wait_for 10 "the end of $name and its descendants" processes_gone "${tree[@]}"
+        wait_for 60 "the end of $name and its descendants" processes_gone "${tree[@]}"
     fi
 }
 
@@ -314,7 +314,7 @@ servers_stop_from() {
     done
     if ! wait_for 10 "the end of the servers" processes_gone "${processes[@]}" 2>/dev/null; then
         processes_signal KILL "${processes[@]}"
-        if ! wait_for 10 "the end of the servers in $dir" processes_gone "${processes[@]}"; then
+        if ! wait_for 60 "the end of the servers in $dir" processes_gone "${processes[@]}"; then
             return 1
         fi
     fi
@@ -600,7 +600,7 @@ rabbit_boot() {
     rabbit_environment
     if ! process_running epmd; then
         process_start epmd epmd -port "$RABBIT_EPMD_PORT" -address 127.0.0.1 || return 1
-        process_wait_ready epmd 10 port_taken "$RABBIT_EPMD_PORT" || return 1
+        process_wait_ready epmd 60 port_taken "$RABBIT_EPMD_PORT" || return 1
     fi
     # Debian's /usr/sbin/rabbitmq-server would change to user rabbitmq.
     process_start rabbit env -i "${RABBIT_ENVIRONMENT[@]}" /usr/lib/rabbitmq/bin/rabbitmq-server || return 1
