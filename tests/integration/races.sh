@@ -43,7 +43,8 @@ hold() {
     printf 'begin; %s; select pg_notify($$held$$, $$$$);\n' "$1" >&"$app"
     wait_for 60 "the application's locks" holds
 }
-holds() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where state = 'idle in transaction' and datname = 'shop' and usename = 'postgres'") == 1 ]]; }
+# Idle in its transaction it is after each statement, also before the one that locks: the last one counts.
+holds() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where state = 'idle in transaction' and query like '%pg_notify%' and datname = 'shop' and usename = 'postgres'") == 1 ]]; }
 blocked() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and usename = 'pgbridge'") == 1 ]]; }
 release() {
     printf 'commit;\n' >&"$app"
