@@ -843,7 +843,7 @@ static struct bench *database_away(size_t queued)
         put(bench, (struct spec){.sequence = (int64_t)i + 1, .first = i, .count = 1, .ready_ms = 50});
     world_rule(bench->world, (struct rule){.call = CALL_COMMIT, .until_ms = 100, .fault = FAULT_CONNECTION});
     world_rule(bench->world,
-               (struct rule){.call = CALL_TARGET_OPEN, .from = 2, .count = 90, .fault = FAULT_CONNECTION});
+               (struct rule){.call = CALL_TARGET_OPEN, .from = 2, .count = 225, .fault = FAULT_CONNECTION});
     bench_run(bench);
     assert_all_settled(bench);
     assert_int_equal(bench->target->total.tally.applied, queued);
