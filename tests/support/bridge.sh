@@ -95,18 +95,25 @@ queues_empty() {
             end || N <- [${names:2}]])") == 0 ]]
 }
 
-# What moved so far: it stands still when nothing is under way.
+# What moved so far, and last what waits in the outbox: it stands still when nothing is under way.
 nodes_progress() {
     local node
     for node in "$@"; do
-        node_sql "$node" "select o.captured, o.published, (select sum(messages) from bridge.inbound) from bridge.outbound o"
+        node_sql "$node" "select o.captured, o.published, (select sum(messages) from bridge.inbound), (select count(*) from bridge.outbox)
+            from bridge.outbound o"
     done
 }
 
-nodes_quiet() {
-    local before
+# nodes_still QUEUES-EMPTY NODE...: before and after the queues are found empty, nothing waits and nothing has moved.
+nodes_still() {
+    local queues=$1 before
+    shift
     before=$(nodes_progress "$@")
-    outboxes_empty "$@" && queues_empty "$@" && outboxes_empty "$@" && [[ $(nodes_progress "$@") == "$before" ]]
+    [[ ! $before =~ \|[1-9][0-9]*($'\n'|$) ]] && "$queues" "$@" && [[ $(nodes_progress "$@") == "$before" ]]
+}
+
+nodes_quiet() {
+    nodes_still queues_empty "$@"
 }
 
 # bridge_quiet NODE...: waits until nothing is under way between them.
