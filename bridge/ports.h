@@ -133,12 +133,15 @@ struct target_ops {
     bool (*apply)(struct target *, const struct message *, size_t first, size_t count, enum apply_mode, struct tally *,
                   struct error *);
     /* Notes a heartbeat, inside the open transaction; of one that is said again, or that speaks of messages which are missing, only
-     * that its node lives. *offset_us is how far that node's clock is ahead of this one's, as far as it is known; 0 when it is not. */
+     * that its node lives. *offset_us is how far that node's clock is certainly ahead of this one's; 0 when it is not known. */
     bool (*hear)(struct target *, const struct heartbeat *, int64_t *offset_us, struct error *);
     /* Notes, inside the open transaction, which of a sender's messages have come, in their order. What is missing before them is noted
      * as a gap, and *missing is how many; what was missing and comes late fills one. Of a sender that was never seen nothing is
      * missing. */
     bool (*note)(struct target *, const struct sighting *, uint64_t *missing, struct error *);
+    /* The same of the incarnations that a heartbeat tells of: from the first one on that was ever seen, everything up to their numbers
+     * should have come. */
+    bool (*note_confirmed)(struct target *, const struct heartbeat *, uint64_t *missing, struct error *);
     /* Keeps a dead letter, inside the open transaction: one with FAULT_TRANSIENT waits and is tried again, one with any
      * other fault is kept for a human. A transient one that has a code of CLOCK waits until its version's time has come, one of
      * PAUSED until its entity is resumed. */

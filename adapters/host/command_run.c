@@ -103,7 +103,8 @@ static void assemble(struct assembly *assembly)
                                          .target = pg_target_port(assembly->target),
                                          .peer_count = config->peer_count,
                                          .peers = (const char *const *)config->peers,
-                                         .apply_echoes = hook_disabled("echo")};
+                                         .apply_echoes = hook_disabled("echo"),
+                                         .parts_wait_ms = (int)hook_number("PGBRIDGE_PARTS_WAIT_MS", 0)};
     struct text node = text_from(config->node);
     worker_init(&assembly->outbound.worker, "out", node, &assembly->clock.port, &assembly->counters, &assembly->stop);
     worker_init(&assembly->inbound.worker, "in", node, &assembly->clock.port, &assembly->counters, &assembly->stop);

@@ -88,6 +88,28 @@ bool records_note(struct target *port, const struct sighting *sighting, uint64_t
     return true;
 }
 
+bool records_note_confirmed(struct target *port, const struct heartbeat *heartbeat, uint64_t *missing, struct error *error)
+{
+    struct pg_target *target = (struct pg_target *)port;
+    struct arena *arena = &target->arena;
+    struct text *epochs = arena_take_array(arena, heartbeat->confirmed_count, sizeof *epochs);
+    struct text *numbers = arena_take_array(arena, heartbeat->confirmed_count, sizeof *numbers);
+    for (size_t i = 0; i < heartbeat->confirmed_count; i++) {
+        epochs[i] = heartbeat->confirmed[i].epoch;
+        numbers[i] = arena_printf(arena, "%" PRId64, heartbeat->confirmed[i].sequence);
+    }
+    const char *parameters[] = {
+        arena_string(arena, heartbeat->source),
+        parameters_literal(arena, epochs, heartbeat->confirmed_count),
+        parameters_literal(arena, numbers, heartbeat->confirmed_count),
+    };
+    PG_RESULT result = pg_query(&target->session, "note_confirmed", 3, parameters, error);
+    if (result == NULL)
+        return false;
+    *missing = (uint64_t)pg_integer(result, 0, 0);
+    return true;
+}
+
 /* The same for every delivery of a message; without reading it. */
 static const char *identity_of(struct arena *arena, const struct envelope *envelope)
 {

@@ -487,8 +487,8 @@ static bool target_report(struct target *port, const struct report *report, stru
            forget(target, "forget_conflicts", config->conflict_retention_us, error);
 }
 
-static const struct target_ops target_port_ops = {target_open,   target_begin,   target_apply,    records_hear,   records_note,
-                                                  letters_bury,  target_commit,  target_rollback, letters_retry, records_suspect,
+static const struct target_ops target_port_ops = {target_open, target_begin, target_apply, records_hear, records_note, records_note_confirmed,
+                                                  letters_bury, target_commit, target_rollback, letters_retry, records_suspect,
                                                   records_acquit, target_report, target_close};
 
 struct pg_target *pg_target_new(const struct config *config, const struct pg_target_options *options)

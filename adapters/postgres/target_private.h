@@ -122,6 +122,7 @@ bool letters_bury(struct target *port, const struct dead_letter *letter, struct 
 bool letters_retry(struct target *port, bool hurry, int *next_ms, struct error *error);
 bool records_hear(struct target *port, const struct heartbeat *heartbeat, int64_t *offset_us, struct error *error);
 bool records_note(struct target *port, const struct sighting *sighting, uint64_t *missing, struct error *error);
+bool records_note_confirmed(struct target *port, const struct heartbeat *heartbeat, uint64_t *missing, struct error *error);
 bool records_suspect(struct target *port, const struct envelope *envelope, int *deaths, struct error *error);
 bool records_acquit(struct target *port, const struct envelope *envelope, struct error *error);
 

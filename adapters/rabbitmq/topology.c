@@ -12,6 +12,7 @@ enum {
     /* Dead letters are delivered as often as it takes; but only with a limit do they keep their place in the queue. */
     DEAD_DELIVERY_LIMIT = 1000000,
     UNUSED_WAIT_MS = 3000,
+    UNUSED_ANSWERS = 10, /* 50 ms apart */
 };
 
 static amqp_table_entry_t text_argument(const char *key, const char *value)
@@ -194,17 +195,19 @@ bool mq_topology_unbind(const struct config *config, const struct broker_config 
     return done;
 }
 
-/* A consumer that has just gone is counted for a moment longer: the queue hears of it through its log. */
+/* A consumer that has just gone is counted for a moment longer: the queue hears of it through its log. And none is counted for a queue
+ * whose leader is too busy to answer: only several such answers are believed. */
 static bool wait_until_unused(struct mq_session *session, const char *name, struct error *error)
 {
     int64_t deadline_ms = mq_now_ms() + UNUSED_WAIT_MS;
-    for (;;) {
+    for (int unused = 0;;) {
         uint32_t consumers = 0;
         if (!find_queue(session, name, &consumers, error))
             return false;
-        if (consumers == 0)
+        unused = consumers == 0 ? unused + 1 : 0;
+        if (unused == UNUSED_ANSWERS)
             return true;
-        if (mq_left_ms(deadline_ms) == 0) {
+        if (consumers > 0 && mq_left_ms(deadline_ms) == 0) {
             error_set(error, FAULT_OPERATOR, NULL, "queue \"%s\" has %u consumers (%s)", name, consumers,
                       session->where);
             return error_hint(error, "Stop the adapter of this node first.");

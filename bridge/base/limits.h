@@ -7,6 +7,7 @@ enum {
     LIMIT_FIELDS = 1600,        /* per entity: PostgreSQL's columns per table */
     LIMIT_KEY_FIELDS = 32,      /* per entity: PostgreSQL's columns per index */
     LIMIT_PEERS = 64,           /* per node */
+    LIMIT_INCARNATIONS = 16,    /* of a sender, that its heartbeats tell of */
     LIMIT_BATCH_ROWS = 5000,    /* changes in one captured batch */
     LIMIT_BATCH_BYTES = 4 << 20,     /* values of one captured batch; one larger row makes a batch of its own */
     LIMIT_MESSAGE_BYTES = 256 << 10, /* body of a message with more than one row, unless the config says otherwise */

@@ -25,15 +25,24 @@ bool config_same_broker(const struct broker_config *a, const struct broker_confi
            a->heartbeat_s == b->heartbeat_s;
 }
 
+static bool same_mapping(const struct mapping *a, const struct mapping *b)
+{
+    return same(a->field, b->field) && same(a->column, b->column) && same(a->owner, b->owner) && a->counter == b->counter;
+}
+
 static bool same_entity(const struct entity_config *a, const struct entity_config *b)
 {
     if (!same(a->name, b->name) || !same(a->schema, b->schema) || !same(a->table, b->table) ||
         a->key_count != b->key_count || a->field_count != b->field_count || a->triggers != b->triggers ||
         a->truncate != b->truncate || a->coalesce != b->coalesce ||
-        a->max_changes_per_second != b->max_changes_per_second)
+        a->max_changes_per_second != b->max_changes_per_second || a->policy != b->policy || a->update_revives != b->update_revives ||
+        a->priority_count != b->priority_count || memcmp(&a->retry, &b->retry, sizeof a->retry) != 0)
         return false;
+    for (size_t i = 0; i < a->priority_count; i++)
+        if (!same(a->priority[i], b->priority[i]))
+            return false;
     for (size_t i = 0; i < a->field_count; i++)
-        if (!same(a->fields[i].field, b->fields[i].field) || !same(a->fields[i].column, b->fields[i].column))
+        if (!same_mapping(&a->fields[i], &b->fields[i]))
             return false;
     return true;
 }

@@ -248,6 +248,19 @@ static bool note(struct application *application, struct receipts *receipts, con
     return true;
 }
 
+static bool note_confirmed(struct application *application, struct receipts *receipts, const struct heartbeat *heartbeat, struct error *error)
+{
+    uint64_t missing = 0;
+    if (!application->target->ops->note_confirmed(application->target, heartbeat, &missing, error))
+        return false;
+    if (missing == 0)
+        return true;
+    log_event(LOG_LEVEL_ERROR, "missed", "source=%.*s messages=%llu reason=\"an earlier incarnation had sent them\"",
+              TEXT_PRINTF(heartbeat->source), (unsigned long long)missing);
+    receipt_of(receipts, heartbeat->source)->gaps += missing;
+    return true;
+}
+
 /* As few notes as there are runs of numbers: one, as a rule. */
 static bool note_numbers(struct application *application, const struct item *items, size_t count, struct receipts *receipts,
                          struct error *error)
@@ -275,6 +288,12 @@ static bool note_numbers(struct application *application, const struct item *ite
     for (size_t i = 0; i < run_count; i++)
         if (!note(application, receipts, &runs[i], error))
             return false;
+    for (size_t i = 0; i < count; i++) {
+        const struct heartbeat *heartbeat = &items[i].heartbeat;
+        bool tells = items[i].fate == FATE_HEARD && heartbeat->confirmed_count > 0 && !text_equal(heartbeat->source, application->worker->node);
+        if (tells && !note_confirmed(application, receipts, heartbeat, error))
+            return false;
+    }
     return true;
 }
 

@@ -305,7 +305,8 @@ static bool receive_group(struct inbound *in, struct group *group)
 {
     struct clock *clock = in->worker.clock;
     struct error error;
-    int64_t deadline = clock->ops->monotonic_ms(clock) + PARTS_WAIT_MS;
+    int parts_wait_ms = in->parts_wait_ms > 0 ? in->parts_wait_ms : PARTS_WAIT_MS;
+    int64_t deadline = clock->ops->monotonic_ms(clock) + parts_wait_ms;
     int wait_ms = application_retry_wait_ms(&group->application, IDLE_WAIT_MS);
     while (group->count < LIMIT_PREFETCH_MESSAGES && !worker_stopping(&in->worker)) {
         bool full = group->rows >= LIMIT_GROUP_ROWS || group->bytes >= LIMIT_GROUP_BYTES;
@@ -320,7 +321,7 @@ static bool receive_group(struct inbound *in, struct group *group)
         if (delivery != NULL) {
             /* However long nothing came before. */
             if (group->count == 0)
-                deadline = clock->ops->monotonic_ms(clock) + PARTS_WAIT_MS;
+                deadline = clock->ops->monotonic_ms(clock) + parts_wait_ms;
             add_item(in, group, delivery);
             wait_ms = 0;
             continue;
@@ -328,7 +329,7 @@ static bool receive_group(struct inbound *in, struct group *group)
         if (group->count == 0 || group->whole > 0)
             break;
         if (clock->ops->monotonic_ms(clock) >= deadline) {
-            log_event(LOG_LEVEL_WARNING, "waited", "reason=\"the rest of a batch did not come\" wait_ms=%d", PARTS_WAIT_MS);
+            log_event(LOG_LEVEL_WARNING, "waited", "reason=\"the rest of a batch did not come\" wait_ms=%d", parts_wait_ms);
             forget_missing_parts(group);
             break;
         }

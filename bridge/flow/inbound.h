@@ -14,6 +14,7 @@ struct inbound {
     struct rally_rule rally_rule;
     struct deletion_rule deletion_rule;
     bool apply_echoes; /* tests only: do not drop messages of this node's own */
+    int parts_wait_ms; /* tests only: how long the rest of a batch is waited for; 0: as long as usual */
     struct group *group; /* private */
 };
 

@@ -13,6 +13,7 @@ struct flight {
     size_t envelope_count;
     bool published;       /* on this connection */
     uint64_t last_number; /* then: the outlet's number of its last message */
+    int64_t sequence;     /* x-seq of its last message */
     int64_t published_us;
 };
 
@@ -185,6 +186,7 @@ static bool take_batch(struct outbound *out, struct pipeline *pipeline, int wait
         pipeline->heartbeat_ms = clock->ops->monotonic_ms(clock);
     batch_seal(&flight->batch, &pipeline->sender, clock->ops->now_us(clock), out->message_bytes, &flight->envelopes,
                &flight->envelope_count);
+    flight->sequence = pipeline->sender.sequence;
     atomic_fetch_add(&out->worker.counters->captured, flight->batch.captured_count);
     pipeline->count++;
     return true;
@@ -219,7 +221,7 @@ static bool release_flight(struct outbound *out, struct pipeline *pipeline)
     struct receipt receipt = {
         .source = out->worker.node,
         .epoch = text_from(pipeline->sender.epoch),
-        .sequence = pipeline->sender.sequence,
+        .sequence = flight->sequence,
         .messages = flight->envelope_count - (flight->batch.heartbeat != NULL),
         .tally = {.applied = flight->batch.change_count},
         .captured = flight->batch.captured_count,

@@ -5,7 +5,7 @@
 
 #include "bridge/base/log.h"
 
-enum { REPORT_EVERY_MS = 5000, LOOK_EVERY_MS = 500, RETRY_BASE_MS = 200, RETRY_CAP_MS = 5000 };
+enum { REPORT_EVERY_MS = 5000, LOOK_EVERY_MS = 500, RETRY_BASE_MS = 200, RETRY_CAP_MS = 2000 };
 
 const char *worker_state_name(enum worker_state state)
 {

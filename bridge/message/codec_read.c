@@ -568,6 +568,24 @@ static bool read_heard(struct reader *reader, struct json_object *list, struct h
     return true;
 }
 
+static bool read_confirmed(struct reader *reader, struct json_object *list, struct heartbeat *heartbeat)
+{
+    size_t count = list != NULL && json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+    if (list != NULL && (!json_object_is_type(list, json_type_array) || count > LIMIT_INCARNATIONS))
+        return scan_refuse(reader->error, "\"confirmed\" is not an array of at most %d incarnations", LIMIT_INCARNATIONS);
+    struct confirmed *confirmed = arena_take_array(reader->arena, count, sizeof *confirmed);
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *entry = json_object_array_get_idx(list, i);
+        if (!json_object_is_type(entry, json_type_array) || json_object_array_length(entry) != 2 ||
+            !is_name(json_object_array_get_idx(entry, 0)) || !read_timestamp(json_object_array_get_idx(entry, 1), &confirmed[i].sequence))
+            return scan_refuse(reader->error, "\"confirmed\" has an entry that is not an incarnation and a number");
+        confirmed[i].epoch = keep(reader, json_object_array_get_idx(entry, 0));
+    }
+    heartbeat->confirmed = confirmed;
+    heartbeat->confirmed_count = count;
+    return true;
+}
+
 bool codec_decode_heartbeat(struct text body, struct arena *arena, struct heartbeat *heartbeat, struct error *error)
 {
     size_t members;
@@ -585,7 +603,7 @@ bool codec_decode_heartbeat(struct text body, struct arena *arena, struct heartb
     if (!read_timestamp(find(&reader, "time"), &heartbeat->time_us))
         return scan_refuse(error, "\"time\" is not a timestamp in microseconds");
     heartbeat->again = json_object_get_boolean(find(&reader, "again"));
-    return read_heard(&reader, list, heartbeat);
+    return read_heard(&reader, list, heartbeat) && read_confirmed(&reader, find(&reader, "confirmed"), heartbeat);
 }
 
 static bool is_blank(char c)

@@ -297,6 +297,18 @@ struct text codec_encode_merge(const struct merge *merge, struct arena *arena)
     return json;
 }
 
+static struct json_object *new_confirmed(const struct heartbeat *heartbeat)
+{
+    struct json_object *list = must(json_object_new_array_ext((int)heartbeat->confirmed_count));
+    for (size_t i = 0; i < heartbeat->confirmed_count; i++) {
+        struct json_object *entry = must(json_object_new_array_ext(2));
+        json_object_array_add(entry, new_string(heartbeat->confirmed[i].epoch));
+        json_object_array_add(entry, must(json_object_new_int64(heartbeat->confirmed[i].sequence)));
+        json_object_array_add(list, entry);
+    }
+    return list;
+}
+
 struct text codec_encode_heartbeat(const struct heartbeat *heartbeat, struct arena *arena)
 {
     JSON_OWNED *root = must(json_object_new_object());
@@ -312,6 +324,8 @@ struct text codec_encode_heartbeat(const struct heartbeat *heartbeat, struct are
         json_object_array_add(list, entry);
     }
     add_member(root, "heard", list);
+    if (heartbeat->confirmed_count > 0)
+        add_member(root, "confirmed", new_confirmed(heartbeat));
     if (heartbeat->again)
         add_member(root, "again", must(json_object_new_boolean(1)));
     struct text body = TEXT_NULL;

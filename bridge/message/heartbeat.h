@@ -4,11 +4,18 @@
  *
  * It travels as the control message `<node>.control.heartbeat`, with headers x-source, x-protocol, x-epoch, x-seq (of the message
  * before it: it has no number of its own) and x-content-hash, which is the SHA-256 of the body:
- *     {"control":"heartbeat","time":<us>,"heard":[["<node>",<sent us>,<received us>],...]}
+ *     {"control":"heartbeat","time":<us>,"heard":[["<node>",<sent us>,<received us>],...],"confirmed":[["<epoch>",<number>],...]}
  *
  * A node that holds changes back cannot say this of now. It says its latest one again, as a sign of life: with that one's time, nobody
  * heard, and "again":true. Who does not know that member has heard of the time before, and ignores it. */
 #include "bridge/message/envelope.h"
+
+/* An incarnation of the sender, and the number up to which the broker has confirmed all its messages: they are not sent again. Whoever
+ * has not had them when he hears of it has lost them, also when the incarnation ended before it could say so itself. */
+struct confirmed {
+    struct text epoch;
+    int64_t sequence;
+};
 
 /* The newest heartbeat of another node that has been heard. */
 struct heard {
@@ -26,6 +33,8 @@ struct heartbeat {
     bool again;      /* it says only that its node lives */
     size_t heard_count;
     const struct heard *heard;
+    size_t confirmed_count;
+    const struct confirmed *confirmed; /* of the latest incarnations, oldest first */
 };
 
 void heartbeat_seal(const struct heartbeat *heartbeat, int64_t now_us, struct arena *arena, struct envelope *out);

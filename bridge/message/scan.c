@@ -25,6 +25,8 @@ enum {
     /* Every value of every array is followed by a comma or a bracket: row values, and five arrays with one or two
      * values per row. */
     COMMAS_MAX = LIMIT_MESSAGE_VALUES + 7 * LIMIT_MESSAGE_ROWS + 2 * MERGE_MAX,
+    /* Of one object: what a row has written, by field, is the largest. To find a place for a million costs seconds. */
+    MEMBERS_MAX = LIMIT_FIELDS,
 };
 
 enum byte_class {
@@ -143,7 +145,8 @@ bool scan_body(struct text body, size_t *member_count, struct error *error)
 {
     const unsigned char *p = (const unsigned char *)body.data;
     const unsigned char *end = p + body.length;
-    size_t depth = 0, brackets = 0, commas = 0, members = 0;
+    size_t depth = 0, brackets = 0, commas = 0;
+    size_t members[SCAN_DEPTH_MAX + 1] = {0}; /* of the object that is open at each depth; of the outermost it stays */
     while (p < end) {
         switch (byte_class(*p)) {
         case BYTE_PLAIN:
@@ -153,6 +156,8 @@ bool scan_body(struct text body, size_t *member_count, struct error *error)
                 return scan_refuse(error, "the body is nested deeper than %d", SCAN_DEPTH_MAX);
             if (++brackets > BRACKETS_MAX)
                 return scan_refuse(error, "the body has more than %d brackets", BRACKETS_MAX);
+            if (depth > 1)
+                members[depth] = 0;
             break;
         case BYTE_CLOSE:
             if (depth-- == 0)
@@ -163,7 +168,8 @@ bool scan_body(struct text body, size_t *member_count, struct error *error)
                 return scan_refuse(error, "the body has more than %d values", COMMAS_MAX);
             break;
         case BYTE_COLON:
-            members += depth == 1;
+            if (++members[depth] > MEMBERS_MAX)
+                return scan_refuse(error, "an object of the body has more than %d members", MEMBERS_MAX);
             break;
         case BYTE_QUOTE:
             p = scan_string(p + 1, end, error);
@@ -175,6 +181,6 @@ bool scan_body(struct text body, size_t *member_count, struct error *error)
         }
         p++;
     }
-    *member_count = members;
+    *member_count = members[1];
     return true;
 }

@@ -8,7 +8,7 @@
 enum { SCAN_DEPTH_MAX = 6 };
 
 /* *member_count is how many members the outermost object has, doubled ones included. FAULT_POISON when it is nested too deep, has too
- * many brackets, values or odd bytes, or a string with a character that no text of PostgreSQL holds. */
+ * many brackets, values, members of one object or odd bytes, or a string with a character that no text of PostgreSQL holds. */
 bool scan_body(struct text body, size_t *member_count, struct error *error);
 
 /* FAULT_POISON; returns false. */

@@ -31,8 +31,10 @@ begin
     execute format('grant execute on function bridge.forget_dead_letters(interval), bridge.forget_conflicts(interval) to %I', adapter);
     execute format('grant select, insert, update, delete on bridge.suspect, bridge.disagreement to %I', adapter);
     grant select on bridge.peers, bridge.gaps to pgbridge_monitor;
-    revoke execute on function bridge.note_numbers(text, text, bigint, bigint), bridge.acknowledge_gap(bigint, text) from public;
-    execute format('grant execute on function bridge.note_numbers(text, text, bigint, bigint) to %I', adapter);
+    revoke execute on function bridge.note_numbers(text, text, bigint, bigint), bridge.note_confirmed(text, text[], bigint[]),
+        bridge.acknowledge_gap(bigint, text) from public;
+    execute format('grant execute on function bridge.note_numbers(text, text, bigint, bigint), bridge.note_confirmed(text, text[], bigint[]) to %I',
+                   adapter);
     execute format('grant execute on function bridge.acknowledge_gap(bigint, text) to %I', adapter);
     grant usage on schema bridge to public;
     grant execute on function bridge.correlate(text, text), bridge.content_hash(text[], text[]) to public;

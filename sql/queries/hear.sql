@@ -1,5 +1,5 @@
--- Notes the heartbeat that node $1 sent at $2, having heard $3; of ours the one sent at $4, at its $5. -> how far its clock is ahead. Of
--- the heartbeats of a minute the one with the shortest way tells best. One that says again what it said before ($6), or that came
+-- Notes the heartbeat that node $1 sent at $2, having heard $3; of ours the one sent at $4, at its $5. -> how far its clock is ahead at
+-- least. Of the heartbeats of a minute the one with the shortest way tells best. One that says again what it said before ($6), or that came
 -- before messages which it speaks of, says only that its node lives.
 with sample as (
     select r.received_us, (($5::bigint - $4::bigint) + ($2::bigint - r.received_us)) / 2 as offset_us,
@@ -21,4 +21,4 @@ update bridge.peer p
                             when h.better then h.round_trip_us else p.round_trip_us * 5 / 4 end
   from heard h
  where p.name = $1
-returning coalesce(p.offset_us, 0)
+returning coalesce(sign(p.offset_us)::int * greatest(abs(p.offset_us) - p.round_trip_us / 2, 0), 0)

@@ -5,5 +5,7 @@ with whole as (delete from bridge.outbox where txid = any ($1::xid8[]) and layou
      part as (delete from bridge.outbox where txid = $2::xid8 and seq > $3::bigint and seq <= $4::bigint
                                            and layout <> all ($11::int[]))
 update bridge.outbound
-   set epoch = $5, sequence = $6::bigint, captured = captured + $7::bigint, published = published + $8::bigint,
+   set epoch = $5, sequence = $6::bigint,
+       confirmed = bridge.confirm(confirmed, $5, $6::bigint),
+       captured = captured + $7::bigint, published = published + $8::bigint,
        messages = messages + $9::bigint, bytes = bytes + $10::bigint, last_message = now()

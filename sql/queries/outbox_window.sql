@@ -22,7 +22,8 @@ select pg_current_snapshot() as snapshot,
                                 from bridge.peer p
                                where p.sent_us is not null
                                  and not exists (select from bridge.dead_letter d where d.state = 'retrying' and d.error_code = 'PAUSED'
-                                                                                    and d.op = 'deleted' and d.source = p.name)), '[]'))::text end as heartbeat
+                                                                                    and d.op = 'deleted' and d.source = p.name)), '[]'),
+           'confirmed', (select confirmed from bridge.outbound))::text end as heartbeat
   from (values (1)) as one (row)
   left join lateral (
        select o.txid, max(o.seq) as last_seq, count(*) as changes

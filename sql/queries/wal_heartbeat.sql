@@ -7,5 +7,6 @@ with said as (
 spoken as (
     select json_build_object('time', (select said_us from said),
            'heard', coalesce((select json_agg(json_build_array(p.name, p.sent_us, p.received_us))
-                                from bridge.peer p where p.sent_us is not null), '[]'))::text as heartbeat)
+                                from bridge.peer p where p.sent_us is not null), '[]'),
+           'confirmed', (select confirmed from bridge.outbound))::text as heartbeat)
 select heartbeat, pg_logical_emit_message(true, 'pgbridge.heartbeat', heartbeat) from spoken

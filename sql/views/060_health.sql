@@ -43,7 +43,7 @@ with measured (check_name, value, warning, critical, unit, hint) as (
                select from pg_replication_slots s where s.slot_name = bridge.slot_name(n.name) and s.wal_status <> 'lost')), 1, 1,
            'missing', 'Without its slot this node captures nothing: pgbridge install.'
     union all
-    select 'peer clock offset', coalesce((select max(round(abs(offset_us) / 1000000.0, 3)) from bridge.peer), 0), 0.25, 60,
+    select 'peer clock offset', coalesce((select max(round(greatest(abs(offset_us) - round_trip_us / 2, 0) / 1000000.0, 3)) from bridge.peer), 0), 0.25, 60,
            's', 'A peer''s clock differs from this one''s, and the later clock wins conflicts: see bridge.peers, and mend NTP.'
     union all
     select 'peer silent', coalesce((select max(round(date_part('epoch', now())::numeric - greatest(p.received_us, p.alive_us) / 1000000.0, 1))

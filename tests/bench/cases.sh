@@ -30,7 +30,8 @@ pgbench_run() {
     shift
     "$PG_BIN/pgbench" -h "$PG_SOCKET_DIR" -p "$(postgres_port "$cluster")" -U postgres "$@" bench 2>&1
 }
-tps_of() { sed -n 's/^tps = \([0-9.]*\).*/\1/p' "$1"; }
+# A run in which no transaction came to its end says nothing of its speed.
+tps_of() { sed -n 's/^tps = \([0-9.]*\).*/\1/p' "$1" | grep . || echo 0; }
 
 # ---- the databases ---------------------------------------------------------------------------------------------------
 
@@ -220,6 +221,9 @@ case_small() {
 
 # ---- latency ---------------------------------------------------------------------------------------------------------
 
+# It sleeps between two looks.
+watches() { [[ $(sql "$1" bench "select count(*) from pg_stat_activity where query like 'call bench.watch%' and wait_event = 'PgSleep'") == 1 ]]; }
+
 # latencies CASE SECONDS CLUSTER...: probes of these clusters, seen on the other side, while what runs beside is running.
 latencies() {
     local case=$1 seconds=$2 cluster parity number
@@ -231,6 +235,8 @@ latencies() {
         sql "${OTHER_SIDE[$cluster]}" bench "truncate bench.sight"
         sql "${OTHER_SIDE[$cluster]}" bench "call bench.watch($parity, ${MARKERS[$cluster]}, $number)" &
         watching+=($!)
+        # What came before it looks would not be seen, or late.
+        wait_for 60 "the watch of ${OTHER_SIDE[$cluster]}" watches "${OTHER_SIDE[$cluster]}"
         sql "$cluster" bench "call bench.probe($parity, $seconds)" &
         probing+=($!)
     done

@@ -14,7 +14,7 @@ fault_broker() {
     healed
 }
 scenario "broker restart" "the broker restarted"
-scenario short "broker kill" "the broker killed with kill -9"
+scenario "broker kill" "the broker killed with kill -9"
 
 fault_closed_connections() {
     local i
@@ -26,7 +26,7 @@ fault_closed_connections() {
     healed
     FAULT_DETAIL="8 times"
 }
-scenario short closed_connections "the broker closes all connections"
+scenario closed_connections "the broker closes all connections"
 
 # tps NODE SECONDS: what one client's transactions do there meanwhile.
 tps() {

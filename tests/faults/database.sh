@@ -15,8 +15,8 @@ fault_database() {
     healed
 }
 scenario "database fast" "a database restarted (fast)"
-scenario short "database immediate" "a database restarted (immediate)"
-scenario short "database kill" "a database killed with kill -9"
+scenario "database immediate" "a database restarted (immediate)"
+scenario "database kill" "a database killed with kill -9"
 
 fault_terminated_sessions() {
     local i
@@ -29,7 +29,7 @@ fault_terminated_sessions() {
     healed
     FAULT_DETAIL="8 times"
 }
-scenario short terminated_sessions "the adapters' sessions terminated"
+scenario terminated_sessions "the adapters' sessions terminated"
 
 fault_cancelled_statements() {
     local i
@@ -42,7 +42,7 @@ fault_cancelled_statements() {
     healed
     FAULT_DETAIL="40 times"
 }
-scenario short cancelled_statements "the adapters' statements cancelled"
+scenario cancelled_statements "the adapters' statements cancelled"
 
 # locked_begin NODE: an application's transaction holds what apply wants, until locked_end.
 locked_begin() {
@@ -70,7 +70,7 @@ fault_locked() {
     locked_end
     healed
 }
-scenario short "locked 4" "tables of a database locked by an application for 4 s"
+scenario "locked 4" "tables of a database locked by an application for 4 s"
 scenario "locked 60" "tables of a database locked by an application for a minute"
 
 # Applications that lock rows in an order of their own, slowly: they and apply want each other's rows.
@@ -99,7 +99,7 @@ fault_deadlock() {
     healed
     FAULT_DETAIL="$(cat "$SERVERS_DIR"/log/postgres-{alpha,beta}.log | grep -c 'pgbridge@.*canceling statement due to lock timeout' || true) lock waits given up by apply so far"
 }
-scenario short deadlock "applications lock rows against apply's order"
+scenario deadlock "applications lock rows against apply's order"
 
 # A transaction that has written and does not end holds back nobody but itself.
 fault_idle_transaction() {

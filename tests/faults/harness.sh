@@ -265,11 +265,10 @@ bridge_recovered() {
 }
 
 faults_still() {
-    local before
-    before=$(nodes_progress "${NODES[@]}")
-    outboxes_empty "${NODES[@]}" && [[ $(broker_holds) == 0 ]] && outboxes_empty "${NODES[@]}" &&
-        [[ $(node_sql commerce "$WAITING_SQL") == 0 && $(node_sql operations "$WAITING_SQL") == 0 ]] &&
-        [[ $(nodes_progress "${NODES[@]}") == "$before" ]]
+    nodes_still nothing_waits "${NODES[@]}"
+}
+nothing_waits() {
+    [[ $(broker_holds) == 0 && $(node_sql commerce "$WAITING_SQL") == 0 && $(node_sql operations "$WAITING_SQL") == 0 ]]
 }
 WAITING_SQL="select count(*) from bridge.dead_letter where state = 'retrying'"
 

@@ -64,9 +64,9 @@ gaps_noticed() {
     (($(node_sql "$NODE" "select coalesce(sum(gaps), 0) from bridge.inbound") > NOTICED_BEFORE))
 }
 scenario "messages duplicate 1 5" "1 % of the messages come several times"
-scenario short "messages duplicate 100 3" "all messages come several times"
-scenario short "messages reorder 100 3" "messages come in any order"
+scenario "messages duplicate 100 3" "all messages come several times"
+scenario "messages reorder 100 3" "messages come in any order"
 scenario "messages lose 10 4" "10 % of the messages come late, after a loss was noticed"
-scenario short "messages corrupt 20 3" "spoilt copies of messages: changed, cut off, with a wrong hash, without headers"
+scenario "messages corrupt 20 3" "spoilt copies of messages: changed, cut off, with a wrong hash, without headers"
 scenario short "messages bomb 5 3" "copies that are too large, deep, wide, with a million keys, with deep headers"
-scenario short "messages strange 10 3" "copies of an unknown entity, with an unknown column, of a wrong type"
+scenario "messages strange 10 3" "copies of an unknown entity, with an unknown column, of a wrong type"

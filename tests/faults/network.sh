@@ -42,7 +42,7 @@ fault_torn() {
     healed
     FAULT_DETAIL="$times times"
 }
-scenario short "torn 12" "connections reset after a random number of bytes"
+scenario short "torn 8" "connections reset after a random number of bytes"
 
 # One of each kind, briefly, on any link.
 fault_links() {
@@ -59,7 +59,7 @@ fault_links() {
     done
     healed
 }
-scenario short links "cut, half-open, one way only, slow, throttled and reset, each briefly"
+scenario links "cut, half-open, one way only, slow, throttled and reset, each briefly"
 
 # Each cut gives back all that is delivered and not settled: here the whole prefetch, because nothing can be applied.
 fault_full_prefetch() {

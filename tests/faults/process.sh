@@ -13,7 +13,7 @@ fault_terminated() {
     healed
     FAULT_DETAIL="$times times"
 }
-scenario short terminated "SIGTERM at random times"
+scenario terminated "SIGTERM at random times"
 
 fault_killed() {
     local i times=$((3 + RANDOM % 4))
@@ -27,7 +27,7 @@ fault_killed() {
     healed
     FAULT_DETAIL="$times times"
 }
-scenario short killed "kill -9 at random times"
+scenario killed "kill -9 at random times"
 
 fault_killed_both() {
     load_begin
@@ -108,5 +108,5 @@ fault_halted_alone() {
     processes_signal CONT "$process"
     healed
 }
-scenario short "halted_alone 2" "SIGSTOP for 2 s"
+scenario "halted_alone 2" "SIGSTOP for 2 s"
 scenario "halted_alone 20" "SIGSTOP for longer than the broker's heartbeat"

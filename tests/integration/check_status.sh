@@ -171,13 +171,13 @@ test_read_only_database() {
 test_fsync_is_off() {
     sql alpha postgres 'alter system set fsync = off'
     sql alpha postgres 'select pg_reload_conf()' >/dev/null
-    wait_for 10 'fsync off' setting_is fsync off
+    wait_for 60 'fsync off' setting_is fsync off
     check 0 warning database 'fsync is off*' 'set fsync = on'
     pgbridge 0 check
     [[ $OUT == 'warning '*$'\n''no check failed, 1 warning' ]] || fail "$OUT"
     sql alpha postgres 'alter system reset fsync'
     sql alpha postgres 'select pg_reload_conf()' >/dev/null
-    wait_for 10 'fsync on' setting_is fsync on
+    wait_for 60 'fsync on' setting_is fsync on
     good
 }
 
@@ -531,7 +531,7 @@ test_status_without_peers() {
 # ---- http -----------------------------------------------------------------------------------------------------------
 
 http() {
-    curl -s --max-time 5 -o "$SERVERS_DIR/http" -w '%{http_code}' "http://127.0.0.1:$HTTP_PORT$1" "${@:2}" ||
+    curl -s --max-time 60 -o "$SERVERS_DIR/http" -w '%{http_code}' "http://127.0.0.1:$HTTP_PORT$1" "${@:2}" ||
         printf 'no answer'
 }
 
@@ -543,9 +543,9 @@ test_http_tells_what_is_missing() {
     DATABASE='host=127.0.0.1 port=1 dbname=shop user=pgbridge'
     write_config
     process_start adapter "$PGBRIDGE" -c "$CONFIG" run
-    wait_for 20 'an answer' http_answers /healthz 200
+    wait_for 60 'an answer' http_answers /healthz 200
     [[ $(<"$SERVERS_DIR/http") == ok ]] || fail "$(<"$SERVERS_DIR/http")"
-    wait_for 20 'both to miss the database' http_says_away
+    wait_for 60 'both to miss the database' http_says_away
     [[ $(http /nowhere) == 404 ]] || fail '404'
     [[ $(http /metrics -X POST -d x=y) == 405 ]] || fail '405'
     [[ $(http /metrics -I) == 200 ]] || fail 'HEAD'
@@ -577,10 +577,10 @@ test_http_of_a_running_adapter() {
     install_peer
     write_config
     process_start adapter "$PGBRIDGE" -c "$CONFIG" run
-    wait_for 30 'readiness' http_answers /readyz 200
+    wait_for 60 'readiness' http_answers /readyz 200
     [[ $(<"$SERVERS_DIR/http") == ready ]] || fail "$(<"$SERVERS_DIR/http")"
     shop "insert into shop.customers values (1, 'ann@example.com', 'Ann')"
-    wait_for 20 'the change to be published' published_one
+    wait_for 60 'the change to be published' published_one
     if command -v promtool >/dev/null; then
         promtool check metrics <"$SERVERS_DIR/http" || fail "promtool: $(<"$SERVERS_DIR/http")"
     fi

@@ -54,7 +54,7 @@ wait_for 30 "all to wait" wait_so_many 8
 node_sql commerce "update bridge.dead_letter set next_attempt = now() where state = 'retrying'"
 send child created '["id","parent","what"]' '[["90",null,"neighbour"]]' "$now"
 wait_for 60 "the circles to be applied" is_here parent code "2:x 3:b 4:c 5:a 6:k 7:l 9:taken here "
-assert_equal "1:2 90 " "$(here child parent)" "the children"
+wait_for 60 "the children" is_here child parent "1:2 90 "
 wait_for 60 "two to wait" wait_so_many 2
 assert_equal "released 6, retrying 2" "$(node_sql commerce "select string_agg(state || ' ' || n, ', ' order by state) from (select state, count(*) n from bridge.dead_letters group by state) s")" "the letters"
 printf 'ok - what waits for each other comes together\n'

@@ -23,11 +23,11 @@ url=amqp://watcher:secret@127.0.0.1:$RABBIT_PORT/bridge
 
 peek() {
     process_start "peek-$1" /usr/bin/python3 "$SOURCE_DIR/tests/support/contract.py" peek "$url" bridge.sync "$2" "$3"
-    wait_for 20 "the watcher" grep -q ready "$SERVERS_DIR/log/peek-$1.log"
+    wait_for 60 "the watcher" grep -q ready "$SERVERS_DIR/log/peek-$1.log"
 }
 # seen NAME COUNT: waits for the messages.
 seen() {
-    wait_for 20 "$2 messages at watcher $1" process_ended "peek-$1"
+    wait_for 60 "$2 messages at watcher $1" process_ended "peek-$1"
     grep '^{' "$SERVERS_DIR/log/peek-$1.log" >"$SERVERS_DIR/$1.json"
     assert_equal "$2" "$(wc -l <"$SERVERS_DIR/$1.json")" "messages seen by $1"
 }
@@ -43,9 +43,9 @@ peek customers '*.customer.#' 4
 sql alpha shop "insert into orders values (1, 'not for this watcher')"
 sql alpha shop "begin; select bridge.correlate('req-1', '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'); insert into customers values (42, 'ann@example.com', null, 1.50); commit" >"$SERVERS_DIR/null"
 bridge_progress() { [[ $(sql alpha shop "select count(*) from bridge.outbox") == 0 ]]; }
-wait_for 20 "an empty outbox" bridge_progress
+wait_for 60 "an empty outbox" bridge_progress
 sql alpha shop "update customers set full_name = 'Ann \"quoted\" \\ ünï ' || chr(10)"
-wait_for 20 "an empty outbox" bridge_progress
+wait_for 60 "an empty outbox" bridge_progress
 sql alpha shop "begin; select bridge.correlate('a'); insert into customers values (43); select bridge.correlate('b'); insert into customers values (44); delete from customers where customer_id = 42; commit" >"$SERVERS_DIR/null"
 seen customers 4
 
@@ -111,23 +111,23 @@ row_is() { [[ $(name_of "$1") == "$2" ]]; }
 counter_is() { [[ $(sql alpha shop "select $2 from bridge.inbound where source = '$1'") == "$3" ]]; }
 
 message legacy created 100 "from elsewhere" "$now" | send
-wait_for 20 "a row of a foreign source" row_is 100 "from elsewhere"
+wait_for 60 "a row of a foreign source" row_is 100 "from elsewhere"
 message legacy updated 100 "newer" $((now + 1)) | send
-wait_for 20 "its update" row_is 100 newer
+wait_for 60 "its update" row_is 100 newer
 message legacy updated 100 "late" $((now - 5)) | send
 message legacy updated 100 "newer" $((now + 1)) | send
-wait_for 20 "a late one that is stale" counter_is legacy stale 1
-wait_for 20 "a repeated one that is a duplicate" counter_is legacy duplicate 1
+wait_for 60 "a late one that is stale" counter_is legacy stale 1
+wait_for 60 "a repeated one that is a duplicate" counter_is legacy duplicate 1
 assert_equal newer "$(name_of 100)" "the row after stale and duplicate messages"
 # Without versions, the message's timestamp is the version.
 jq -nc --argjson s $((now / 1000000 + 100)) '{routing_key: "legacy.customer.updated", headers: {"x-source": "legacy", "x-content-hash": "compute"},
     properties: {timestamp: $s}, body: {entity: "customer", op: "updated", key: ["id"], columns: ["id", "name"], rows: [["100", "by timestamp"]]}}' | send
-wait_for 20 "a message without versions" row_is 100 "by timestamp"
+wait_for 60 "a message without versions" row_is 100 "by timestamp"
 assert_equal "" "$(sql alpha shop "select email_address from customers where customer_id = 100")" "a column that never came"
 message intruder updated 100 "by an intruder" $((now + 999000000)) | send
-wait_for 20 "a source that is no peer, refused" counter_is "(other)" refused 1
+wait_for 60 "a source that is no peer, refused" counter_is "(other)" refused 1
 message commerce updated 100 "an echo" $((now + 999000000)) | send
-wait_for 20 "our own name, dropped" counter_is commerce echo 1
+wait_for 60 "our own name, dropped" counter_is commerce echo 1
 assert_equal "by timestamp" "$(name_of 100)" "the row after an intruder and an echo"
 assert_equal 1 "$(grep -c '^[^ ]* refused source=intruder' "$SERVERS_DIR/log/node-commerce.log")" "log lines about the intruder"
 printf 'ok - peers are heard, others refused and counted\n'
@@ -136,21 +136,21 @@ printf 'ok - peers are heard, others refused and counted\n'
 letter() { sql alpha shop "select class, state, coalesce(entity, ''), coalesce(key, '') from bridge.dead_letters order by id desc limit 1"; }
 letters() { [[ $(sql alpha shop "select count(*) from bridge.dead_letters") == "$1" ]]; }
 message legacy created 101 "wrong hash" "$now" | jq -c '.headers["x-content-hash"] = "sha256:0000000000000000000000000000000000000000000000000000000000000000"' | send
-wait_for 20 "a wrong hash, quarantined" letters 1
+wait_for 60 "a wrong hash, quarantined" letters 1
 assert_equal "poison|quarantined||" "$(letter)" "letter of a wrong hash"
 message legacy created 101 "not json" "$now" | jq -c '.body_text = "{\"entity\":"' | send
-wait_for 20 "unreadable JSON, quarantined" letters 2
+wait_for 60 "unreadable JSON, quarantined" letters 2
 message legacy created 101 "unknown" "$now" | jq -c '.body.entity = "unheard-of"' | send
-wait_for 20 "an unknown entity, parked" letters 3
+wait_for 60 "an unknown entity, parked" letters 3
 assert_equal "permanent|parked|unheard-of|101" "$(letter)" "letter of an unknown entity"
 message legacy created "no number" "wrong type" "$now" | send
-wait_for 20 "a wrong type, parked" letters 4
+wait_for 60 "a wrong type, parked" letters 4
 assert_equal "permanent|parked|customer|no number" "$(letter)" "letter of a wrong type"
 message legacy created 101 "extra" "$now" | jq -c '.body.columns += ["shoe_size"] | .body.rows[0] += ["44"] | .body.later = true' | send
-wait_for 20 "unknown fields, ignored" row_is 101 extra
+wait_for 60 "unknown fields, ignored" row_is 101 extra
 message legacy deleted 101 x $((now + 5)) | jq -c '.body.columns = ["id"] | .body.rows = [["101"]]' | send
 message legacy created 102 "after all this" "$now" | send
-wait_for 20 "the next message" row_is 102 "after all this"
+wait_for 60 "the next message" row_is 102 "after all this"
 assert_equal "" "$(name_of 101)" "a row deleted by a foreign source"
 counters_conserve commerce
 printf 'ok - what cannot be applied is kept, and the rest goes on\n'

@@ -8,9 +8,6 @@ source "$SOURCE_DIR/tests/support/servers.sh"
 # shellcheck source=tests/support/bridge.sh
 source "$SOURCE_DIR/tests/support/bridge.sh"
 
-# shellcheck disable=SC2034 # for bridge.sh
-QUIET_SECONDS=120
-
 servers_init
 FAKETIME_LIBRARY=$(compgen -G "/usr/lib/*/faketime/libfaketimeMT.so.1") || fail "package faketime is not installed"
 servers_start alpha beta fsync=off
@@ -369,7 +366,7 @@ printf 'ok - a clock that goes back an hour: its writes are still the newest\n'
 url=amqp://commerce:secret-commerce@127.0.0.1:$RABBIT_PORT/bridge
 for node in commerce operations; do
     process_start "watch-$node" /usr/bin/python3 "$SOURCE_DIR/tests/support/contract.py" peek "$url" bridge.sync "$node.item.*" 1000000
-    wait_for 20 "the watcher of $node" grep -q ready "$SERVERS_DIR/log/watch-$node.log"
+    wait_for 60 "the watcher of $node" grep -q ready "$SERVERS_DIR/log/watch-$node.log"
 done
 # Each side writes, with its own keys, what the other then changes; and in the end both write without having seen each other.
 for node in commerce operations; do

@@ -16,8 +16,6 @@ SESSIONS=8
 ROWS=10
 SECONDS_LONG=${HOT_SECONDS:-15}
 PAUSE_MS=${HOT_PAUSE_MS:-20}
-# shellcheck disable=SC2034 # for bridge.sh
-QUIET_SECONDS=120
 
 servers_init
 servers_start alpha beta fsync=off deadlock_timeout=100ms

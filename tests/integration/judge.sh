@@ -105,7 +105,7 @@ rabbit_user watcher secret </dev/null
 url=amqp://watcher:secret@127.0.0.1:$RABBIT_PORT/bridge
 contract=(/usr/bin/python3 "$SOURCE_DIR/tests/support/contract.py")
 process_start said "${contract[@]}" peek "$url" bridge.sync 'commerce.#' 1000000000
-wait_for 20 "the watcher" grep -q ready "$SERVERS_DIR/log/said.log"
+wait_for 60 "the watcher" grep -q ready "$SERVERS_DIR/log/said.log"
 bridge_start commerce
 
 wanted=0

@@ -29,7 +29,7 @@ backlog() {
     (($(rabbit_eval "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.sync.operations\">>)),
         [{messages, N}] = rabbit_amqqueue:info(Q, [messages]), N") > 300))
 }
-wait_for 60 "a backlog of messages" backlog
+wait_for 240 "a backlog of messages" backlog
 bridge_start operations
 bridge_quiet commerce operations
 assert_equal 0 "$(sql beta ops "select count(*) from bridge.dead_letter")" "dead letters of a backlog"

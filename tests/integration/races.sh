@@ -41,9 +41,10 @@ hold() {
     exec {app}>"$SERVERS_DIR/app"
     rm "$SERVERS_DIR/app"
     printf 'begin; %s; select pg_notify($$held$$, $$$$);\n' "$1" >&"$app"
-    wait_for 10 "the application's locks" holds
+    wait_for 60 "the application's locks" holds
 }
-holds() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where state = 'idle in transaction' and datname = 'shop' and usename = 'postgres'") == 1 ]]; }
+# Idle in its transaction it is after each statement, also before the one that locks: the last one counts.
+holds() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where state = 'idle in transaction' and query like '%pg_notify%' and datname = 'shop' and usename = 'postgres'") == 1 ]]; }
 blocked() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and usename = 'pgbridge'") == 1 ]]; }
 release() {
     printf 'commit;\n' >&"$app"
@@ -59,9 +60,9 @@ by_capture() { if [[ ${CAPTURE:-} == wal ]]; then printf '%s' "$2"; else printf 
 sql alpha shop "insert into item values (1, 'X')"
 hold "update item set what = 'Y' where id = 1"
 send item created id 1 X "$(soon)"
-wait_for 20 "apply to wait for the application" blocked
+wait_for 60 "apply to wait for the application" blocked
 release
-wait_for 20 "the change" settled 1
+wait_for 60 "the change" settled 1
 assert_equal "$(by_capture X Y)" "$(sql alpha shop "select what from item where id = 1")" "the newer write wins, also when it equals what was there before"
 assert_equal "1|Y|X|$(by_capture remote local)" "$(sql alpha shop "select count(*), max(local_row->>'what'), max(remote_row->>'what'), max(ruling) from bridge.conflicts")" "the conflict"
 
@@ -69,9 +70,9 @@ assert_equal "1|Y|X|$(by_capture remote local)" "$(sql alpha shop "select count(
 sql alpha shop "insert into item values (2, 'X')"
 hold "update item set what = 'mine' where id = 2"
 send item updated id 2 theirs "$past"
-wait_for 20 "apply to wait for the application" blocked
+wait_for 60 "apply to wait for the application" blocked
 release
-wait_for 20 "the change" settled 2
+wait_for 60 "the change" settled 2
 assert_equal "mine" "$(sql alpha shop "select what from item where id = 2")" "an older write loses, and the application's update is there"
 
 # ---- a deletion, while the application brings the row back ----
@@ -79,38 +80,38 @@ sql alpha shop "insert into item values (3, 'first'); delete from item where id 
 hold "insert into item values (3, 'again')"
 send item deleted id 3 - "$past"
 release
-wait_for 20 "the change" settled 3
+wait_for 60 "the change" settled 3
 assert_equal "again" "$(sql alpha shop "select what from item where id = 3")" "an old deletion does not take the row that came back"
 
 # ---- an insert of the same key at the same time ----
 hold "insert into item values (4, 'own')"
 send item created id 4 theirs "$(soon)"
-wait_for 20 "apply to wait for the application" blocked
+wait_for 60 "apply to wait for the application" blocked
 release
-wait_for 20 "the change" settled 4
+wait_for 60 "the change" settled 4
 assert_equal "$(by_capture theirs own)" "$(sql alpha shop "select what from item where id = 4")" "of two inserts the newer wins"
 
 # ---- an insert of the same key, which the same transaction takes back ----
 hold "insert into item values (6, 'mine')"
 send item created id 6 theirs "$past"
-wait_for 20 "apply to wait for the application" blocked
+wait_for 60 "apply to wait for the application" blocked
 printf 'delete from item where id = 6;\n' >&"$app"
 release
-wait_for 20 "the change" settled 5
+wait_for 60 "the change" settled 5
 assert_equal "0|t" "$(sql alpha shop "select (select count(*) from item where id = 6), deleted from bridge.row_version where key = '6'")" "an older write does not stand on a deletion"
 printf 'ok - nothing is overwritten unseen\n'
 
 # ---- a key whose text differs from the row's ----
 sql alpha shop "insert into priced values (1.5, 'mine')"
 send priced updated price 1.5 old "$past"
-wait_for 20 "the change" settled 6
+wait_for 60 "the change" settled 6
 assert_equal "1.50|mine|1" "$(sql alpha shop "select p.*, (select count(*) from bridge.row_version where key like '1.5%') from priced p")" "1.5 is the row 1.50, with its version"
 printf 'ok - a key is known by its value\n'
 
 # ---- a trigger that refuses without a word ----
 send vetoed created id 1 - "$(soon)"
 send item created id 5 "after the veto" "$(soon)"
-wait_for 30 "the change after it" settled 8
+wait_for 60 "the change after it" settled 8
 assert_equal "vetoed|1|permanent" "$(sql alpha shop "select entity, key, class from bridge.dead_letters")" "the letter"
 assert_equal "after the veto" "$(sql alpha shop "select what from item where id = 5")" "the neighbour"
 counters_conserve commerce

@@ -56,7 +56,7 @@ mended() {
     local node
     for node in commerce operations; do
         wait_for 60 "the circuits of $node to close" is_healthy $node "broker circuit" || fail "$(node_sql $node "table bridge.worker")"
-        wait_for 30 "both directions of $node to run" is_healthy $node "workers away"
+        wait_for 60 "both directions of $node to run" is_healthy $node "workers away"
     done
 }
 write
@@ -108,11 +108,11 @@ write
 told commerce out 312 "*no queue takes the message*install*"
 kept "without a queue"
 silent() { [[ $(health operations "peer silent") == "warning "*install* ]]; }
-wait_for 60 "operations to find its peer silent" silent || fail "$(node_sql operations "table bridge.peers")"
+wait_for 150 "operations to find its peer silent" silent || fail "$(node_sql operations "table bridge.peers")"
 bridge_install operations >>"$SERVERS_DIR/install.log"
 mended
 same "a binding that came back"
-wait_for 30 "the peer to be heard again" is_healthy operations "peer silent"
+wait_for 60 "the peer to be heard again" is_healthy operations "peer silent"
 assert_equal 0 "$(open_gaps operations)" "messages missing after a binding was away"
 printf 'ok - a binding taken away is named by the sender and felt by the receiver; install binds again\n'
 
@@ -145,7 +145,7 @@ printf 'ok - a deleted queue is named, and install repairs it\n'
 bridge_stop operations
 for _ in 1 2 3 4 5; do write; sleep 0.1; done
 out() { outboxes_empty commerce; }
-wait_for 30 "the messages to be published" out
+wait_for 60 "the messages to be published" out
 lost=$(rabbit_eval '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"bridge">>, queue, <<"bridge.sync.operations">>)),
     {ok, M, _} = ra:consistent_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_total/1), M')
 ((lost >= 1)) || fail "nothing is in the queue"
@@ -176,6 +176,26 @@ node_sql commerce "update item set what = what || ' once more'"
 same "after a purge, when the rows were touched"
 assert_equal 0 "$(open_gaps operations)" "further gaps"
 printf 'ok - a purge is noticed without another message, and stays until somebody acknowledges it\n'
+
+# ---- and purged again, with nobody left who has sent them ----
+bridge_stop operations
+write
+wait_for 60 "the message to be published" out
+bridge_kill commerce
+rabbit_ctl purge_queue -p bridge bridge.sync.operations >"$SERVERS_DIR/null"
+bridge_start commerce
+bridge_start operations
+wait_for 60 "the lost end of an incarnation to be noticed" noticed
+node_sql operations "select bridge.acknowledge_gap(id, 'rows touched') from bridge.gaps where state = 'open'" >"$SERVERS_DIR/null"
+node_sql commerce "update item set what = what || ' again'"
+same "after a purge and a new incarnation"
+# A node that has never heard of commerce misses nothing of what commerce sent before.
+node_sql operations "delete from bridge.numbering; delete from bridge.gap"
+SINCE=$(node_sql commerce "select clock_timestamp()")
+heard_since() { [[ $(node_sql operations "select sent_us / 1000000.0 > date_part('epoch', timestamptz '$SINCE') from bridge.peer where name = 'commerce'") == t ]]; }
+wait_for 60 "the next heartbeat" heard_since
+assert_equal 0 "$(open_gaps operations)" "gaps of a sender that was never heard"
+printf 'ok - so is the lost end of an incarnation, when the next one speaks\n'
 
 for node in commerce operations; do
     assert_equal 0 "$(node_sql $node "select count(*) from bridge.dead_letter")" "dead letters of $node"

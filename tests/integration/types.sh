@@ -121,13 +121,14 @@ bridge_start operations
 rabbit_user watcher secret </dev/null
 watch_url=amqp://watcher:secret@127.0.0.1:$RABBIT_PORT/bridge
 mkdir "$SERVERS_DIR/bodies"
-printf '#!/bin/bash\ncat >"%s/bodies/$$"\n' "$SERVERS_DIR" >"$SERVERS_DIR/keep_body"
+# Nobody counts half a body: it gets its name when it is whole.
+printf '#!/bin/bash\ncat >"%s/bodies/.$$" && mv "%s/bodies/.$$" "%s/bodies/$$"\n' "$SERVERS_DIR" "$SERVERS_DIR" "$SERVERS_DIR" >"$SERVERS_DIR/keep_body"
 chmod +x "$SERVERS_DIR/keep_body"
 process_start watcher amqp-consume -u "$watch_url" -e bridge.sync -r '#' "$SERVERS_DIR/keep_body"
 watcher_bound() {
-    [[ $(rabbit_ctl list_queues -p bridge name | wc -l) -ge 5 ]]
+    rabbit_ctl list_bindings -p bridge source_name routing_key | grep -qx $'bridge.sync\t#'
 }
-wait_for 20 "the watcher's queue" watcher_bound
+wait_for 60 "the watcher's binding" watcher_bound
 
 row() {
     local id=$1 setting=$2 values=$3
@@ -196,7 +197,7 @@ printf 'ok - capture pins what each type alone needs\n'
 bodies_kept() {
     [[ $(cat "$SERVERS_DIR"/bodies/* | grep -o '"versions":\[[^]]*' | tr ',' '\n' | wc -l) -ge 7 ]]
 }
-wait_for 20 "the watcher's messages" bodies_kept
+wait_for 60 "the watcher's messages" bodies_kept
 # Heartbeats come by here as well.
 grep -l '"entity"' "$SERVERS_DIR"/bodies/* | while read -r body; do
     "$CONTENT_HASH" <"$body"

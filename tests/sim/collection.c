@@ -29,24 +29,12 @@ void collection_say_again(struct node *node)
     source->has_heartbeat = true;
 }
 
-/* The end of an incarnation's numbers is not known to be missing: a message of it that is among the broker's dead leaves no gap when its
- * sender has begun anew. That is so in the adapters; here it would hide everything else. */
-static bool is_among_the_dead(const struct node *node, int source)
-{
-    const struct queue *queue = &node->world->broker.queues[node->number];
-    for (size_t i = 0; i < queue->dead_count; i++)
-        if (queue->dead[i].parcel->source == source)
-            return true;
-    return false;
-}
-
 void collection_hear(struct node *node, const struct heartbeat *heartbeat)
 {
     struct transaction *transaction = &node->target.transaction;
     int from = node_number(heartbeat->source);
     node->world->statistics.signs += heartbeat->again;
-    if (from == node->number || heartbeat->again || numbering_has_gap(&node->target.noted, heartbeat->source) ||
-        is_among_the_dead(node, from))
+    if (from == node->number || heartbeat->again || numbering_has_gap(&node->target.noted, heartbeat->source))
         return;
     const struct peer *known = transaction->heard[from] ? &transaction->peers[from] : &node->database.peers[from];
     if (heartbeat->time_us <= known->sent_us)

@@ -22,7 +22,9 @@ void database_clear(struct database *database, struct world *world, int node)
     /* Everybody is bound to everybody from the beginning: what comes first has the number 1. */
     database->numbering.count = database->numbering.gap_count = 0;
     for (int i = 0; i < (int)world->schedule.node_count; i++)
-        numbering_note(&database->numbering, &(struct sighting){node_name(i), TEXT_LITERAL(""), 1, 0});
+        numbering_note(&database->numbering, &(struct sighting){node_name(i), TEXT_LITERAL(FIRST_EPOCH), 1, 1});
+    database->confirmed_count = 1;
+    database->confirmed[0] = (struct confirmed_number){FIRST_EPOCH, 1};
     database->letters.count = 0;
     memset(database->letters.buried, 0, sizeof database->letters.buried);
     memset(database->letters.ended, 0, sizeof database->letters.ended);

@@ -120,6 +120,14 @@ struct pauses {
     bool all, entities[ENTITIES];
 };
 
+/* What every node has sent, and the others have had, before the schedule begins. */
+#define FIRST_EPOCH "before"
+
+struct confirmed_number {
+    char epoch[64];
+    int64_t sequence;
+};
+
 /* A message of the dead that somebody has begun to read. */
 struct suspect {
     const struct parcel *parcel;
@@ -170,6 +178,8 @@ struct database {
     struct tally tally;
     uint64_t gaps;
     struct numbering numbering;
+    size_t confirmed_count;
+    struct confirmed_number confirmed[LIMIT_INCARNATIONS]; /* of its sender's incarnations, oldest first */
     uint64_t touches;      /* writes of rows, also undone ones */
     uint64_t transactions; /* committed ones that wrote rows */
     struct letters letters;

@@ -45,6 +45,9 @@ static bool has_confirmations(const struct node *node)
 
 static void note_confirmed(struct node *node, const struct parcel *parcel)
 {
+    const struct header *epoch = envelope_header(&parcel->envelope, "x-epoch"), *number = envelope_header(&parcel->envelope, "x-seq");
+    snprintf(node->source.confirmed.epoch, sizeof node->source.confirmed.epoch, "%.*s", TEXT_PRINTF(epoch->text));
+    node->source.confirmed.sequence = number->number;
     for (size_t i = 0; i < parcel->row_count; i++) {
         size_t row = parcel->rows[i].row;
         int64_t us = node->world->history.writes[row][parcel->rows[i].write].version.us;

@@ -145,6 +145,15 @@ static void look(struct node *node)
         collection_say(node);
 }
 
+static void tell_confirmed(const struct database *database, struct heartbeat *heartbeat, struct arena *arena)
+{
+    struct confirmed *confirmed = arena_take_array(arena, database->confirmed_count, sizeof *confirmed);
+    for (size_t i = 0; i < database->confirmed_count; i++)
+        confirmed[i] = (struct confirmed){arena_copy(arena, text_from(database->confirmed[i].epoch)), database->confirmed[i].sequence};
+    heartbeat->confirmed = confirmed;
+    heartbeat->confirmed_count = database->confirmed_count;
+}
+
 /* Comes with the last of what was seen in its moment. */
 static void give_heartbeat(struct node *node, struct batch *batch)
 {
@@ -156,6 +165,8 @@ static void give_heartbeat(struct node *node, struct batch *batch)
     memcpy(heard, source->heard, sizeof source->heard);
     *heartbeat = source->heartbeat;
     heartbeat->heard = heard;
+    if (!heartbeat->again)
+        tell_confirmed(&node->database, heartbeat, &batch->arena);
     batch->heartbeat = heartbeat;
     source->has_heartbeat = false;
 }
@@ -235,6 +246,19 @@ static bool source_next(struct source *port, int wait_ms, struct batch *batch, b
     return true;
 }
 
+/* As sql/queries/outbox_release.sql. */
+static void note_confirmed(struct database *database, const struct receipt *receipt)
+{
+    struct confirmed_number *last = &database->confirmed[database->confirmed_count - 1];
+    if (!text_equal(text_from(last->epoch), receipt->epoch)) {
+        if (database->confirmed_count == LIMIT_INCARNATIONS)
+            memmove(database->confirmed, database->confirmed + 1, --database->confirmed_count * sizeof *last);
+        last = &database->confirmed[database->confirmed_count++];
+        snprintf(last->epoch, sizeof last->epoch, "%.*s", TEXT_PRINTF(receipt->epoch));
+    }
+    last->sequence = receipt->sequence;
+}
+
 static bool source_release(struct source *port, const struct batch *batch, const struct receipt *receipt,
                            struct error *error)
 {
@@ -263,6 +287,10 @@ static bool source_release(struct source *port, const struct batch *batch, const
     if (receipt->captured != count)
         world_fail(node->world, "%.*s has a receipt of %llu changes, but %zu were captured", TEXT_PRINTF(node->name),
                    (unsigned long long)receipt->captured, count);
+    if (!text_equal(text_from(node->source.confirmed.epoch), receipt->epoch) || node->source.confirmed.sequence < receipt->sequence)
+        world_fail(node->world, "%.*s says that number %lld is confirmed, and only %lld is", TEXT_PRINTF(node->name),
+                   (long long)receipt->sequence, (long long)node->source.confirmed.sequence);
+    note_confirmed(database, receipt);
     node->source.released = ticket->to;
     database->outbox_released += count;
     database->given_us = ticket->newest_us;

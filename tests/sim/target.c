@@ -213,6 +213,19 @@ static bool target_note(struct target *port, const struct sighting *sighting, ui
     return true;
 }
 
+static bool target_note_confirmed(struct target *port, const struct heartbeat *heartbeat, uint64_t *missing, struct error *error)
+{
+    struct node *node = port_of(port)->node;
+    if (world_call(node, LINK_TARGET, CALL_NOTE, error) != FAILS_NOT)
+        return target_broken(node);
+    check_usable(node);
+    *missing = numbering_note_confirmed(&node->target.noted, heartbeat);
+    if (*missing > 0)
+        world_trace(node->world, "%.*s notes that %llu of earlier incarnations of %.*s are missing", TEXT_PRINTF(node->name),
+                    (unsigned long long)*missing, TEXT_PRINTF(heartbeat->source));
+    return true;
+}
+
 static bool target_retry(struct target *port, bool hurry, int *next_ms, struct error *error)
 {
     return letters_retry(port_of(port)->node, hurry, next_ms, error);
@@ -283,9 +296,9 @@ static bool target_acquit(struct target *port, const struct envelope *envelope, 
     return failing == FAILS_NOT || link_break(node, LINK_TARGET, error);
 }
 
-static const struct target_ops ops = {target_open,   target_begin,  target_apply,    target_hear,  target_note,
-                                      target_bury,   target_commit, target_rollback, target_retry, target_suspect,
-                                      target_acquit, target_report, target_close};
+static const struct target_ops ops = {target_open, target_begin, target_apply, target_hear, target_note, target_note_confirmed,
+                                      target_bury, target_commit, target_rollback, target_retry, target_suspect, target_acquit,
+                                      target_report, target_close};
 
 void target_init(struct node *node)
 {

@@ -91,6 +91,7 @@ struct source_port {
     struct heartbeat heartbeat; /* of that moment */
     struct heard heard[NODES_MAX];
     int64_t confirmed_us[ROWS_MAX]; /* the newest version that the broker has confirmed */
+    struct confirmed_number confirmed; /* the same of the messages' numbers */
 };
 
 /* A row that was written, and on whose word: to be blamed at the commit. */

@@ -86,13 +86,19 @@ node_sql() {
 outboxes_empty() {
     local node
     for node in "$@"; do
-        [[ $(node_sql "$node" "select count(*) from bridge.outbox") == 0 ]] && node_log_read "$node" || return 1
+        [[ $(node_sql "$node" "select count(*) from bridge.outbox") == 0 ]] && logs_read "$node" || return 1
     done
 }
 
-node_log_read() {
+logs_read() {
+    local node
+    for node in "$@"; do
+        [[ ! $(<"$SERVERS_DIR/$node.yaml") =~ $'\n'capture:\ wal ]] || log_read "$node" || return 1
+    done
+}
+
+log_read() {
     local upto
-    [[ $(node_sql "$1" "select to_jsonb(n) ->> 'capture' from bridge.node n") == wal ]] || return 0
     upto=$(node_sql "$1" "select pg_current_wal_insert_lsn()")
     log_read_upto() { [[ $(node_sql "$1" "select bool_or(r.write_lsn >= '$upto') from pg_stat_replication r
         join pg_replication_slots s on s.active_pid = r.pid and s.database = current_database()") == t ]]; }
@@ -110,23 +116,31 @@ queues_empty() {
             end || N <- [${names:2}]])") == 0 ]]
 }
 
-# What moved so far: it stands still when nothing is under way.
+# What moved so far, and last what waits in the outbox: it stands still when nothing is under way.
 nodes_progress() {
     local node
     for node in "$@"; do
-        node_sql "$node" "select o.captured, o.published, (select sum(messages) from bridge.inbound) from bridge.outbound o"
+        node_sql "$node" "select o.captured, o.published, (select sum(messages) from bridge.inbound), (select count(*) from bridge.outbox)
+            from bridge.outbound o"
     done
 }
 
-nodes_quiet() {
-    local before
+# nodes_still QUEUES-EMPTY NODE...: before and after the queues are found empty, nothing waits and nothing has moved.
+nodes_still() {
+    local queues=$1 before
+    shift
     before=$(nodes_progress "$@")
-    outboxes_empty "$@" && queues_empty "$@" && outboxes_empty "$@" && [[ $(nodes_progress "$@") == "$before" ]]
+    [[ ! $before =~ \|[1-9][0-9]*($'\n'|$) ]] && logs_read "$@" && "$queues" "$@" && logs_read "$@" &&
+        [[ $(nodes_progress "$@") == "$before" ]]
+}
+
+nodes_quiet() {
+    nodes_still queues_empty "$@"
 }
 
 # bridge_quiet NODE...: waits until nothing is under way between them.
 bridge_quiet() {
-    wait_for "${QUIET_SECONDS:-60}" "quiet between $*" nodes_quiet "$@"
+    wait_for "${QUIET_SECONDS:-240}" "quiet between $*" nodes_quiet "$@"
 }
 
 # counters_conserve NODE: received is the sum of what came of it (design section 9.10).

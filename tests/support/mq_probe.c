@@ -250,7 +250,7 @@ static void load(struct probe *probe, size_t count)
     for (size_t i = 0; i < count;) {
         struct delivery *delivery;
         uint64_t messages;
-        if (!inlet->ops->depth(inlet, &messages, &error) || !inlet->ops->receive(inlet, 5000, &delivery, &error)) {
+        if (!inlet->ops->depth(inlet, &messages, &error) || !inlet->ops->receive(inlet, 30000, &delivery, &error)) {
             answer_error(&error);
             return;
         }
@@ -341,8 +341,8 @@ static void roundtrip(struct probe *probe)
     struct delivery *delivery;
     probe->published++;
     if (!probe->outlet.port.ops->publish(&probe->outlet.port, &sent, &error) ||
-        !confirm_until(probe, probe->published, 10000, &confirmed, &error) ||
-        !probe->inlet.port.ops->receive(&probe->inlet.port, 10000, &delivery, &error)) {
+        !confirm_until(probe, probe->published, 30000, &confirmed, &error) ||
+        !probe->inlet.port.ops->receive(&probe->inlet.port, 30000, &delivery, &error)) {
         answer_error(&error);
         return;
     }
@@ -382,7 +382,7 @@ static void latency(struct probe *probe, size_t count)
         make_message(probe, 400, "beta.customer.updated", &envelope);
         double begun = seconds();
         if (!probe->outlet.port.ops->publish(&probe->outlet.port, &envelope, &error) ||
-            !confirm_until(probe, ++probe->published, 10000, &confirmed, &error)) {
+            !confirm_until(probe, ++probe->published, 30000, &confirmed, &error)) {
             answer_error(&error);
             free(times);
             return;
@@ -413,7 +413,7 @@ static void bench(struct probe *probe, size_t count, size_t bytes)
     }
     for (size_t i = 1; i <= count; i++) {
         struct delivery *delivery;
-        if (!inlet->ops->receive(inlet, 10000, &delivery, &error)) {
+        if (!inlet->ops->receive(inlet, 30000, &delivery, &error)) {
             answer_error(&error);
             return;
         }

@@ -60,9 +60,9 @@ test_rabbit_survives_kill() {
     rabbit_start
     message_travels second
     amqp publish -p -r errand -b third
-    wait_for 10 "the message in its queue" queue_holds errand 1
+    wait_for 60 "the message in its queue" queue_holds errand 1
     rabbit_restart
-    wait_for 10 "the message after a restart" queue_holds errand 1
+    wait_for 60 "the message after a restart" queue_holds errand 1
 }
 
 message_travels() {
@@ -114,7 +114,7 @@ script_with_cluster() {
 test_killed_script_leaves_nothing() {
     local directory
     directory=$(script_with_cluster 'kill -s KILL $$' 2>/dev/null) || true
-    wait_for 20 "the guard to clean up" test ! -e "$directory"
+    wait_for 60 "the guard to clean up" test ! -e "$directory"
 }
 
 test_kept_servers_are_stopped_from_elsewhere() {

@@ -32,13 +32,14 @@ servers_say() {
 # Waiting
 
 # wait_for SECONDS DESCRIPTION COMMAND...: until the command succeeds. On timeout prints what was waited for, and the
-# command's last words. The command runs in a subshell.
+# command's last words. The command runs in a subshell. Only a look that began after that time is the last one: on a busy machine
+# one look may take longer than the time, and what it saw is as old as its beginning.
 wait_for() {
-    local seconds=$1 description=$2 output tries=0
+    local seconds=$1 description=$2 begun output tries=0
     local deadline=$((${EPOCHREALTIME/[.,]/} + seconds * 1000000))
     shift 2
-    until output=$("$@" 2>&1); do
-        if ((${EPOCHREALTIME/[.,]/} > deadline)); then
+    until begun=${EPOCHREALTIME/[.,]/} && output=$("$@" 2>&1); do
+        if ((begun > deadline)); then
             printf 'timed out after %s s waiting for %s\n' "$seconds" "$description" >&2
             [[ -z $output ]] || printf '%s\n' "$output" | tail -n 5 >&2
             return 1
@@ -124,7 +125,7 @@ process_start() {
             [ ! -e stopping ] || exit 1
             exec "$@"' "$record" "$@" </dev/null >>"$SERVERS_DIR/log/$name.log" 2>&1 &
     )
-    wait_for 10 "the start of $name" test -s "$record"
+    wait_for 60 "the start of $name" test -s "$record"
 }
 
 # Prints the process of that name as "PID START", if it is alive.
@@ -169,7 +170,7 @@ process_kill() {
     processes_signal KILL "$process"
     if ! wait_for 5 "the descendants of $name" processes_gone "${tree[@]}" 2>/dev/null; then
         processes_signal KILL "${tree[@]}"
-        wait_for 10 "the end of $name and its descendants" processes_gone "${tree[@]}"
+        wait_for 60 "the end of $name and its descendants" processes_gone "${tree[@]}"
     fi
 }
 
@@ -313,7 +314,7 @@ servers_stop_from() {
     done
     if ! wait_for 10 "the end of the servers" processes_gone "${processes[@]}" 2>/dev/null; then
         processes_signal KILL "${processes[@]}"
-        if ! wait_for 10 "the end of the servers in $dir" processes_gone "${processes[@]}"; then
+        if ! wait_for 60 "the end of the servers in $dir" processes_gone "${processes[@]}"; then
             return 1
         fi
     fi
@@ -427,6 +428,7 @@ shared_buffers = 128MB
 max_connections = 100
 dynamic_shared_memory_type = mmap
 track_commit_timestamp = off
+jit = off
 log_line_prefix = '%m [%p] %q%u@%d '
 POSTGRES_END
         chmod 644 "$SERVERS_DIR/postgres-$name.conf"
@@ -600,7 +602,7 @@ rabbit_boot() {
     rabbit_environment
     if ! process_running epmd; then
         process_start epmd epmd -port "$RABBIT_EPMD_PORT" -address 127.0.0.1 || return 1
-        process_wait_ready epmd 10 port_taken "$RABBIT_EPMD_PORT" || return 1
+        process_wait_ready epmd 60 port_taken "$RABBIT_EPMD_PORT" || return 1
     fi
     # Debian's /usr/sbin/rabbitmq-server would change to user rabbitmq.
     process_start rabbit env -i "${RABBIT_ENVIRONMENT[@]}" /usr/lib/rabbitmq/bin/rabbitmq-server || return 1

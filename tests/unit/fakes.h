@@ -1000,6 +1000,15 @@ static inline bool target_note(struct target *port, const struct sighting *sight
     return true;
 }
 
+static inline bool target_note_confirmed(struct target *port, const struct heartbeat *heartbeat, uint64_t *missing, struct error *error)
+{
+    struct fake_target *target = (struct fake_target *)port;
+    assert_true(target->is_open && target->in_transaction && !target->broken);
+    (void)error;
+    *missing = numbering_note_confirmed(&target->noted, heartbeat);
+    return true;
+}
+
 /* No letter waits, unless the test says so. */
 static inline bool target_retry(struct target *port, bool hurry, int *next_ms, struct error *error)
 {
@@ -1049,7 +1058,7 @@ static inline bool target_acquit(struct target *port, const struct envelope *env
     return true;
 }
 
-static const struct target_ops fake_target_ops = {target_open,   target_begin,  target_apply,    target_hear,  target_note,
+static const struct target_ops fake_target_ops = {target_open,   target_begin,  target_apply,    target_hear,  target_note,   target_note_confirmed,
                                                   target_bury,   target_commit, target_rollback, target_retry, target_suspect,
                                                   target_acquit, target_report, target_close};
 

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "bridge/flow/judge.h"
+#include "bridge/message/heartbeat.h"
 
 enum { NUMBERING_MAX = 256, NUMBERING_GAPS_MAX = 256 };
 
@@ -77,6 +78,21 @@ static inline uint64_t numbering_note(struct numbering *numbering, const struct 
     numbering_fill(numbering, at, sighting->first, sighting->last);
     numbering_miss(numbering, at, reached + 1, sighting->first - 1);
     return sighting->first > reached + 1 ? (uint64_t)(sighting->first - reached - 1) : 0;
+}
+
+/* Returns how many are missing of what the heartbeat says is confirmed. */
+static inline uint64_t numbering_note_confirmed(struct numbering *numbering, const struct heartbeat *heartbeat)
+{
+    uint64_t missing = 0;
+    bool seen = false;
+    for (size_t i = 0; i < heartbeat->confirmed_count; i++) {
+        const struct confirmed *confirmed = &heartbeat->confirmed[i];
+        for (size_t k = 0; k < numbering->count; k++)
+            seen = seen || (numbering_is(numbering->of[k].source, heartbeat->source) && numbering_is(numbering->of[k].epoch, confirmed->epoch));
+        struct sighting sighting = {heartbeat->source, confirmed->epoch, confirmed->sequence + 1, confirmed->sequence};
+        missing += seen ? numbering_note(numbering, &sighting) : 0;
+    }
+    return missing;
 }
 
 static inline void numbering_copy(struct numbering *to, const struct numbering *from)

@@ -545,7 +545,8 @@ static void test_bombs_are_refused_before_they_are_parsed(void **state)
     assert_bomb_refused(ONE ",\"new\":[{}", ",{}", 5000000, "]}", "brackets");
     assert_bomb_refused(ONE ",\"new\":[[]", ",[]", 5000000, "]}", "brackets");
     assert_bomb_refused(ONE ",\"new\":[1", ",1", 7000000, "]}", "values");
-    assert_bomb_refused(ONE, ",\"a\":1", 2000000, "}", "values");
+    assert_bomb_refused(ONE, ",\"a\":1", 2000000, "}", "members");
+    assert_bomb_refused(ONE ",\"new\":{\"a\":1", ",\"a\":1", LIMIT_FIELDS, "}}", "members");
     assert_bomb_refused(ONE ",\"new\":", "[", 7, "}", "nested");
     assert_bomb_refused(ONE ",\"new\":", "[", 16000000, "", "nested");
     assert_bomb_refused(ONE ",\"new\":", "{\"a\":", 3000000, "", "nested");

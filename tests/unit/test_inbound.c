@@ -843,7 +843,7 @@ static struct bench *database_away(size_t queued)
         put(bench, (struct spec){.sequence = (int64_t)i + 1, .first = i, .count = 1, .ready_ms = 50});
     world_rule(bench->world, (struct rule){.call = CALL_COMMIT, .until_ms = 100, .fault = FAULT_CONNECTION});
     world_rule(bench->world,
-               (struct rule){.call = CALL_TARGET_OPEN, .from = 2, .count = 90, .fault = FAULT_CONNECTION});
+               (struct rule){.call = CALL_TARGET_OPEN, .from = 2, .count = 225, .fault = FAULT_CONNECTION});
     bench_run(bench);
     assert_all_settled(bench);
     assert_int_equal(bench->target->total.tally.applied, queued);
@@ -1236,6 +1236,28 @@ static void test_heartbeat_tells_of_a_lost_end(void **state)
     bench_free(bench);
 }
 
+/* Of an incarnation of which nothing more comes: its last two messages, all of the next one's, and nothing of what was before any that came. */
+static void test_heartbeat_tells_of_the_lost_end_of_an_incarnation(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    put(bench, (struct spec){.sequence = 5, .first = 0, .count = 1});
+    const struct confirmed confirmed[] = {
+        {TEXT_LITERAL("longago"), 99}, {TEXT_LITERAL(EPOCH), 7}, {TEXT_LITERAL("unheard"), 3}, {TEXT_LITERAL(OTHER_EPOCH), 1}};
+    for (int times = 0; times < 2; times++) {
+        struct heartbeat heartbeat = {.source = TEXT_LITERAL("alpha"), .epoch = TEXT_LITERAL(OTHER_EPOCH), .sequence = 1, .time_us = 1000,
+                                      .confirmed_count = 4, .confirmed = confirmed};
+        put(bench, (struct spec){.sequence = 1 + times, .epoch = OTHER_EPOCH, .first = 1 + (size_t)times, .count = 1});
+        struct envelope envelope;
+        heartbeat.sequence = 1 + times;
+        heartbeat_seal(&heartbeat, world_now_us(&bench->world->clock), &bench->arena, &envelope);
+        queue_add(&bench->queue, &envelope);
+    }
+    bench_run(bench);
+    assert_int_equal(bench->counters.gaps, 2 + 3);
+    bench_free(bench);
+}
+
 static void test_numbers_that_come_again_are_no_gap(void **state)
 {
     (void)state;
@@ -1491,6 +1513,7 @@ int main(void)
         cmocka_unit_test(test_sender_that_begins_anew_is_noted_with_its_new_number),
         cmocka_unit_test(test_known_sender_whose_first_words_are_missing_leaves_a_gap),
         cmocka_unit_test(test_heartbeat_tells_of_a_lost_end),
+        cmocka_unit_test(test_heartbeat_tells_of_the_lost_end_of_an_incarnation),
         cmocka_unit_test(test_numbers_that_come_again_are_no_gap),
         cmocka_unit_test(test_number_that_came_again_before_the_connection_was_lost_is_no_gap),
         cmocka_unit_test(test_settling_whose_reply_is_lost_leaves_no_gap),

@@ -302,28 +302,28 @@ static void stay_away(enum call call, enum fault fault, uint64_t tries_max)
 static void test_database_that_is_away_is_tried_with_backoff(void **state)
 {
     (void)state;
-    stay_away(CALL_SOURCE_OPEN, FAULT_CONNECTION, 150);
-    stay_away(CALL_SOURCE_OPEN, FAULT_OPERATOR, 150);
+    stay_away(CALL_SOURCE_OPEN, FAULT_CONNECTION, 250);
+    stay_away(CALL_SOURCE_OPEN, FAULT_OPERATOR, 250);
 }
 
 static void test_broker_that_is_away_is_tried_with_backoff(void **state)
 {
     (void)state;
-    stay_away(CALL_OUTLET_OPEN, FAULT_CONNECTION, 150);
+    stay_away(CALL_OUTLET_OPEN, FAULT_CONNECTION, 250);
 }
 
 static void test_standby_looks_once_a_second(void **state)
 {
     (void)state;
-    stay_away(CALL_SOURCE_OPEN, FAULT_TRANSIENT, 350);
+    stay_away(CALL_SOURCE_OPEN, FAULT_TRANSIENT, 500);
 }
 
 static void test_backoff_grows_when_connecting_works_and_the_first_use_fails(void **state)
 {
     (void)state;
-    stay_away(CALL_CONFIRM, FAULT_OPERATOR, 300);
-    stay_away(CALL_PUBLISH, FAULT_CONNECTION, 300);
-    stay_away(CALL_NEXT, FAULT_CONNECTION, 300);
+    stay_away(CALL_CONFIRM, FAULT_OPERATOR, 500);
+    stay_away(CALL_PUBLISH, FAULT_CONNECTION, 500);
+    stay_away(CALL_NEXT, FAULT_CONNECTION, 500);
 }
 
 static void test_idle_worker_is_quiet(void **state)
