@@ -82,6 +82,15 @@ node_sql() {
     sql "${NODE_CLUSTER[$1]}" "${NODE_DATABASE[$1]}" "${@:2}"
 }
 
+# Before SQL of a superuser's: what it writes is captured neither by triggers nor from the log, as if apply had written it.
+# shellcheck disable=SC2034 # for tests
+UNSEEN="do \$\$ begin
+        if not exists (select from pg_replication_origin where roname = 'pgbridge_unseen') then
+            perform pg_replication_origin_create('pgbridge_unseen');
+        end if;
+        perform pg_replication_origin_session_setup('pgbridge_unseen');
+    end \$\$; set session_replication_role = replica;"
+
 # Also the log: of a node that captures from it, everything that is in it now is confirmed.
 outboxes_empty() {
     local node
