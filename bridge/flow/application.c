@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "bridge/base/log.h"
+#include "bridge/base/memory.h"
 
 enum {
     EPOCH_BYTES = 64,
@@ -114,7 +115,7 @@ static void condemn(struct condemned_list *list, const struct item *item, size_t
         list->capacity = list->capacity ? list->capacity * 2 : 16;
         list->rows = realloc(list->rows, list->capacity * sizeof *list->rows);
         if (list->rows == NULL)
-            abort();
+            memory_exhausted(__func__);
     }
     list->rows[list->count++] = (struct condemned){item, row, *error};
 }
@@ -591,7 +592,7 @@ static enum outcome commit_items(struct application *application, const struct i
 {
     struct tally *tallies = calloc(count, sizeof *tallies);
     if (tallies == NULL)
-        abort();
+        memory_exhausted(__func__);
     enum outcome outcome = OUTCOME_STOPPED;
     application->condemned.count = 0;
     condemn_storms(application, items, count);

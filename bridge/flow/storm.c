@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bridge/base/memory.h"
+
 /* ---- what is held ---- */
 
 void holds_add(struct holds *holds, struct text entity)
@@ -115,7 +117,7 @@ struct rallies *rallies_new(const struct rally_rule *rule, struct text node)
     size_t ring = rule->times + 1;
     struct rallies *rallies = calloc(1, sizeof *rallies + RALLY_SHELVES * RALLY_PLACES * ring * sizeof(int64_t));
     if (rallies == NULL)
-        abort();
+        memory_exhausted(__func__);
     rallies->rule = *rule;
     rallies->node = node;
     for (size_t i = 0; i < RALLY_SHELVES * RALLY_PLACES; i++)
@@ -254,7 +256,7 @@ struct deletions *deletions_new(const struct deletion_rule *rule)
 {
     struct deletions *deletions = calloc(1, sizeof *deletions);
     if (deletions == NULL)
-        abort();
+        memory_exhausted(__func__);
     deletions->rule = *rule;
     return deletions;
 }
@@ -280,7 +282,7 @@ static struct deleting *find_deleting(struct deletions *deletions, struct text e
     deletions->count++;
     struct deleting *deleting = calloc(1, sizeof *deleting);
     if (deleting == NULL)
-        abort();
+        memory_exhausted(__func__);
     memcpy(deleting->entity, entity.data, entity.length);
     memcpy(deleting->source, source.data, source.length);
     deleting->next = deletions->first;

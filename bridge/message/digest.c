@@ -6,13 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A hash that cannot be computed has no remedy here: going on would publish or accept unchecked content. */
+#include "bridge/base/memory.h"
+
+/* A hash that cannot be computed has no remedy here: going on would publish or accept unchecked content. What is asked of libcrypto
+ * fails for want of memory, if at all. */
 static void must(bool done, const char *what)
 {
-    if (done)
-        return;
-    fprintf(stderr, "pgbridge: libcrypto failed: %s\n", what);
-    abort();
+    if (!done)
+        memory_exhausted(what);
 }
 
 /* Looking the algorithm up costs more than hashing a small message, so it happens once. */
