@@ -529,7 +529,7 @@ static bool read_message(struct reader *reader)
     return true;
 }
 
-static bool parse_body(struct text body, struct json_object **root, struct error *error)
+static bool parse(struct text body, struct json_object **root, struct error *error)
 {
     /* One level more than the scan has let pass: the parser never meets its own limit. */
     TOKENER_OWNED *tokener = must(json_tokener_new_ex(SCAN_DEPTH_MAX + 2));
@@ -546,6 +546,19 @@ static bool parse_body(struct text body, struct json_object **root, struct error
     if (*root == NULL)
         return error_set(error, FAULT_TRANSIENT, NULL, "no memory to parse a body of %zu bytes", body.length);
     return true;
+}
+
+static bool parse_body(struct text body, struct json_object **root, struct error *error)
+{
+    errno = 0;
+    bool parsed = parse(body, root, error);
+    if (!memory_was_short())
+        return parsed;
+    JSON_OWNED *again = NULL;
+    struct error ignored;
+    if (parse(body, &again, &ignored) != parsed || (parsed && !json_object_equal(*root, again)))
+        must(NULL);
+    return parsed;
 }
 
 static bool read_heard(struct reader *reader, struct json_object *list, struct heartbeat *heartbeat)
