@@ -100,6 +100,7 @@ struct rally {
     size_t newest;      /* in the ring */
     int64_t seen_ms;
     int64_t held_until_ms;
+    int64_t latest_us;  /* the newest version that it has come with */
     uint64_t contents[RALLY_CONTENTS]; /* that it has come with, lately */
     size_t latest_content;
     int64_t *times_ms;
@@ -165,6 +166,15 @@ static uint64_t hash_content(const struct message *message, size_t row)
     return hash != 0 ? hash : 1;
 }
 
+/* A message that is delivered again, by a bad link, is no turn of anybody's. */
+static bool is_late(struct rally *rally, int64_t version_us)
+{
+    if (version_us <= rally->latest_us)
+        return true;
+    rally->latest_us = version_us;
+    return false;
+}
+
 /* Whether the row comes with a content that it has come with before: what a rally is made of. Work brings something new. */
 static bool comes_back(struct rally *rally, uint64_t content)
 {
@@ -219,7 +229,7 @@ int64_t rallies_note(struct rallies *rallies, const struct message *message, siz
     rally->seen_ms = now_ms;
     if (rally->held_until_ms > now_ms)
         return rally->held_until_ms;
-    if (changes > 0 && !comes_back(rally, hash_content(message, row)))
+    if (changes > 0 && (is_late(rally, message_version(message, row)) || !comes_back(rally, hash_content(message, row))))
         changes = 0;
     for (size_t i = 0; i < changes; i++) {
         rally->newest = (rally->newest + 1) % ring;
