@@ -18,7 +18,8 @@ static inline void *must(void *object)
 }
 
 /* When an allocation fails in its depth json-c tells nobody: it stops early, or cuts a text off. Only the allocator says so, in errno;
- * now and then also when it has found memory elsewhere. What was done then is sure when it comes out the same once more. */
+ * now and then also when it has found memory elsewhere. What was done then is sure when it comes out the same once more. What is written
+ * is sure by that; of what is read json-c forgets it when it comes to a number, so that there the hash of the rows must tell the rest. */
 static inline bool memory_was_short(void)
 {
     return errno == ENOMEM;
