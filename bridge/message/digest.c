@@ -8,8 +8,8 @@
 
 #include "bridge/base/memory.h"
 
-/* A hash that cannot be computed has no remedy here: going on would publish or accept unchecked content. What is asked of libcrypto
- * fails for want of memory, if at all. */
+/* A hash that cannot be computed has no remedy here: going on would publish or accept unchecked content. Once SHA-256 is
+ * there, libcrypto fails for want of memory, if at all. */
 static void must(bool done, const char *what)
 {
     if (!done)
@@ -35,7 +35,7 @@ static void hasher_start(struct hasher *hasher)
 {
     static pthread_once_t fetched = PTHREAD_ONCE_INIT;
     pthread_once(&fetched, fetch_sha256);
-    must(sha256 != NULL, "EVP_MD_fetch");
+    must(sha256 != NULL, "EVP_MD_fetch, or openssl.cnf offers no SHA-256");
     hasher->context = EVP_MD_CTX_new();
     hasher->gathered = 0;
     must(hasher->context != NULL && EVP_DigestInit_ex2(hasher->context, sha256, NULL) == 1, "EVP_DigestInit");
