@@ -5,17 +5,16 @@
 #include "bridge/base/index.h"
 #include "bridge/base/limits.h"
 
-/* An entity's changes are told apart by segments, within which no row occurs in two messages. */
+/* An entity's messages go in waves, within which no row occurs in two of them: the first has the first change of every row. */
 struct entity_progress {
     struct text name;
-    size_t segment;
-    bool alone; /* its latest message stands for itself: the next begins another segment */
+    size_t lowest, highest; /* waves: that the next message may be in, that any message is in */
 };
 
 /* A bundle that is being filled. */
 struct draft {
-    size_t entity, segment;
-    int phase; /* within the segment */
+    size_t entity, wave;
+    int phase; /* within the wave */
     size_t first, last; /* messages; the others by next_of */
     size_t message_count, row_count;
 };
@@ -32,7 +31,7 @@ struct plan {
     struct entity_progress *entities;
     struct row_place *rows;
     struct draft *drafts;
-    size_t entity_count, row_count, draft_count, segment_count;
+    size_t entity_count, row_count, draft_count;
     size_t *next_of; /* per message: the next one of its bundle */
 };
 
@@ -53,7 +52,7 @@ static size_t entity_of(struct plan *plan, const struct message *message)
     uint64_t hash = index_mix_text(0, message->entity);
     struct index_slot *slot = index_find(&plan->entity_index, hash, same_entity, plan->entities, message);
     if (slot->place == 0) {
-        plan->entities[plan->entity_count++] = (struct entity_progress){.name = message->entity, .segment = ++plan->segment_count};
+        plan->entities[plan->entity_count++] = (struct entity_progress){.name = message->entity, .lowest = 1};
         *slot = (struct index_slot){.hash = hash, .place = plan->entity_count};
     }
     return slot->place - 1;
@@ -88,19 +87,24 @@ static struct index_slot *slot_of(struct plan *plan, const struct message *messa
     return slot;
 }
 
-/* The segment of the message, whose rows are in it from now on. */
-static size_t segment_of(struct plan *plan, size_t entity, const struct message *message)
+/* The wave of the message. A row's slot remembers its latest. */
+static size_t wave_of(struct plan *plan, size_t entity, const struct message *message)
 {
     struct entity_progress *progress = &plan->entities[entity];
-    bool begins = progress->alone || is_large(message);
-    progress->alone = is_large(message);
-    for (size_t row = 0; row < message->row_count && !begins; row++)
-        begins = slot_of(plan, message, row)->stamp == progress->segment;
-    if (begins)
-        progress->segment = ++plan->segment_count;
+    size_t wave = progress->lowest;
+    if (is_large(message)) {
+        wave = progress->highest + 1;
+        progress->lowest = wave + 1;
+    }
+    for (size_t row = 0; row < message->row_count && !is_large(message); row++) {
+        size_t latest = slot_of(plan, message, row)->stamp;
+        wave = latest >= wave ? latest + 1 : wave;
+    }
     for (size_t row = 0; row < message->row_count && !is_large(message); row++)
-        slot_of(plan, message, row)->stamp = progress->segment;
-    return progress->segment;
+        slot_of(plan, message, row)->stamp = wave;
+    if (wave > progress->highest)
+        progress->highest = wave;
+    return wave;
 }
 
 /* ---- drafts ---- */
@@ -108,7 +112,7 @@ static size_t segment_of(struct plan *plan, size_t entity, const struct message 
 struct wanted {
     const struct plan *plan;
     const struct message *message;
-    size_t segment;
+    size_t entity, wave;
 };
 
 static bool same_draft(const void *drafts, size_t place, const void *item)
@@ -116,7 +120,7 @@ static bool same_draft(const void *drafts, size_t place, const void *item)
     const struct draft *draft = (const struct draft *)drafts + place;
     const struct wanted *wanted = item;
     const struct message *a = wanted->plan->messages[draft->first], *b = wanted->message;
-    bool same = draft->segment == wanted->segment && a->op == b->op && text_equal(a->source, b->source) &&
+    bool same = draft->entity == wanted->entity && draft->wave == wanted->wave && a->op == b->op && text_equal(a->source, b->source) &&
                 text_equal(a->policy, b->policy) && text_is_null(a->policy) == text_is_null(b->policy) &&
                 a->key_count == b->key_count && a->column_count == b->column_count && (a->merges == NULL) == (b->merges == NULL);
     for (size_t i = 0; i < a->column_count && same; i++)
@@ -133,14 +137,15 @@ static void add_message(struct plan *plan, size_t number)
 {
     const struct message *message = plan->messages[number];
     size_t entity = entity_of(plan, message);
-    struct wanted wanted = {plan, message, segment_of(plan, entity, message)};
-    uint64_t hash = index_mix_text(index_mix(index_mix(0, wanted.segment), (uint64_t)message->op), message->source);
+    struct wanted wanted = {plan, message, entity, wave_of(plan, entity, message)};
+    uint64_t hash = index_mix(index_mix(index_mix(0, entity), wanted.wave), (uint64_t)message->op);
+    hash = index_mix_text(hash, message->source);
     for (size_t i = 0; i < message->column_count; i++)
         hash = index_mix_text(hash, message->columns[i]);
     struct index_slot *slot = index_find(&plan->draft_index, hash, same_draft, plan->drafts, &wanted);
     if (slot->place == 0 || plan->drafts[slot->place - 1].row_count + message->row_count > LIMIT_MESSAGE_ROWS) {
         plan->drafts[plan->draft_count++] = (struct draft){
-            .entity = entity, .segment = wanted.segment, .phase = phase_of(message->op), .first = number, .last = number};
+            .entity = entity, .wave = wanted.wave, .phase = phase_of(message->op), .first = number, .last = number};
         *slot = (struct index_slot){.hash = hash, .place = plan->draft_count};
     }
     struct draft *draft = &plan->drafts[slot->place - 1];
@@ -209,8 +214,8 @@ static int compare_drafts(const void *left, const void *right)
     const struct draft *a = left, *b = right;
     if (a->entity != b->entity)
         return a->entity < b->entity ? -1 : 1;
-    if (a->segment != b->segment)
-        return a->segment < b->segment ? -1 : 1;
+    if (a->wave != b->wave)
+        return a->wave < b->wave ? -1 : 1;
     if (a->phase != b->phase)
         return a->phase < b->phase ? -1 : 1;
     return a->first < b->first ? -1 : a->first > b->first;

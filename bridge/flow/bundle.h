@@ -2,10 +2,10 @@
 /* What the target applies by one call: of the messages of a transaction those of one source, entity, operation and columns become one
  * message of all their rows. A backlog of small transactions is worked off by few statements that way.
  *
- * The bundles of one entity keep the order of the changes of each row, and free unique values before they are taken again: deletions
- * stand before updates, updates before creations, and what comes after a row's second change stands behind all that came before it.
- * Entities need no order among each other within a transaction. The rows of one bundle have none either, so that an update may find a
- * unique value taken which another row of its bundle is to free: then the messages are to be applied one by one. */
+ * The bundles of one entity keep the order of the changes of each row: what changes a row again is in a later one. Of what could go at
+ * once, deletions stand before updates and updates before creations, which frees unique values before they are taken. There is no other
+ * order among rows, and none among entities, so that a change may find a unique value taken which a later bundle, or another row of its
+ * own, is to free: then the messages are to be applied one by one. */
 #include "bridge/message/message.h"
 
 enum { BUNDLE_ROWS_MAX = 100 }; /* of a message that is joined with others: a larger one is worth a call of its own */
