@@ -19,6 +19,7 @@
 #include "adapters/rabbitmq/inlet.h"
 #include "adapters/rabbitmq/outlet.h"
 #include "bridge/base/log.h"
+#include "bridge/base/memory.h"
 #include "bridge/control/difference.h"
 #include "bridge/flow/inbound.h"
 #include "bridge/flow/outbound.h"
@@ -71,7 +72,7 @@ static size_t make_budgets(struct assembly *assembly)
     size_t count = 0;
     assembly->budgets = calloc(config->entity_count, sizeof *assembly->budgets);
     if (assembly->budgets == NULL)
-        abort();
+        memory_exhausted(__func__);
     for (size_t i = 0; i < config->entity_count; i++)
         if (config->entities[i].max_changes_per_second > 0)
             budget_init(&assembly->budgets[count++], text_from(config->entities[i].name), config->entities[i].max_changes_per_second,

@@ -9,6 +9,7 @@
 
 #include "adapters/host/dlq.h"
 #include "bridge/base/limits.h"
+#include "bridge/base/memory.h"
 
 enum { LOOK_MS = 250, AWAY_LOOKS_MAX = 40 }; /* how often to look at a replay, and for how long without an adapter */
 
@@ -183,7 +184,7 @@ static char *read_input(void)
 {
     char *text = malloc(LIMIT_RECEIVED_BYTES + 1);
     if (text == NULL)
-        abort();
+        memory_exhausted(__func__);
     size_t length = fread(text, 1, LIMIT_RECEIVED_BYTES + 1, stdin);
     if (length > LIMIT_RECEIVED_BYTES || memchr(text, '\0', length) != NULL) {
         free(text);

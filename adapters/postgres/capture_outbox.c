@@ -8,6 +8,7 @@
 
 #include "adapters/postgres/brake.h"
 #include "adapters/postgres/report.h"
+#include "bridge/base/memory.h"
 #include "bridge/message/codec.h"
 
 enum {
@@ -243,7 +244,7 @@ static bool take_holds(struct pg_outbox *outbox, struct error *error)
     size_t size = 0;
     FILE *out = open_memstream(&outbox->held_layouts, &size);
     if (out == NULL)
-        abort();
+        memory_exhausted(__func__);
     fputc('{', out);
     const char *separator = "";
     for (size_t i = 0; i < outbox->layout_count; i++) {
@@ -646,7 +647,7 @@ struct pg_outbox *pg_outbox_new(const struct config *config, struct clock *clock
     struct window_transaction *window = calloc(WINDOW_TRANSACTIONS, sizeof *window);
     struct layout *layouts = calloc(4 * LIMIT_ENTITIES, sizeof *layouts);
     if (outbox == NULL || window == NULL || layouts == NULL)
-        abort();
+        memory_exhausted(__func__);
     *outbox = (struct pg_outbox){.port = {&outbox_ops}, .config = config, .clock = clock, .window = window,
                                  .layouts = layouts};
     arena_init(&outbox->arena, LIMIT_ARENA_BYTES);

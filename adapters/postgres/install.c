@@ -5,6 +5,7 @@
 
 #include "adapters/postgres/sql.h"
 #include "bridge/base/limits.h"
+#include "bridge/base/memory.h"
 #include "bridge/flow/policy.h"
 #include "bridge/message/digest.h"
 
@@ -282,7 +283,7 @@ static FILE *script_open(char **script, size_t *length)
 {
     FILE *out = open_memstream(script, length);
     if (out == NULL)
-        abort();
+        memory_exhausted(__func__);
     return out;
 }
 

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bridge/base/memory.h"
+
 enum { STATEMENTS_MAX = 256 }; /* per entity */
 
 /* ---- which columns -------------------------------------------------------------------------------------------------- */
@@ -488,7 +490,7 @@ static FILE *text_open(char **text, size_t *length)
 {
     FILE *out = open_memstream(text, length);
     if (out == NULL)
-        abort();
+        memory_exhausted(__func__);
     return out;
 }
 

@@ -8,6 +8,7 @@
 #include "adapters/postgres/report.h"
 #include "adapters/postgres/sql.h"
 #include "adapters/postgres/target_private.h"
+#include "bridge/base/memory.h"
 #include "bridge/flow/policy.h"
 #include "bridge/message/codec.h"
 
@@ -495,7 +496,7 @@ struct pg_target *pg_target_new(const struct config *config, const struct pg_tar
 {
     struct pg_target *target = calloc(1, sizeof *target);
     if (target == NULL)
-        abort();
+        memory_exhausted(__func__);
     *target = (struct pg_target){.port = {&target_port_ops}, .config = config};
     if (options != NULL)
         target->options = *options;

@@ -9,6 +9,7 @@
 #include "adapters/rabbitmq/compat.h"
 #include "adapters/rabbitmq/fault.h"
 #include "bridge/base/limits.h"
+#include "bridge/base/memory.h"
 
 enum {
     WINDOW = 1 << 15,          /* messages accepted and not confirmed; a power of two */
@@ -208,7 +209,7 @@ static char *padded_body(const struct mq_outlet *outlet, struct text body)
         return NULL;
     char *padded = malloc(body.length + 1);
     if (padded == NULL)
-        abort();
+        memory_exhausted(__func__);
     if (body.length > 0)
         memcpy(padded, body.data, body.length);
     padded[body.length] = ' ';
@@ -315,7 +316,7 @@ static struct envelope *copy_envelope(const struct envelope *envelope)
         bytes += texts[i]->length;
     struct envelope *block = malloc(bytes);
     if (block == NULL)
-        abort();
+        memory_exhausted(__func__);
     char *at = (char *)(block + 1);
     for (size_t i = 0; i < count; i++) {
         if (text_is_null(*texts[i]))
@@ -398,7 +399,7 @@ void mq_outlet_init(struct mq_outlet *outlet, const struct config *config)
     snprintf(outlet->name, sizeof outlet->name, "pgbridge %s outbound", config->node);
     outlet->slots = calloc(WINDOW, sizeof *outlet->slots);
     if (outlet->slots == NULL)
-        abort();
+        memory_exhausted(__func__);
 }
 
 void mq_outlet_free(struct mq_outlet *outlet)

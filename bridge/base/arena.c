@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bridge/base/memory.h"
+
 enum { ARENA_BLOCK_BYTES = 64 * 1024 };
 
 struct arena_block {
@@ -14,9 +16,10 @@ struct arena_block {
     alignas(max_align_t) unsigned char bytes[];
 };
 
-static void out_of_memory(const struct arena *arena, size_t bytes)
+/* A bound that does not hold is a bug. */
+static void beyond_bound(const struct arena *arena, size_t bytes)
 {
-    fprintf(stderr, "pgbridge: out of memory: %zu bytes wanted, %zu of at most %zu in use\n", bytes,
+    fprintf(stderr, "pgbridge: an arena is full: %zu bytes wanted, %zu of at most %zu in use\n", bytes,
             arena->used_bytes, arena->limit_bytes);
     abort();
 }
@@ -67,7 +70,7 @@ void *arena_take(struct arena *arena, size_t bytes)
 {
     size_t align = alignof(max_align_t);
     if (bytes > arena_room(arena))
-        out_of_memory(arena, bytes);
+        beyond_bound(arena, bytes);
     size_t rounded = (bytes + align - 1) / align * align;
     struct arena_block *block = arena->blocks;
     if (block == NULL || block->size_bytes - block->used_bytes < rounded) {
@@ -79,7 +82,7 @@ void *arena_take(struct arena *arena, size_t bytes)
             size = rounded;
         block = malloc(sizeof *block + size);
         if (block == NULL)
-            out_of_memory(arena, bytes);
+            memory_exhausted(__func__);
         *block = (struct arena_block){.next = arena->blocks, .size_bytes = size};
         arena->blocks = block;
     }
@@ -94,7 +97,7 @@ void *arena_take_array(struct arena *arena, size_t count, size_t item_bytes)
 {
     size_t bytes;
     if (__builtin_mul_overflow(count, item_bytes, &bytes))
-        out_of_memory(arena, SIZE_MAX);
+        beyond_bound(arena, SIZE_MAX);
     return arena_take(arena, bytes);
 }
 

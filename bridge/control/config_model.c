@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bridge/base/limits.h"
+#include "bridge/base/memory.h"
 #include "bridge/control/address.h"
 #include "bridge/control/mapping.h"
 #include "bridge/control/name.h"
@@ -72,10 +73,8 @@ static size_t first_repeat(struct reading *reading, const char *const *names, si
 static void *take_array(size_t count, size_t item_bytes)
 {
     void *array = calloc(count, item_bytes);
-    if (array == NULL) {
-        fputs("pgbridge: out of memory for the configuration\n", stderr);
-        abort();
-    }
+    if (array == NULL)
+        memory_exhausted(__func__);
     return array;
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "bridge/base/limits.h"
+#include "bridge/base/memory.h"
 
 enum { NAME_SHOWN_BYTES = 80, NAME_COMPARED_BYTES = 32 };
 
@@ -87,10 +88,8 @@ char *name_copy(struct text text)
 {
     assert(text.data != NULL);
     char *copy = malloc(text.length + 1);
-    if (copy == NULL) {
-        fputs("pgbridge: out of memory for the configuration\n", stderr);
-        abort();
-    }
+    if (copy == NULL)
+        memory_exhausted(__func__);
     memcpy(copy, text.data, text.length);
     copy[text.length] = '\0';
     return copy;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "bridge/base/log.h"
+#include "bridge/base/memory.h"
+#include "bridge/flow/bundle.h"
 
 enum {
     EPOCH_BYTES = 64,
@@ -26,6 +28,7 @@ void application_init(struct application *application, struct worker *worker, st
         .worker = worker, .target = target, .waiting = waiting, .context = context, .hurry_ms = HURRY_MS};
     retry_init(&application->contention, CONTENTION_BASE_MS, CONTENTION_CAP_MS,
                (uint64_t)worker->clock->ops->now_us(worker->clock));
+    arena_init(&application->arena, LIMIT_ARENA_BYTES);
     target->waiting = waiting;
     target->context = context;
 }
@@ -35,6 +38,7 @@ void application_free(struct application *application)
     application->target->waiting = NULL;
     free(application->condemned.rows);
     free(application->held.rows);
+    arena_free(&application->arena);
 }
 
 void application_failed(struct application *application, const struct error *error)
@@ -115,7 +119,7 @@ static void condemn(struct condemned_list *list, const struct item *item, size_t
         list->capacity = list->capacity ? list->capacity * 2 : 16;
         list->rows = realloc(list->rows, list->capacity * sizeof *list->rows);
         if (list->rows == NULL)
-            abort();
+            memory_exhausted(__func__);
     }
     list->rows[list->count++] = (struct condemned){item, row, *error};
 }
@@ -435,31 +439,77 @@ static bool put_aside(struct application *application, const struct item *item, 
     return true;
 }
 
-static bool apply_item(struct application *application, const struct item *item, bool isolating, struct tally *tally,
-                       struct error *error)
+/* One that the target is not asked to apply now. */
+static bool pass_over(struct application *application, const struct item *item, struct tally *tally, struct error *error)
 {
-    struct target *target = application->target;
     switch (item->fate) {
     case FATE_ECHO:
         tally->received = tally->echo = item->message.row_count;
         return true;
-    case FATE_REFUSED:
-        return true;
     case FATE_POISON:
         return bury(application, item, 0, &item->error, tally, error);
-    case FATE_HEARD: /* below, when it is known what is missing before it */
-        return true;
     case FATE_APPLY:
+        return put_aside(application, item, tally, error);
+    case FATE_REFUSED:
+    case FATE_HEARD: /* later, when it is known what is missing before it */
         break;
     }
-    if (is_paused(application, item))
-        return put_aside(application, item, tally, error);
-    bool good = isolating ? isolate_item(application, item, tally, error)
-                          : target->ops->apply(target, &item->message, 0, item->message.row_count, APPLY_TOGETHER, tally, error);
-    if (!good)
-        error_prefix(error, "source %.*s, entity %.*s", TEXT_PRINTF(item->message.source),
-                     TEXT_PRINTF(item->message.entity));
-    return good;
+    return true;
+}
+
+static bool applies(const struct application *application, const struct item *item)
+{
+    return item->fate == FATE_APPLY && !is_paused(application, item);
+}
+
+static bool name_source(struct error *error, const struct message *message)
+{
+    return error_prefix(error, "source %.*s, entity %.*s", TEXT_PRINTF(message->source), TEXT_PRINTF(message->entity));
+}
+
+static bool apply_message(struct application *application, const struct message *message, struct tally *tally, struct error *error)
+{
+    struct target *target = application->target;
+    return target->ops->apply(target, message, 0, message->row_count, APPLY_TOGETHER, tally, error) || name_source(error, message);
+}
+
+static bool apply_bundles(struct application *application, const struct item *items, size_t count, struct tally *tallies,
+                          struct error *error)
+{
+    struct arena *arena = &application->arena;
+    arena_reset(arena);
+    const struct message **messages = arena_take_array(arena, count, sizeof *messages);
+    for (size_t i = 0; i < count; i++)
+        messages[i] = applies(application, &items[i]) ? &items[i].message : NULL;
+    struct bundles bundles = bundles_make(messages, count, arena);
+    for (size_t i = 0; i < bundles.count; i++)
+        if (!apply_message(application, bundles.items[i].message, &tallies[bundles.items[i].first], error))
+            return false;
+    return true;
+}
+
+/* How a transaction's messages are applied. */
+enum manner {
+    MANNER_BUNDLED,   /* as fast as it goes */
+    MANNER_ONE_BY_ONE, /* in their order */
+    MANNER_ISOLATING, /* in parts, down to the rows that cannot be applied */
+};
+
+static bool apply_items(struct application *application, const struct item *items, size_t count, enum manner manner,
+                        struct tally *tallies, struct error *error)
+{
+    if (manner == MANNER_BUNDLED)
+        return apply_bundles(application, items, count, tallies, error);
+    for (size_t i = 0; i < count; i++) {
+        const struct item *item = &items[i];
+        if (!applies(application, item))
+            continue;
+        if (manner == MANNER_ONE_BY_ONE && !apply_message(application, &item->message, &tallies[i], error))
+            return false;
+        if (manner == MANNER_ISOLATING && !isolate_item(application, item, &tallies[i], error))
+            return name_source(error, &item->message);
+    }
+    return true;
 }
 
 /* The rows that broke a constraint at the end become condemned, for the next attempt. */
@@ -473,7 +523,7 @@ static void note_offences(struct application *application, const struct item *it
                 condemn(&application->condemned, &items[j], offences->rows[i].row, error);
 }
 
-static bool transact(struct application *application, const struct item *items, size_t count, bool isolating,
+static bool transact(struct application *application, const struct item *items, size_t count, enum manner manner,
                      struct tally *tallies, struct error *error)
 {
     struct target *target = application->target;
@@ -484,10 +534,10 @@ static bool transact(struct application *application, const struct item *items, 
         return false;
     for (size_t i = 0; i < count; i++) {
         tallies[i] = (struct tally){0};
-        if (!apply_item(application, &items[i], isolating, &tallies[i], error))
+        if (!applies(application, &items[i]) && !pass_over(application, &items[i], &tallies[i], error))
             return false;
     }
-    if (!settle_held(application, items, tallies, error))
+    if (!apply_items(application, items, count, manner, tallies, error) || !settle_held(application, items, tallies, error))
         return false;
     for (size_t i = 0; i < count; i++)
         add_receipt(&receipts, &items[i], &tallies[i]);
@@ -497,7 +547,7 @@ static bool transact(struct application *application, const struct item *items, 
         if (items[i].fate == FATE_HEARD && !hear(application, &items[i], error))
             return false;
     if (!target->ops->commit(target, receipts.of, receipts.count, &offences, error)) {
-        if (isolating && error_is_of_rows(error))
+        if (manner == MANNER_ISOLATING && error_is_of_rows(error))
             note_offences(application, items, count, &offences, error);
         return false;
     }
@@ -507,14 +557,28 @@ static bool transact(struct application *application, const struct item *items, 
         buried = buried || receipts.of[i].tally.dead_letters > receipts.of[i].tally.held;
     hurry_letters(application, buried);
     for (size_t i = 0; i < count; i++)
-        if (items[i].fate == FATE_APPLY && !is_paused(application, &items[i]))
+        if (applies(application, &items[i]))
             log_applied(&items[i]);
     return true;
 }
 
 /* ---- until it is committed ---- */
 
-enum outcome { OUTCOME_COMMITTED, OUTCOME_FAILED, OUTCOME_STOPPED };
+enum outcome {
+    OUTCOME_COMMITTED,
+    OUTCOME_FAILED,
+    OUTCOME_CLASHED, /* rows of one bundle want what others of it are to free */
+    OUTCOME_STOPPED,
+};
+
+static bool is_clash(const struct error *error)
+{
+    static const char *const codes[] = {"23505", "23P01", "21000"};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (strcmp(error->code, codes[i]) == 0)
+            return true;
+    return false;
+}
 
 static void log_letters(struct application *application, const struct condemned_list *list)
 {
@@ -616,18 +680,18 @@ static bool await_clock(struct application *application, int64_t newest_us)
 }
 
 /* tries: after so many contended attempts it counts as failed; 0: never. */
-static enum outcome commit_items(struct application *application, const struct item *items, size_t count, bool isolating,
+static enum outcome commit_items(struct application *application, const struct item *items, size_t count, enum manner manner,
                                  int tries)
 {
     struct tally *tallies = calloc(count, sizeof *tallies);
     if (tallies == NULL)
-        abort();
+        memory_exhausted(__func__);
     enum outcome outcome = OUTCOME_STOPPED;
     application->condemned.count = 0;
     condemn_storms(application, items, count);
     int64_t newest_us = condemn_ahead(application, items, count);
     if (application->condemned.count > 0)
-        isolating = true;
+        manner = MANNER_ISOLATING;
     if (!await_clock(application, newest_us)) {
         free(tallies);
         return OUTCOME_STOPPED;
@@ -642,7 +706,7 @@ static enum outcome commit_items(struct application *application, const struct i
             continue;
         }
         worker_show(application->worker, WORKER_RUNNING);
-        if (transact(application, items, count, isolating, tallies, &error)) {
+        if (transact(application, items, count, manner, tallies, &error)) {
             retry_reset(&application->contention);
             worker_works(application->worker, BACKEND_DATABASE);
             log_letters(application, &application->condemned);
@@ -665,14 +729,14 @@ static enum outcome commit_items(struct application *application, const struct i
             application->waiting(application->context);
             continue;
         }
-        if (isolating && application->condemned.count == condemned) {
+        if (manner == MANNER_ISOLATING && application->condemned.count == condemned) {
             /* A check failed and nobody is known to blame: wait for the cause to go, or for a human. */
             worker_fail(application->worker, BACKEND_DATABASE, &error);
             application->waiting(application->context);
             if (!worker_try(application->worker, BACKEND_DATABASE))
                 break;
-        } else if (!isolating) {
-            outcome = OUTCOME_FAILED;
+        } else if (manner != MANNER_ISOLATING) {
+            outcome = manner == MANNER_BUNDLED && is_clash(&error) ? OUTCOME_CLASHED : OUTCOME_FAILED;
             break;
         }
     }
@@ -709,11 +773,13 @@ static size_t cut_between(const struct item *items, size_t count)
 bool application_apply(struct application *application, const struct item *items, size_t count)
 {
     size_t cut = cut_between(items, count);
-    enum outcome outcome = commit_items(application, items, count, false, CONTENTION_TRIES);
+    enum outcome outcome = commit_items(application, items, count, MANNER_BUNDLED, CONTENTION_TRIES);
+    if (outcome == OUTCOME_CLASHED)
+        outcome = commit_items(application, items, count, MANNER_ONE_BY_ONE, CONTENTION_TRIES);
     if (outcome != OUTCOME_FAILED)
         return outcome == OUTCOME_COMMITTED;
     if (cut > 0)
         return application_apply(application, items, cut) && application_apply(application, items + cut, count - cut);
     /* A lock that is held for minutes is waited for: nobody is to blame, and nothing may be lost. */
-    return commit_items(application, items, count, true, 0) == OUTCOME_COMMITTED;
+    return commit_items(application, items, count, MANNER_ISOLATING, 0) == OUTCOME_COMMITTED;
 }

@@ -1,5 +1,5 @@
 #pragma once
-/* Applying whole batches: one transaction, as fast as it goes. If that fails, each batch by itself; if one fails by itself,
+/* Applying whole batches: one transaction, in bundles (bridge/flow/bundle.h). If that fails, each batch by itself; if one fails by itself,
  * its rows are isolated inside one transaction, so that only those become dead letters that cannot be applied, and the
  * rest of the batch still becomes visible at once. Nothing is ever given up for a connection, a lock or a privilege. */
 #include "bridge/flow/worker.h"
@@ -45,6 +45,7 @@ struct application {
     struct retry contention;
     struct condemned_list condemned; /* known from earlier attempts at this batch */
     struct condemned_list held;      /* failed in this attempt, may still succeed after others */
+    struct arena arena;              /* of the transaction at hand */
     bool letters_wait;               /* some letters wait to be tried again */
     bool hurry;                      /* something was applied since they were tried */
     int64_t hurry_ms;                /* how soon after that they are tried again */

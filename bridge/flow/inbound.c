@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "bridge/base/log.h"
+#include "bridge/base/memory.h"
 #include "bridge/flow/application.h"
 #include "bridge/flow/drain.h"
 
@@ -517,7 +518,7 @@ void inbound_run(struct inbound *in)
     /* A megabyte of which little is used: not worth clearing. */
     struct item *items = malloc(LIMIT_PREFETCH_MESSAGES * sizeof *items);
     if (group == NULL || items == NULL)
-        abort();
+        memory_exhausted(__func__);
     group->items = items;
     in->group = group;
     application_init(&group->application, &in->worker, in->target, keep_inlet_alive, in);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "bridge/base/log.h"
+#include "bridge/base/memory.h"
 
 enum { HEARTBEAT_MS = 5000, IDLE_WAIT_MS = 200, PIPELINE_WAIT_MIN_MS = 2, PIPELINE_WAIT_MAX_MS = 50, STANDBY_WAIT_MS = 1000, DRAIN_MS = 5000 };
 
@@ -351,7 +352,7 @@ void outbound_run(struct outbound *out)
 {
     struct pipeline *pipeline = calloc(1, sizeof *pipeline);
     if (pipeline == NULL)
-        abort();
+        memory_exhausted(__func__);
     for (size_t i = 0; i < LIMIT_UNCONFIRMED_BATCHES; i++)
         arena_init(&pipeline->flights[i].batch.arena, LIMIT_ARENA_BYTES);
     pipeline->sender.node = out->worker.node;

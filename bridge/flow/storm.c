@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bridge/base/memory.h"
+
 /* ---- what is held ---- */
 
 void holds_add(struct holds *holds, struct text entity)
@@ -98,6 +100,7 @@ struct rally {
     size_t newest;      /* in the ring */
     int64_t seen_ms;
     int64_t held_until_ms;
+    int64_t latest_us;  /* the newest version that it has come with */
     uint64_t contents[RALLY_CONTENTS]; /* that it has come with, lately */
     size_t latest_content;
     int64_t *times_ms;
@@ -115,7 +118,7 @@ struct rallies *rallies_new(const struct rally_rule *rule, struct text node)
     size_t ring = rule->times + 1;
     struct rallies *rallies = calloc(1, sizeof *rallies + RALLY_SHELVES * RALLY_PLACES * ring * sizeof(int64_t));
     if (rallies == NULL)
-        abort();
+        memory_exhausted(__func__);
     rallies->rule = *rule;
     rallies->node = node;
     for (size_t i = 0; i < RALLY_SHELVES * RALLY_PLACES; i++)
@@ -161,6 +164,15 @@ static uint64_t hash_content(const struct message *message, size_t row)
     for (size_t i = message->key_count; message->op != CHANGE_DELETED && i < message->column_count; i++)
         hash = hash_text(hash, text_is_null(values[i]) ? TEXT_LITERAL("null") : is_time(values[i]) ? TEXT_LITERAL("time") : values[i]);
     return hash != 0 ? hash : 1;
+}
+
+/* A message that is delivered again, by a bad link, is no turn of anybody's. */
+static bool is_late(struct rally *rally, int64_t version_us)
+{
+    if (version_us <= rally->latest_us)
+        return true;
+    rally->latest_us = version_us;
+    return false;
 }
 
 /* Whether the row comes with a content that it has come with before: what a rally is made of. Work brings something new. */
@@ -217,7 +229,7 @@ int64_t rallies_note(struct rallies *rallies, const struct message *message, siz
     rally->seen_ms = now_ms;
     if (rally->held_until_ms > now_ms)
         return rally->held_until_ms;
-    if (changes > 0 && !comes_back(rally, hash_content(message, row)))
+    if (changes > 0 && (is_late(rally, message_version(message, row)) || !comes_back(rally, hash_content(message, row))))
         changes = 0;
     for (size_t i = 0; i < changes; i++) {
         rally->newest = (rally->newest + 1) % ring;
@@ -254,7 +266,7 @@ struct deletions *deletions_new(const struct deletion_rule *rule)
 {
     struct deletions *deletions = calloc(1, sizeof *deletions);
     if (deletions == NULL)
-        abort();
+        memory_exhausted(__func__);
     deletions->rule = *rule;
     return deletions;
 }
@@ -280,7 +292,7 @@ static struct deleting *find_deleting(struct deletions *deletions, struct text e
     deletions->count++;
     struct deleting *deleting = calloc(1, sizeof *deleting);
     if (deleting == NULL)
-        abort();
+        memory_exhausted(__func__);
     memcpy(deleting->entity, entity.data, entity.length);
     memcpy(deleting->source, source.data, source.length);
     deleting->next = deletions->first;

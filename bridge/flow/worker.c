@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bridge/base/log.h"
+#include "bridge/base/memory.h"
 
 enum { REPORT_EVERY_MS = 5000, LOOK_EVERY_MS = 500, RETRY_BASE_MS = 200, RETRY_CAP_MS = 2000 };
 
@@ -156,7 +157,7 @@ bool worker_look(struct worker *worker, struct holds *holds, bool *changed, stru
         return true;
     struct holds *next = calloc(1, sizeof *next);
     if (next == NULL)
-        abort();
+        memory_exhausted(__func__);
     bool good = worker->brake->ops->look(worker->brake, worker->direction, next, error);
     if (good) {
         worker->looked_ms = now;

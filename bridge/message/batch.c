@@ -1,71 +1,16 @@
 #include "bridge/message/batch.h"
 
+#include "bridge/base/index.h"
 #include "bridge/base/limits.h"
-
-/* ---- an index of places by hash -----------------------------------------------------------------------------------
- */
-
-struct slot {
-    uint64_t hash;
-    size_t place; /* + 1; 0 = free */
-    size_t stamp; /* the caller's own note */
-};
-
-/* Open addressing with at most half of the slots in use; nothing is ever taken out. */
-struct index {
-    size_t mask;
-    struct slot *slots;
-};
-
-static struct index index_new(size_t items_max, struct arena *arena)
-{
-    size_t size = 16;
-    while (size < 2 * items_max)
-        size *= 2;
-    return (struct index){size - 1, arena_take_array(arena, size, sizeof(struct slot))};
-}
-
-typedef bool same_item(const void *context, size_t place, const void *item);
-
-/* The slot of the item, or the free one where it belongs. */
-static struct slot *index_find(const struct index *index, uint64_t hash, same_item *same, const void *context,
-                               const void *item)
-{
-    for (size_t at = hash & index->mask;; at = (at + 1) & index->mask) {
-        struct slot *slot = &index->slots[at];
-        if (slot->place == 0 || (slot->hash == hash && same(context, slot->place - 1, item)))
-            return slot;
-    }
-}
-
-static uint64_t mix(uint64_t hash, uint64_t word)
-{
-    hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
-    return hash ^ (hash >> 29);
-}
-
-static uint64_t mix_text(uint64_t hash, struct text text)
-{
-    hash = mix(hash, text.length);
-    while (text.length > 0) {
-        uint64_t word = 0;
-        size_t length = text.length < sizeof word ? text.length : sizeof word;
-        memcpy(&word, text.data, length);
-        hash = mix(hash, word);
-        text.data += length;
-        text.length -= length;
-    }
-    return hash;
-}
 
 /* ---- which row a change is about -----------------------------------------------------------------------------------
  */
 
 static uint64_t row_hash(const struct change *change)
 {
-    uint64_t hash = mix_text(0, change->layout->entity);
+    uint64_t hash = index_mix_text(0, change->layout->entity);
     for (size_t i = 0; i < change->layout->key_count; i++)
-        hash = mix_text(hash, change->values[i]);
+        hash = index_mix_text(hash, change->values[i]);
     return hash;
 }
 
@@ -115,7 +60,7 @@ void batch_coalesce(struct batch *batch)
     for (size_t i = 0; i < count; i++) {
         struct change *change = &changes[i];
         uint64_t hash = row_hash(change);
-        struct slot *slot = index_find(&latest, hash, row_same, changes, change);
+        struct index_slot *slot = index_find(&latest, hash, row_same, changes, change);
         began_created[i] = change->op == CHANGE_CREATED;
         /* Only the key's change just before this one, and of the same layout: one of another layout stands between
          * states that must not be joined across it. */
@@ -126,7 +71,7 @@ void batch_coalesce(struct batch *batch)
             began_created[i] = began_created[before];
             superseded[before] = true;
         }
-        *slot = (struct slot){.hash = hash, .place = i + 1};
+        *slot = (struct index_slot){.hash = hash, .place = i + 1};
     }
     size_t kept = 0;
     for (size_t i = 0; i < count; i++)
@@ -213,13 +158,13 @@ static bool has_new_mapping(const struct batch *batch, struct arena *arena)
             continue;
         if (entities.slots == NULL) {
             entities = index_new(batch->change_count, arena);
-            uint64_t hash = mix_text(0, batch->changes[0].layout->entity);
-            entities.slots[hash & entities.mask] = (struct slot){.hash = hash, .place = 1};
+            uint64_t hash = index_mix_text(0, batch->changes[0].layout->entity);
+            entities.slots[hash & entities.mask] = (struct index_slot){.hash = hash, .place = 1};
         }
-        uint64_t hash = mix_text(0, change->layout->entity);
-        struct slot *slot = index_find(&entities, hash, same_entity, batch->changes, change);
+        uint64_t hash = index_mix_text(0, change->layout->entity);
+        struct index_slot *slot = index_find(&entities, hash, same_entity, batch->changes, change);
         if (slot->place == 0)
-            *slot = (struct slot){.hash = hash, .place = i + 1};
+            *slot = (struct index_slot){.hash = hash, .place = i + 1};
         else if (!same_rules(batch->changes[slot->place - 1].layout, change->layout))
             return true;
     }
@@ -243,12 +188,12 @@ static struct group *find_group(struct plan *plan, const struct index *index, si
                                 const struct change *change)
 {
     const struct layout *layout = change->layout;
-    uint64_t hash = mix(mix(segment, (uint64_t)(uintptr_t)layout), (uint64_t)change->op);
-    hash = mix_text(hash, change_node(plan, change));
+    uint64_t hash = index_mix(index_mix(segment, (uint64_t)(uintptr_t)layout), (uint64_t)change->op);
+    hash = index_mix_text(hash, change_node(plan, change));
     struct wanted wanted = {plan, change, segment};
-    struct slot *slot = index_find(index, hash, same_group, plan->unordered.items, &wanted);
+    struct index_slot *slot = index_find(index, hash, same_group, plan->unordered.items, &wanted);
     if (slot->place == 0) {
-        *slot = (struct slot){.hash = hash, .place = plan->unordered.count + 1};
+        *slot = (struct index_slot){.hash = hash, .place = plan->unordered.count + 1};
         return add_group(plan, &plan->unordered, segment, change);
     }
     return &plan->unordered.items[slot->place - 1];
@@ -264,7 +209,7 @@ static void assign_groups(struct plan *plan, struct arena *arena)
     for (size_t i = 0; i < batch->change_count; i++) {
         const struct change *change = &batch->changes[i];
         uint64_t hash = row_hash(change);
-        struct slot *row = index_find(&rows, hash, row_same, batch->changes, change);
+        struct index_slot *row = index_find(&rows, hash, row_same, batch->changes, change);
         size_t seen_in = row->place > 0 ? row->stamp : 0;
         if (plan->all_in_order || !change->layout->coalesce) {
             if (run == NULL || seen_in == run_number || !fits(plan, run, change))
@@ -277,7 +222,7 @@ static void assign_groups(struct plan *plan, struct arena *arena)
             plan->group_of[i] = last;
         }
         plan->group_of[i]->count++;
-        *row = (struct slot){.hash = hash, .place = i + 1, .stamp = plan->group_of[i]->segment};
+        *row = (struct index_slot){.hash = hash, .place = i + 1, .stamp = plan->group_of[i]->segment};
     }
 }
 

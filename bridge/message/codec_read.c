@@ -4,6 +4,9 @@
 
 enum { TOTAL_BYTES_MAX = 1000 }; /* of a counter's total */
 
+/* More messages than anybody sends; a sum of many such numbers fits, too. */
+static const int64_t SEQUENCE_MAX = INT64_C(1) << 53;
+
 static void tokener_free(struct json_tokener **tokener)
 {
     if (*tokener != NULL)
@@ -529,7 +532,7 @@ static bool read_message(struct reader *reader)
     return true;
 }
 
-static bool parse_body(struct text body, struct json_object **root, struct error *error)
+static bool parse(struct text body, struct json_object **root, struct error *error)
 {
     /* One level more than the scan has let pass: the parser never meets its own limit. */
     TOKENER_OWNED *tokener = must(json_tokener_new_ex(SCAN_DEPTH_MAX + 2));
@@ -546,6 +549,25 @@ static bool parse_body(struct text body, struct json_object **root, struct error
     if (*root == NULL)
         return error_set(error, FAULT_TRANSIENT, NULL, "no memory to parse a body of %zu bytes", body.length);
     return true;
+}
+
+/* root is NULL when the body could not be parsed: the same must come of it once more. */
+static void confirm_parse(struct text body, struct json_object *root)
+{
+    JSON_OWNED *again = NULL;
+    struct error ignored;
+    bool parsed = parse(body, &again, &ignored);
+    if (parsed != (root != NULL) || (parsed && !json_object_equal(root, again)))
+        must(NULL);
+}
+
+static bool parse_body(struct text body, struct json_object **root, struct error *error)
+{
+    errno = 0;
+    bool parsed = parse(body, root, error);
+    if (memory_was_short())
+        confirm_parse(body, parsed ? *root : NULL);
+    return parsed;
 }
 
 static bool read_heard(struct reader *reader, struct json_object *list, struct heartbeat *heartbeat)
@@ -568,6 +590,14 @@ static bool read_heard(struct reader *reader, struct json_object *list, struct h
     return true;
 }
 
+static bool read_sequence(struct json_object *number, int64_t *sequence)
+{
+    if (!json_object_is_type(number, json_type_int))
+        return false;
+    *sequence = json_object_get_int64(number);
+    return *sequence >= 0 && *sequence <= SEQUENCE_MAX;
+}
+
 static bool read_confirmed(struct reader *reader, struct json_object *list, struct heartbeat *heartbeat)
 {
     size_t count = list != NULL && json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
@@ -577,7 +607,7 @@ static bool read_confirmed(struct reader *reader, struct json_object *list, stru
     for (size_t i = 0; i < count; i++) {
         struct json_object *entry = json_object_array_get_idx(list, i);
         if (!json_object_is_type(entry, json_type_array) || json_object_array_length(entry) != 2 ||
-            !is_name(json_object_array_get_idx(entry, 0)) || !read_timestamp(json_object_array_get_idx(entry, 1), &confirmed[i].sequence))
+            !is_name(json_object_array_get_idx(entry, 0)) || !read_sequence(json_object_array_get_idx(entry, 1), &confirmed[i].sequence))
             return scan_refuse(reader->error, "\"confirmed\" has an entry that is not an incarnation and a number");
         confirmed[i].epoch = keep(reader, json_object_array_get_idx(entry, 0));
     }
@@ -592,7 +622,12 @@ bool codec_decode_heartbeat(struct text body, struct arena *arena, struct heartb
     JSON_OWNED *root = NULL;
     if (text_is_null(body) || body.length > LIMIT_HEARTBEAT_BYTES)
         return scan_refuse(error, "a heartbeat of %zu bytes", body.length);
-    if (!scan_body(body, &members, error) || !parse_body(body, &root, error))
+    if (!scan_body(body, &members, error))
+        return false;
+    /* There are few of them, and no hash of what is read tells whether it was cut off. */
+    bool parsed = parse_body(body, &root, error);
+    confirm_parse(body, parsed ? root : NULL);
+    if (!parsed)
         return false;
     if (!json_object_is_type(root, json_type_object))
         return scan_refuse(error, "the heartbeat is not a JSON object");

@@ -22,6 +22,13 @@ static void add_member(struct json_object *root, const char *name, struct json_o
         must(NULL);
 }
 
+static struct text confirm(struct text text, struct text again)
+{
+    if (!text_equal(text, again))
+        must(NULL);
+    return text;
+}
+
 /* The large arrays never become trees: an object per value costs twice as much as writing it. They are members with a
  * serializer of their own, in which two objects, one text and one number, take each value in turn to be written by
  * json-c. */
@@ -226,7 +233,7 @@ static bool has_correlation(const struct message *message)
     return false;
 }
 
-struct text codec_encode(const struct message *message, struct arena *arena)
+static struct text write_message(const struct message *message, struct arena *arena)
 {
     JSON_OWNED *text = new_string(TEXT_LITERAL(""));
     JSON_OWNED *number = must(json_object_new_int64(0));
@@ -254,6 +261,13 @@ struct text codec_encode(const struct message *message, struct arena *arena)
     return arena_copy(arena, body);
 }
 
+struct text codec_encode(const struct message *message, struct arena *arena)
+{
+    errno = 0;
+    struct text text = write_message(message, arena);
+    return memory_was_short() ? confirm(text, write_message(message, arena)) : text;
+}
+
 /* log.h declares it; it stands here because the codec alone knows json-c. */
 size_t log_json_line(const struct log_member *members, size_t count, char *out, size_t size)
 {
@@ -269,7 +283,7 @@ size_t log_json_line(const struct log_member *members, size_t count, char *out, 
     return length;
 }
 
-struct text codec_encode_seen(struct seen seen, struct arena *arena)
+static struct text write_seen(struct seen seen, struct arena *arena)
 {
     if (seen.count == 0)
         return TEXT_NULL;
@@ -284,7 +298,14 @@ struct text codec_encode_seen(struct seen seen, struct arena *arena)
     return text_is_null(text) ? (must(NULL), text) : arena_copy(arena, text);
 }
 
-struct text codec_encode_merge(const struct merge *merge, struct arena *arena)
+struct text codec_encode_seen(struct seen seen, struct arena *arena)
+{
+    errno = 0;
+    struct text text = write_seen(seen, arena);
+    return memory_was_short() ? confirm(text, write_seen(seen, arena)) : text;
+}
+
+static struct text write_merge(const struct merge *merge, struct arena *arena)
 {
     JSON_OWNED *text = new_string(TEXT_LITERAL(""));
     JSON_OWNED *number = must(json_object_new_int64(0));
@@ -295,6 +316,13 @@ struct text codec_encode_merge(const struct merge *merge, struct arena *arena)
     json = text_equal(json, TEXT_LITERAL("null")) ? TEXT_NULL : arena_copy(arena, json);
     printbuf_free(out);
     return json;
+}
+
+struct text codec_encode_merge(const struct merge *merge, struct arena *arena)
+{
+    errno = 0;
+    struct text text = write_merge(merge, arena);
+    return memory_was_short() ? confirm(text, write_merge(merge, arena)) : text;
 }
 
 static struct json_object *new_confirmed(const struct heartbeat *heartbeat)
@@ -309,7 +337,7 @@ static struct json_object *new_confirmed(const struct heartbeat *heartbeat)
     return list;
 }
 
-struct text codec_encode_heartbeat(const struct heartbeat *heartbeat, struct arena *arena)
+static struct text write_heartbeat(const struct heartbeat *heartbeat, struct arena *arena)
 {
     JSON_OWNED *root = must(json_object_new_object());
     add_member(root, "control", new_string(TEXT_LITERAL("heartbeat")));
@@ -331,4 +359,11 @@ struct text codec_encode_heartbeat(const struct heartbeat *heartbeat, struct are
     struct text body = TEXT_NULL;
     body.data = json_object_to_json_string_length(root, WRITE_FLAGS, &body.length);
     return text_is_null(body) ? (must(NULL), body) : arena_copy(arena, body);
+}
+
+struct text codec_encode_heartbeat(const struct heartbeat *heartbeat, struct arena *arena)
+{
+    errno = 0;
+    struct text text = write_heartbeat(heartbeat, arena);
+    return memory_was_short() ? confirm(text, write_heartbeat(heartbeat, arena)) : text;
 }

@@ -6,13 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A hash that cannot be computed has no remedy here: going on would publish or accept unchecked content. */
+#include "bridge/base/memory.h"
+
+/* A hash that cannot be computed has no remedy here: going on would publish or accept unchecked content. Once SHA-256 is
+ * there, libcrypto fails for want of memory, if at all. */
 static void must(bool done, const char *what)
 {
-    if (done)
-        return;
-    fprintf(stderr, "pgbridge: libcrypto failed: %s\n", what);
-    abort();
+    if (!done)
+        memory_exhausted(what);
 }
 
 /* Looking the algorithm up costs more than hashing a small message, so it happens once. */
@@ -34,7 +35,7 @@ static void hasher_start(struct hasher *hasher)
 {
     static pthread_once_t fetched = PTHREAD_ONCE_INIT;
     pthread_once(&fetched, fetch_sha256);
-    must(sha256 != NULL, "EVP_MD_fetch");
+    must(sha256 != NULL, "EVP_MD_fetch, or openssl.cnf offers no SHA-256");
     hasher->context = EVP_MD_CTX_new();
     hasher->gathered = 0;
     must(hasher->context != NULL && EVP_DigestInit_ex2(hasher->context, sha256, NULL) == 1, "EVP_DigestInit");

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bridge/base/limits.h"
+#include "bridge/base/memory.h"
 #include "bridge/message/codec.h"
 
 enum {
@@ -289,10 +290,8 @@ static void confirm_refusal(const struct envelope *envelope, const struct error 
     struct message message;
     struct error again;
     arena_init(&arena, LIMIT_ARENA_BYTES);
-    if (unseal(envelope, &arena, &message, &again) || strcmp(again.text, refused->text) != 0) {
-        fputs("pgbridge: out of memory while a message was read\n", stderr);
-        abort();
-    }
+    if (unseal(envelope, &arena, &message, &again) || strcmp(again.text, refused->text) != 0)
+        memory_exhausted(__func__);
     arena_free(&arena);
 }
 

@@ -15,7 +15,8 @@ begin
         -- Nothing comes any more of those long past.
         delete from bridge.numbering n
          where n.source = sender and n.at < now() - interval '7 days'
-           and n.epoch not in (select epoch from bridge.numbering where source = sender order by at desc limit 16);
+           -- More than its heartbeats tell of, and those that were noted together stay together: see bridge.note_confirmed.
+           and n.at < (select at from bridge.numbering where source = sender order by at desc offset 63 limit 1);
     elsif last > reached then
         update bridge.numbering set sequence = last, at = now() where source = sender and epoch = incarnation;
     end if;

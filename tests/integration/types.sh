@@ -228,4 +228,13 @@ sql alpha types "insert into \"Every Type\" (\"the id\", \"C c_text\") values (8
 bridge_quiet commerce operations
 assert_equal "after it" "$(sql beta types "select c_text from every_type where id >= 8")" "rows after one of 20 MB"
 assert_equal "every|8|permanent|54000" "$(sql alpha types "select entity, key, class, error_code from bridge.dead_letters")" "its letter at the sender"
+# Nor when it is the first of an incarnation, which has given no number then.
+bridge_stop commerce
+bridge_start commerce
+sql alpha types "insert into \"Every Type\" (\"the id\", \"C c_text\") values (10, repeat('x', 20000000))"
+buried() { [[ $(sql alpha types "select count(*) from bridge.dead_letters where key = '10'") == 1 ]]; }
+wait_for 60 "the letter of the first row" buried
+spoken=$(sql alpha types "select said_us from bridge.outbound")
+heard() { [[ $(sql beta types "select sent_us > $spoken from bridge.peer") == t ]]; }
+wait_for 60 "the next heartbeat" heard
 printf 'ok - a row that is too large is a dead letter of its sender\n'

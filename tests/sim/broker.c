@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bridge/base/memory.h"
 #include "tests/sim/world.h"
 
 void broker_init(struct broker *broker)
@@ -113,7 +114,7 @@ static struct parcel *parcel_new(struct broker *broker, int source, const struct
         broker->parcel_capacity = broker->parcel_capacity * 2 + 256;
         broker->parcels = realloc(broker->parcels, broker->parcel_capacity * sizeof(struct parcel *));
         if (broker->parcels == NULL)
-            abort();
+            memory_exhausted(__func__);
     }
     broker->parcels[broker->parcel_count++] = parcel;
     world->statistics.messages++;

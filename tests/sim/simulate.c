@@ -192,7 +192,10 @@ int main(int argc, char **argv)
     mallopt(M_MMAP_THRESHOLD, 32 << 20);
     mallopt(M_TRIM_THRESHOLD, 256 << 20);
     signal(SIGABRT, on_signal);
-    signal(SIGSEGV, on_signal);
+    /* Unless somebody has seen to that before. */
+    void (*before)(int) = signal(SIGSEGV, on_signal);
+    if (before != SIG_DFL)
+        signal(SIGSEGV, before);
     if (!options.seeded)
         options.seed = draw_seed();
     world.replay = replay_command(argv[0], &options);

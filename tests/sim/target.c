@@ -8,33 +8,39 @@ static struct target_port *port_of(struct target *port)
     return (struct target_port *)port;
 }
 
-/* Notes which part of which batch is applied, once for its first row. */
-static void note_part(struct target_port *target, const struct message *message, size_t first)
+/* How many of the parcel's rows were applied in the transaction at hand. */
+static size_t applied_of(const struct target_port *target, const struct parcel *parcel)
 {
-    size_t i = 0;
-    while (i < target->batch_count && !text_equal(target->batches[i].batch, message->batch))
-        i++;
-    if (first > 0 || i == CHANGES_MAX)
-        return;
-    if (i == target->batch_count) {
-        target->batches[target->batch_count].batch = message->batch;
-        target->batches[target->batch_count].parts = message->parts;
-        target->batches[target->batch_count++].applied = 0;
-    }
-    target->batches[i].applied++;
+    size_t count = 0;
+    for (size_t i = 0; i < parcel->row_count; i++)
+        count += (target->applied[parcel->rows[i].row] & history_bit(parcel->rows[i].write)) != 0;
+    return count;
 }
 
-/* A transaction becomes visible at once. What was sent or delivered twice need not: its rows are known already. */
+/* A transaction becomes visible at once: of a batch all parts or none. What was sent or delivered twice need not: its rows are known
+ * already. */
 static void check_batches_whole(struct node *node)
 {
     const struct schedule *schedule = &node->world->schedule;
-    for (size_t i = 0;
-         i < node->target.batch_count && schedule->faults == 0 && schedule->replays == 0 && schedule->pauses == 0 &&
-                     schedule->holds == 0; i++)
-        if (node->target.batches[i].applied != node->target.batches[i].parts)
-            world_fail(node->world, "%.*s applies %lld of the %lld parts of a batch in one transaction",
-                       TEXT_PRINTF(node->name), (long long)node->target.batches[i].applied,
-                       (long long)node->target.batches[i].parts);
+    const struct queue *queue = &node->world->broker.queues[node->number];
+    if (schedule->faults > 0 || schedule->replays > 0 || schedule->pauses > 0 || schedule->holds > 0 || node->target.row_by_row)
+        return;
+    for (size_t i = queue->acked; i < queue->delivered; i++) {
+        const struct parcel *parcel = queue->places[i].parcel;
+        if (parcel->source == node->number || applied_of(&node->target, parcel) == 0)
+            continue;
+        const struct header *batch = envelope_header(&parcel->envelope, "x-batch");
+        int64_t parts = 0;
+        for (size_t j = queue->acked; j < queue->delivered; j++) {
+            const struct parcel *other = queue->places[j].parcel;
+            const struct header *its = envelope_header(&other->envelope, "x-batch");
+            parts += its != NULL && text_equal(its->text, batch->text) && other->row_count > 0 &&
+                     applied_of(&node->target, other) == other->row_count;
+        }
+        if (parts != envelope_header(&parcel->envelope, "x-parts")->number)
+            world_fail(node->world, "%.*s applies %lld of the %lld parts of a batch in one transaction", TEXT_PRINTF(node->name),
+                       (long long)parts, (long long)envelope_header(&parcel->envelope, "x-parts")->number);
+    }
 }
 
 /* ---- the session ---- */
@@ -84,7 +90,9 @@ void target_begin_in(struct node *node)
     if (node->target.in_transaction)
         world_fail(node->world, "%.*s begins a transaction within another", TEXT_PRINTF(node->name));
     transaction_begin(&node->target.transaction);
-    node->target.done_count = node->target.batch_count = 0;
+    node->target.done_count = 0;
+    node->target.row_by_row = false;
+    memset(node->target.applied, 0, sizeof node->target.applied);
     numbering_copy(&node->target.noted, &node->database.numbering);
     node->target.in_transaction = true;
 }
@@ -114,8 +122,14 @@ static bool target_apply(struct target *port, const struct message *message, siz
     struct tally applied = {0};
     struct savepoint before = transaction_point(&node->target.transaction);
     size_t done_count = node->target.done_count;
+    bool met[ROWS_MAX] = {false};
+    node->target.row_by_row |= mode != APPLY_TOGETHER;
     for (size_t row = first; row < first + count; row++) {
         struct news news = news_read(node, message, row);
+        if (met[news.row])
+            world_fail(node->world, "%.*s is asked to apply one row twice at once", TEXT_PRINTF(node->name));
+        met[news.row] = true;
+        node->target.applied[news.row] |= history_bit(news.write);
         if (news_apply(node, &news, mode == APPLY_PUT_OFF, node->target.horizon_us, &applied, error))
             continue;
         node->database.refused[news.row] = true;
@@ -126,10 +140,6 @@ static bool target_apply(struct target *port, const struct message *message, siz
         node->target.done_count = done_count;
         return false;
     }
-    if (mode == APPLY_TOGETHER)
-        note_part(&node->target, message, first);
-    else
-        node->target.batch_count = 0; /* row by row: not counted */
     tally_add(tally, &applied);
     return true;
 }

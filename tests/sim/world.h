@@ -109,12 +109,8 @@ struct target_port {
     struct numbering noted; /* with what the transaction noted */
     size_t done_count; /* in it */
     struct done done[CHANGES_MAX];
-    /* the batches that were applied in it */
-    size_t batch_count;
-    struct {
-        struct text batch;
-        int64_t parts, applied;
-    } batches[CHANGES_MAX];
+    past applied[ROWS_MAX]; /* the writes that were applied in it */
+    bool row_by_row;        /* some of them by themselves */
 };
 
 struct outlet_port {

@@ -700,6 +700,7 @@ struct trouble {
     const char *code;
     int64_t until_ms; /* 0: for ever */
     bool exchange;    /* only until it is put off */
+    bool beside;      /* only while other rows are applied with it */
 };
 
 struct fake_target {
@@ -882,7 +883,8 @@ static inline bool target_apply(struct target *port, const struct message *messa
     for (size_t row = first; row < first + count; row++) {
         const struct trouble *trouble = &target->troubles[item_key(message_row(message, row)[0])];
         bool lasts = trouble->until_ms == 0 || world_ms(target->world) < trouble->until_ms;
-        if (trouble->fault != FAULT_NONE && lasts && !(trouble->exchange && mode == APPLY_PUT_OFF)) {
+        bool spared = (trouble->exchange && mode == APPLY_PUT_OFF) || (trouble->beside && count == 1);
+        if (trouble->fault != FAULT_NONE && lasts && !spared) {
             error_set(error, trouble->fault, trouble->code, "trouble with a row");
             bool ends = trouble->fault == FAULT_CONNECTION || trouble->fault == FAULT_CONTENTION ||
                         trouble->fault == FAULT_OPERATOR;

@@ -470,6 +470,35 @@ static void test_rows_that_exchange_unique_values_are_applied(void **state)
     bench_free(bench);
 }
 
+static void test_a_backlog_of_small_messages_is_applied_by_one_call(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    for (size_t i = 0; i < 100; i++)
+        put(bench, (struct spec){.sequence = (int64_t)i + 1, .op = CHANGE_UPDATED, .first = i, .count = 1});
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_int_equal(bench->world->calls[CALL_APPLY], 1);
+    assert_int_equal(bench->target->total.tally.applied, 100);
+    assert_int_equal(bench->target->total.messages, 100);
+    bench_free(bench);
+}
+
+static void test_unique_values_that_move_within_a_backlog_are_applied_one_by_one(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    for (size_t i = 0; i < 10; i++)
+        put(bench, (struct spec){.sequence = (int64_t)i + 1, .op = CHANGE_UPDATED, .first = i, .count = 1});
+    bench->target->troubles[6] = (struct trouble){.fault = FAULT_PERMANENT, .code = "23505", .beside = true};
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_int_equal(bench->world->calls[CALL_APPLY], 1 + 10);
+    assert_int_equal(bench->target->transactions, 1);
+    assert_int_equal(bench->target->total.tally.applied, 10);
+    bench_free(bench);
+}
+
 static void test_poison_that_cannot_be_buried_at_first_stays_poison(void **state)
 {
     (void)state;
@@ -910,7 +939,7 @@ static void test_broker_hears_of_us_while_a_statement_lasts_for_minutes(void **s
     assert_int_equal(bench->target->total.tally.applied, 200);
     assert_true(bench->inlet.attention.longest_ms < 10000);
     /* What came meanwhile was kept for the next transaction. */
-    assert_int_equal(bench->target->transactions, 3);
+    assert_int_equal(bench->target->transactions, 4);
     bench_free(bench);
 }
 
@@ -1475,6 +1504,8 @@ int main(void)
         cmocka_unit_test(test_row_that_needs_what_never_comes_is_buried),
         cmocka_unit_test(test_any_rows_that_need_what_never_comes_are_buried),
         cmocka_unit_test(test_rows_that_exchange_unique_values_are_applied),
+        cmocka_unit_test(test_a_backlog_of_small_messages_is_applied_by_one_call),
+        cmocka_unit_test(test_unique_values_that_move_within_a_backlog_are_applied_one_by_one),
         cmocka_unit_test(test_poison_that_cannot_be_buried_at_first_stays_poison),
         cmocka_unit_test(test_burying_that_fails_for_good_is_tried_with_backoff),
         cmocka_unit_test(test_rest_of_a_batch_with_bad_rows_is_applied_in_one_transaction),

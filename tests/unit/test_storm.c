@@ -157,13 +157,17 @@ static void test_a_transaction_larger_than_the_budget_is_paid_for_afterwards(voi
 
 static const struct rally_rule rule = {.times = 4, .within_ms = 1000, .cool_down_ms = 5000};
 
+static int64_t written_us; /* the version of the latest write */
+
 static int64_t note_content(struct rallies *rallies, const char *key, const char *what, const char *when, const char *replaced,
                             int64_t now_ms, bool *begins)
 {
+    written_us++;
     struct text values[] = {text_from(key), text_from(what), text_from(when)};
     struct version base = {replaced != NULL, text_from(replaced)};
     struct message message = {.source = TEXT_LITERAL("operations"), .entity = CUSTOMER, .op = CHANGE_UPDATED, .key_count = 1,
-                              .column_count = 3, .row_count = 1, .values = values, .bases = &base};
+                              .column_count = 3, .row_count = 1, .values = values, .bases = &base,
+                              .timestamp_us = written_us};
     return rallies_note(rallies, &message, 0, now_ms, begins);
 }
 
@@ -196,6 +200,22 @@ static void test_a_row_rewritten_in_turns_is_held_and_cools_down(void **state)
     assert_int_equal(note(rallies, "1", "commerce", 11500, &begins), 0);
     assert_int_equal(note(rallies, "1", "commerce", 11600, &begins), 0);
     assert_int_equal(note(rallies, "1", "commerce", 11700, &begins), 16700);
+    rallies_free(rallies);
+}
+
+static void test_a_message_that_comes_again_is_no_turn(void **state)
+{
+    (void)state;
+    struct rallies *rallies = rallies_new(&rule, TEXT_LITERAL("commerce"));
+    bool begins;
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(note(rallies, "1", "commerce", i, &begins), 0);
+        written_us--;
+    }
+    assert_int_equal(note(rallies, "1", "commerce", 101, &begins), 0);
+    assert_int_equal(note(rallies, "1", "commerce", 102, &begins), 0);
+    assert_int_equal(note(rallies, "1", "commerce", 103, &begins), 0);
+    assert_int_equal(note(rallies, "1", "commerce", 104, &begins), 5104);
     rallies_free(rallies);
 }
 
@@ -338,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_many_captured_changes_of_few_rows_come_in_large_portions),
         cmocka_unit_test(test_a_transaction_larger_than_the_budget_is_paid_for_afterwards),
         cmocka_unit_test(test_a_row_rewritten_in_turns_is_held_and_cools_down),
+        cmocka_unit_test(test_a_message_that_comes_again_is_no_turn),
         cmocka_unit_test(test_slow_turns_and_writes_of_one_side_are_no_storm),
         cmocka_unit_test(test_the_rule_is_exact_for_random_times),
         cmocka_unit_test(test_a_held_row_is_not_forgotten_for_others),
