@@ -9,6 +9,7 @@
 #include "adapters/postgres/parameters.h"
 #include "adapters/postgres/wal_reader.h"
 #include "bridge/base/log.h"
+#include "bridge/base/memory.h"
 #include "bridge/message/codec.h"
 
 enum {
@@ -361,7 +362,7 @@ static void columns_open(struct columns *columns)
     for (size_t i = 0; i < NOTE_COLUMNS; i++) {
         columns->out[i] = open_memstream(&columns->texts[i], &columns->sizes[i]);
         if (columns->out[i] == NULL)
-            abort();
+            memory_exhausted(__func__);
     }
 }
 
@@ -415,7 +416,7 @@ static void put_name(FILE *out, struct pg_session *session, struct text name)
 {
     char *quoted = PQescapeIdentifier(session->connection, name.data, name.length);
     if (quoted == NULL)
-        abort();
+        memory_exhausted(__func__);
     fputs(quoted, out);
     PQfreemem(quoted);
 }
@@ -427,7 +428,7 @@ static bool lock_row(struct pg_wal *wal, const struct wal_entity *entity, const 
     const char *parameters[LIMIT_KEY_FIELDS];
     FILE *out = open_memstream(&sql, &size);
     if (out == NULL)
-        abort();
+        memory_exhausted(__func__);
     fputs("select from ", out);
     put_name(out, wal->session, entity->schema);
     fputc('.', out);
@@ -477,7 +478,9 @@ static bool await_visible(struct pg_wal *wal, const char *xids, struct error *er
             return true;
         if (now_ms(wal) > deadline)
             return error_set(error, FAULT_CONTENTION, NULL, "a transaction of the log is not seen as committed: reading anew");
-        wal->clock->ops->sleep_ms(wal->clock, 1);
+        /* The server sleeps, because our own sleep ends at once when we are to stop. */
+        if (!pg_execute(wal->session, "select pg_sleep(0.001)", error))
+            return false;
     }
 }
 
@@ -825,7 +828,7 @@ struct pg_wal *pg_wal_new(const struct config *config, struct clock *clock)
 {
     struct pg_wal *wal = calloc(1, sizeof *wal);
     if (wal == NULL)
-        abort();
+        memory_exhausted(__func__);
     *wal = (struct pg_wal){.port = {&wal_ops}, .config = config, .clock = clock, .outbox = pg_outbox_new(config, clock)};
     wal->outbox_port = pg_outbox_source(wal->outbox);
     wal->session = pg_outbox_session(wal->outbox);

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "bridge/base/memory.h"
+
 enum { KEYS_MAX = 1 << 20, SLOTS_FIRST = 1 << 16 };
 
 bool wal_keys_have(const struct wal_keys *keys, uint64_t hash)
@@ -21,7 +23,7 @@ static void grow(struct wal_keys *keys)
     struct wal_keys grown = {.mask = keys->hashes == NULL ? SLOTS_FIRST - 1 : 2 * keys->mask + 1};
     grown.hashes = calloc(grown.mask + 1, sizeof *grown.hashes);
     if (grown.hashes == NULL)
-        abort();
+        memory_exhausted(__func__);
     for (size_t i = 0; keys->hashes != NULL && i <= keys->mask; i++)
         if (keys->hashes[i] != 0)
             wal_keys_add(&grown, keys->hashes[i]);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "bridge/base/limits.h"
+#include "bridge/base/memory.h"
 #include "bridge/message/digest.h"
 
 static bool load_layouts(struct wal_mapping *mapping, const struct config *config, struct pg_session *session, struct error *error)
@@ -80,7 +81,7 @@ static void make_digest(struct wal_mapping *mapping)
     size_t length = 0;
     FILE *out = open_memstream(&all, &length);
     if (out == NULL)
-        abort();
+        memory_exhausted(__func__);
     for (size_t i = 0; i < mapping->entity_count; i++) {
         const struct wal_entity *entity = &mapping->entities[i];
         fprintf(out, "%d %d ", entity->id, entity->layout->id);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "adapters/postgres/wal_reader_private.h"
+#include "bridge/base/memory.h"
 
 enum {
     QUEUE_BYTES_MAX = 8 << 20, /* of rows that wait to be taken */
@@ -24,7 +25,7 @@ static void *allocated(size_t count, size_t bytes)
 {
     void *memory = calloc(count, bytes);
     if (memory == NULL)
-        abort();
+        memory_exhausted(__func__);
     return memory;
 }
 
