@@ -1135,7 +1135,7 @@ static void test_every_key_is_in_the_example(void **state)
         if (!found)
             fail_msg("deploy/config/example.yaml does not show key \"%s\" of \"%s\"", key, section);
     }
-    assert_int_equal(count, 52);
+    assert_int_equal(count, 53);
     free(yaml);
 }
 
