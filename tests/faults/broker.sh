@@ -159,9 +159,9 @@ scenario permission "a node's permission in the broker revoked, and given back"
 fault_queue_full() {
     NODE=operations PEER=commerce
     load_begin
+    : >"$SERVERS_DIR/log/node-$PEER.log"
     rabbit_ctl set_policy -p bridge full '^bridge\.sync\.operations$' '{"max-length":10}' --apply-to queues
     process_stop "node-$NODE" TERM 30
-    : >"$SERVERS_DIR/log/node-$PEER.log"
     wait_for 60 "a message to be refused" grep -q 'code=nack' "$SERVERS_DIR/log/node-$PEER.log"
     moment 3000
     rabbit_ctl clear_policy -p bridge full

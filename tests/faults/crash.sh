@@ -127,7 +127,7 @@ fault_drained() {
     rabbit_ctl set_policy -p bridge often "^bridge\\.sync\\.$NODE\$" '{"delivery-limit":0}' --apply-to queues >>"$SERVERS_DIR/log/prepare.log"
     load_begin
     locked_begin "$NODE"
-    sleep 1
+    wait_for 60 "messages in hand that cannot be applied" apply_waits
     network broker "$NODE" drop
     wait_for 60 "messages that were delivered too often" dead_queue_is_filled
     # Nothing that is in hand can be applied: that is no death.
@@ -142,6 +142,9 @@ fault_drained() {
     adapter_start "$NODE"
     healed
     assert_equal 0 "$(node_sql "$NODE" "select count(*) from bridge.suspect")" "suspects that are left"
+}
+apply_waits() {
+    [[ $(node_sql "$NODE" "select count(*) from pg_stat_activity where application_name = 'pgbridge inbound' and wait_event_type = 'Lock'") != 0 ]]
 }
 dead_queue_is_filled() {
     (($(broker "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"bridge\">>, queue, <<\"bridge.dead.$NODE\">>)),
