@@ -170,6 +170,10 @@ struct target {
      * transaction of minutes; NULL: nobody wants to know. It calls nothing of this port. */
     void (*waiting)(void *context);
     void *context;
+    /* Set by open: entities whose changes do more here than to be written, so that in a transaction with any of them everything is to be
+     * applied in the order in which it came. */
+    const struct text *in_order;
+    size_t in_order_count;
 };
 
 /* ---- brake: what is paused ---------------------------------------------------------------------------------------- */

@@ -32,6 +32,7 @@ static void target_close(struct target *port)
     struct pg_target *target = target_of(port);
     pg_session_close(&target->session);
     catalog_free(&target->catalog);
+    port->in_order_count = 0;
     arena_reset(&target->arena);
     target->checks = NULL;
     target->taken = NULL;
@@ -66,6 +67,8 @@ static bool forget(struct pg_target *target, const char *query, int64_t retentio
 static bool load_rules(struct pg_target *target, struct error *error)
 {
     struct catalog *catalog = &target->catalog;
+    struct text *in_order = arena_take_array(&catalog->arena, catalog->entity_count, sizeof *in_order);
+    size_t in_order_count = 0;
     for (size_t i = 0; i < catalog->entity_count; i++) {
         struct catalog_entity *entity = &catalog->entities[i];
         const struct entity_config *config =
@@ -88,7 +91,13 @@ static bool load_rules(struct pg_target *target, struct error *error)
             priority[j] = text_from(config->priority[j]);
         entity->rules.priority = priority;
         entity->rules.priority_count = count;
+        /* Where triggers fire, foreign keys act at once: they refuse, or delete what refers to a row. */
+        bool coalesces = config == NULL || config->coalesce;
+        if (entity->triggers == TRIGGERS_FIRE && (entity->foreign_key_count > 0 || !coalesces))
+            in_order[in_order_count++] = entity->name;
     }
+    target->port.in_order = in_order;
+    target->port.in_order_count = in_order_count;
     return true;
 }
 

@@ -9,6 +9,7 @@
 
 enum {
     EPOCH_BYTES = 64,
+    ONE_BY_ONE_TRANSACTIONS = 16,
     CONTENTION_TRIES = 5,
     CONTENTION_BASE_MS = 10,
     CONTENTION_CAP_MS = 1000,
@@ -679,6 +680,17 @@ static bool await_clock(struct application *application, int64_t newest_us)
     return true;
 }
 
+/* Some of the changes must be applied where they stand among all others. */
+static bool wants_order(const struct application *application, const struct item *items, size_t count)
+{
+    const struct target *target = application->target;
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; items[i].fate == FATE_APPLY && j < target->in_order_count; j++)
+            if (text_equal(items[i].message.entity, target->in_order[j]))
+                return true;
+    return false;
+}
+
 /* tries: after so many contended attempts it counts as failed; 0: never. */
 static enum outcome commit_items(struct application *application, const struct item *items, size_t count, enum manner manner,
                                  int tries)
@@ -706,6 +718,9 @@ static enum outcome commit_items(struct application *application, const struct i
             continue;
         }
         worker_show(application->worker, WORKER_RUNNING);
+        /* It is known once the target is open. */
+        if (manner == MANNER_BUNDLED && wants_order(application, items, count))
+            manner = MANNER_ONE_BY_ONE;
         if (transact(application, items, count, manner, tallies, &error)) {
             retry_reset(&application->contention);
             worker_works(application->worker, BACKEND_DATABASE);
@@ -741,6 +756,7 @@ static enum outcome commit_items(struct application *application, const struct i
         }
     }
     free(tallies);
+    arena_reset(&application->arena);
     return outcome;
 }
 
@@ -773,9 +789,15 @@ static size_t cut_between(const struct item *items, size_t count)
 bool application_apply(struct application *application, const struct item *items, size_t count)
 {
     size_t cut = cut_between(items, count);
-    enum outcome outcome = commit_items(application, items, count, MANNER_BUNDLED, CONTENTION_TRIES);
-    if (outcome == OUTCOME_CLASHED)
+    bool bundled = application->one_by_one == 0;
+    enum outcome outcome = commit_items(application, items, count, bundled ? MANNER_BUNDLED : MANNER_ONE_BY_ONE, CONTENTION_TRIES);
+    if (!bundled)
+        application->one_by_one--;
+    if (outcome == OUTCOME_CLASHED) {
+        /* Who moves unique values about does it again. */
+        application->one_by_one = ONE_BY_ONE_TRANSACTIONS;
         outcome = commit_items(application, items, count, MANNER_ONE_BY_ONE, CONTENTION_TRIES);
+    }
     if (outcome != OUTCOME_FAILED)
         return outcome == OUTCOME_COMMITTED;
     if (cut > 0)

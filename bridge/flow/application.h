@@ -46,6 +46,7 @@ struct application {
     struct condemned_list condemned; /* known from earlier attempts at this batch */
     struct condemned_list held;      /* failed in this attempt, may still succeed after others */
     struct arena arena;              /* of the transaction at hand */
+    size_t one_by_one;               /* so many transactions yet: bundles have clashed */
     bool letters_wait;               /* some letters wait to be tried again */
     bool hurry;                      /* something was applied since they were tried */
     int64_t hurry_ms;                /* how soon after that they are tried again */

@@ -8,7 +8,8 @@
 /* An entity's messages go in waves, within which no row occurs in two of them: the first has the first change of every row. */
 struct entity_progress {
     struct text name;
-    size_t lowest, highest; /* waves: that the next message may be in, that any message is in */
+    /* waves: that the next message may be in at least, and the next creation; that any message is in */
+    size_t lowest, lowest_of_creation, highest;
 };
 
 /* A bundle that is being filled. */
@@ -35,9 +36,15 @@ struct plan {
     size_t *next_of; /* per message: the next one of its bundle */
 };
 
+/* Worth a call of its own, or more than is to be copied. */
 static bool is_large(const struct message *message)
 {
-    return message->row_count > BUNDLE_ROWS_MAX;
+    size_t bytes = 0;
+    if (message->row_count > BUNDLE_ROWS_MAX || message->row_count * message->column_count > BUNDLE_VALUES_MAX)
+        return true;
+    for (size_t i = 0; i < message->row_count * message->column_count; i++)
+        bytes += message->values[i].length;
+    return bytes > BUNDLE_BYTES_MAX;
 }
 
 /* ---- entities ---- */
@@ -52,7 +59,7 @@ static size_t entity_of(struct plan *plan, const struct message *message)
     uint64_t hash = index_mix_text(0, message->entity);
     struct index_slot *slot = index_find(&plan->entity_index, hash, same_entity, plan->entities, message);
     if (slot->place == 0) {
-        plan->entities[plan->entity_count++] = (struct entity_progress){.name = message->entity, .lowest = 1};
+        plan->entities[plan->entity_count++] = (struct entity_progress){.name = message->entity, .lowest = 1, .lowest_of_creation = 1};
         *slot = (struct index_slot){.hash = hash, .place = plan->entity_count};
     }
     return slot->place - 1;
@@ -87,23 +94,30 @@ static struct index_slot *slot_of(struct plan *plan, const struct message *messa
     return slot;
 }
 
-/* The wave of the message. A row's slot remembers its latest. */
-static size_t wave_of(struct plan *plan, size_t entity, const struct message *message)
+/* A large message has a wave of its own, which nothing passes. */
+static size_t wave_alone(struct entity_progress *progress)
 {
-    struct entity_progress *progress = &plan->entities[entity];
-    size_t wave = progress->lowest;
-    if (is_large(message)) {
-        wave = progress->highest + 1;
-        progress->lowest = wave + 1;
-    }
-    for (size_t row = 0; row < message->row_count && !is_large(message); row++) {
+    size_t wave = progress->highest + 1;
+    progress->lowest = progress->lowest_of_creation = wave + 1;
+    progress->highest = wave;
+    return wave;
+}
+
+/* The wave of a message that may be joined. A row's slot remembers its latest. */
+static size_t wave_of(struct plan *plan, struct entity_progress *progress, const struct message *message)
+{
+    size_t wave = message->op == CHANGE_CREATED ? progress->lowest_of_creation : progress->lowest;
+    for (size_t row = 0; row < message->row_count; row++) {
         size_t latest = slot_of(plan, message, row)->stamp;
         wave = latest >= wave ? latest + 1 : wave;
     }
-    for (size_t row = 0; row < message->row_count && !is_large(message); row++)
+    for (size_t row = 0; row < message->row_count; row++)
         slot_of(plan, message, row)->stamp = wave;
     if (wave > progress->highest)
         progress->highest = wave;
+    /* What is created later may take what the deleted row had: its unique values, or its key in another form of the same text. */
+    if (message->op == CHANGE_DELETED && wave > progress->lowest_of_creation)
+        progress->lowest_of_creation = wave;
     return wave;
 }
 
@@ -137,7 +151,8 @@ static void add_message(struct plan *plan, size_t number)
 {
     const struct message *message = plan->messages[number];
     size_t entity = entity_of(plan, message);
-    struct wanted wanted = {plan, message, entity, wave_of(plan, entity, message)};
+    struct entity_progress *progress = &plan->entities[entity];
+    struct wanted wanted = {plan, message, entity, is_large(message) ? wave_alone(progress) : wave_of(plan, progress, message)};
     uint64_t hash = index_mix(index_mix(index_mix(0, entity), wanted.wave), (uint64_t)message->op);
     hash = index_mix_text(hash, message->source);
     for (size_t i = 0; i < message->column_count; i++)

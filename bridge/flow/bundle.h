@@ -8,7 +8,8 @@
  * own, is to free: then the messages are to be applied one by one. */
 #include "bridge/message/message.h"
 
-enum { BUNDLE_ROWS_MAX = 100 }; /* of a message that is joined with others: a larger one is worth a call of its own */
+/* Of a message that is joined with others. */
+enum { BUNDLE_ROWS_MAX = 100, BUNDLE_VALUES_MAX = 4096, BUNDLE_BYTES_MAX = 64 << 10 };
 
 struct bundle {
     const struct message *message; /* one that was given, or a joined one */

@@ -30,6 +30,8 @@ create table shop.nodes (id int primary key, parent int references shop.nodes, l
 create table shop.fired (id int primary key, note text, touched int default 0);
 create function shop.touch() returns trigger language plpgsql as 'begin new.touched := new.touched + 1; return new; end';
 create trigger touch before insert or update on shop.fired for each row execute function shop.touch();
+create table shop.projects (id int primary key, name text);
+create table shop.tasks (id int primary key, project int references shop.projects on delete cascade, name text);
 create table shop.quiet (id int primary key, note text, touched int default 0);
 create trigger touch before insert or update on shop.quiet for each row execute function shop.touch();
 SQL
@@ -48,6 +50,8 @@ create table crm.node (label text, parent int references crm.node, id int primar
 create table crm.fired (id int primary key, note text, touched int default 0);
 create function crm.touch() returns trigger language plpgsql as 'begin new.touched := new.touched + 1; return new; end';
 create trigger touch before insert or update on crm.fired for each row execute function crm.touch();
+create table crm.project (id int primary key, name text);
+create table crm.task (id int primary key, project int references crm.project on delete cascade, name text, local_note text default 'own');
 create table crm.quiet (id int primary key, note text, touched int default 0);
 create trigger touch before insert or update on crm.quiet for each row execute function crm.touch();
 SQL
@@ -61,6 +65,8 @@ bridge_node commerce alpha shop operations <<'YAML'
   - {name: node, table: shop.nodes, key: [id], fields: [parent, label]}
   - {name: fired, table: shop.fired, key: [id], fields: [note], triggers: fire}
   - {name: quiet, table: shop.quiet, key: [id], fields: [note]}
+  - {name: project, table: shop.projects, key: [id], fields: [name], triggers: fire}
+  - {name: task, table: shop.tasks, key: [id], fields: [project, name]}
 YAML
 bridge_node operations beta ops commerce <<'YAML'
   - {name: customer, table: crm.client, key: [id], fields: [email = mail, name, credit, updated_at = changed]}
@@ -71,6 +77,8 @@ bridge_node operations beta ops commerce <<'YAML'
   - {name: node, table: crm.node, key: [id], fields: [parent, label]}
   - {name: fired, table: crm.fired, key: [id], fields: [note], triggers: fire}
   - {name: quiet, table: crm.quiet, key: [id], fields: [note]}
+  - {name: project, table: crm.project, key: [id], fields: [name], triggers: fire}
+  - {name: task, table: crm.task, key: [id], fields: [project, name]}
 YAML
 bridge_install commerce
 bridge_install operations
@@ -195,6 +203,21 @@ assert_equal "0" "$(sql beta ops "select touched from crm.quiet where id = 1")" 
 sql beta ops "update crm.fired set note = 'b'"
 bridge_quiet commerce operations
 assert_equal "b|2" "$(sql alpha shop "select note, touched from shop.fired where id = 1")" "triggers: fire on update, back"
+# Where triggers fire, a deletion cascades at once: a backlog keeps its order.
+sql alpha shop "insert into shop.projects values (5, 'five'), (7, 'seven'); insert into shop.tasks values (3, 5, 'three')"
+bridge_quiet commerce operations
+sql beta ops "update crm.task set local_note = 'kept'"
+bridge_stop operations
+sql alpha shop "update shop.projects set name = 'seven!' where id = 7"
+wait_for 30 "the first message to be sent" outboxes_empty commerce
+sql alpha shop "update shop.tasks set project = 7"
+wait_for 30 "the second message to be sent" outboxes_empty commerce
+sql alpha shop "delete from shop.projects where id = 5"
+wait_for 30 "the third message to be sent" outboxes_empty commerce
+bridge_start operations
+same "a backlog with cascades" "select t.id, t.project, p.name from shop.tasks t join shop.projects p on p.id = t.project" \
+    "select t.id, t.project, p.name from crm.task t join crm.project p on p.id = t.project"
+assert_equal kept "$(sql beta ops "select local_note from crm.task where id = 3")" "a row that moved to another parent before its first one went"
 printf 'ok - user triggers\n'
 
 # ---- a transaction becomes visible at once ----

@@ -484,6 +484,21 @@ static void test_a_backlog_of_small_messages_is_applied_by_one_call(void **state
     bench_free(bench);
 }
 
+static void test_entities_that_keep_their_order_are_applied_one_by_one(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    for (size_t i = 0; i < 10; i++)
+        put(bench, (struct spec){.sequence = (int64_t)i + 1, .op = CHANGE_UPDATED, .first = i, .count = 1});
+    bench->target->port.in_order = &item_layout.entity;
+    bench->target->port.in_order_count = 1;
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_int_equal(bench->world->calls[CALL_APPLY], 10);
+    assert_int_equal(bench->target->transactions, 1);
+    bench_free(bench);
+}
+
 static void test_unique_values_that_move_within_a_backlog_are_applied_one_by_one(void **state)
 {
     (void)state;
@@ -1505,6 +1520,7 @@ int main(void)
         cmocka_unit_test(test_any_rows_that_need_what_never_comes_are_buried),
         cmocka_unit_test(test_rows_that_exchange_unique_values_are_applied),
         cmocka_unit_test(test_a_backlog_of_small_messages_is_applied_by_one_call),
+        cmocka_unit_test(test_entities_that_keep_their_order_are_applied_one_by_one),
         cmocka_unit_test(test_unique_values_that_move_within_a_backlog_are_applied_one_by_one),
         cmocka_unit_test(test_poison_that_cannot_be_buried_at_first_stays_poison),
         cmocka_unit_test(test_burying_that_fails_for_good_is_tried_with_backoff),
