@@ -50,8 +50,10 @@ struct pg_wal {
     char slot[LIMIT_NAME_BYTES + 1];
     int answer_ms;
     enum stage stage;
-    size_t outbox_batches; /* given out of the outbox and not released */
-    size_t unreleased;     /* the same of the log */
+    /* Batches that were given out and are not released, of the outbox and of the log, and which is which in their order. */
+    size_t outbox_batches, unreleased;
+    size_t oldest;
+    bool of_outbox[LIMIT_UNCONFIRMED_BATCHES];
     struct wal_place released, saved, reported;
     uint64_t until_lsn; /* of leaving: everything that was there when it was opened */
     int64_t saved_ms;
@@ -66,6 +68,26 @@ static struct pg_wal *wal_of(struct source *source)
 static int64_t now_ms(struct pg_wal *wal)
 {
     return wal->clock->ops->monotonic_ms(wal->clock);
+}
+
+static void note_given(struct pg_wal *wal, bool of_outbox)
+{
+    size_t count = wal->outbox_batches + wal->unreleased;
+    assert(count < LIMIT_UNCONFIRMED_BATCHES);
+    wal->of_outbox[(wal->oldest + count) % LIMIT_UNCONFIRMED_BATCHES] = of_outbox;
+    wal->outbox_batches += of_outbox;
+    wal->unreleased += !of_outbox;
+}
+
+/* Tells whether it was of the outbox. */
+static bool note_released(struct pg_wal *wal)
+{
+    bool of_outbox = wal->of_outbox[wal->oldest];
+    assert(wal->outbox_batches + wal->unreleased > 0);
+    wal->oldest = (wal->oldest + 1) % LIMIT_UNCONFIRMED_BATCHES;
+    wal->outbox_batches -= of_outbox;
+    wal->unreleased -= !of_outbox;
+    return of_outbox;
 }
 
 static bool same_place(const struct wal_place *a, const struct wal_place *b)
@@ -303,7 +325,8 @@ static bool next_of_outbox(struct pg_wal *wal, int wait_ms, struct batch *batch,
     wal->outbox_port->holds = wal->port.holds;
     if (!wal->outbox_port->ops->next(wal->outbox_port, wait_ms, batch, found, error))
         return false;
-    wal->outbox_batches += *found;
+    if (*found)
+        note_given(wal, true);
     return true;
 }
 
@@ -315,7 +338,8 @@ static bool drain(struct pg_wal *wal, struct batch *batch, bool *found, struct e
     batch->heartbeat_due = false;
     bool good = next_of_outbox(wal, DRAIN_WAIT_MS, batch, found, error);
     batch->heartbeat_due = due;
-    if (good && !*found)
+    /* The outbox also gives nothing while it waits for what it has given out. */
+    if (good && !*found && wal->outbox_batches == 0)
         wal->stage = STAGE_LOG;
     return good;
 }
@@ -350,12 +374,12 @@ static struct text key_text(struct arena *arena, const struct change *change)
 
 /* Texts of an array literal's numbers and names, one column for each parameter of wal_note. */
 struct columns {
-    char *texts[7];
-    size_t sizes[7];
-    FILE *out[7];
+    char *texts[8];
+    size_t sizes[8];
+    FILE *out[8];
 };
 
-enum { NOTE_ENTITY, NOTE_KEY, NOTE_OP, NOTE_COMMIT_US, NOTE_TS, NOTE_LSN, NOTE_XID, NOTE_COLUMNS };
+enum { NOTE_ENTITY, NOTE_KEY, NOTE_OP, NOTE_COMMIT_US, NOTE_TS, NOTE_LSN, NOTE_XID, NOTE_LATER, NOTE_COLUMNS };
 
 static void columns_open(struct columns *columns)
 {
@@ -391,6 +415,7 @@ static void put_note(struct columns *columns, char mark, const struct wal_row *r
     fprintf(columns->out[NOTE_TS], "%" PRId64, change->version.timestamp_us);
     fputs(lsn_text(lsn, row->commit_lsn), columns->out[NOTE_LSN]);
     fprintf(columns->out[NOTE_XID], "%" PRIu32, row->xid);
+    fprintf(columns->out[NOTE_LATER], "%" PRId64, row->later_us);
 }
 
 static bool take_versions(const struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, size_t count, PGresult *result,
@@ -660,7 +685,7 @@ static bool wait_held(struct pg_wal *wal, int wait_ms, struct batch *batch, bool
     heartbeat->source = text_from(wal->config->node);
     batch->heartbeat = heartbeat;
     batch->ticket = arena_take(&batch->arena, sizeof(struct ticket));
-    wal->unreleased++;
+    note_given(wal, false);
     *found = true;
     return codec_decode_heartbeat(pg_value(result, 0, 0), &batch->arena, heartbeat, error);
 }
@@ -681,7 +706,7 @@ static bool next_of_log(struct pg_wal *wal, int wait_ms, struct batch *batch, bo
     if (!good)
         return false;
     *found = true;
-    wal->unreleased++;
+    note_given(wal, false);
     if (ends)
         wal->stage = STAGE_LEFT;
     return true;
@@ -777,19 +802,18 @@ static bool record_release(struct pg_wal *wal, const struct ticket *ticket, cons
 static bool wal_release(struct source *source, const struct batch *batch, const struct receipt *receipt, struct error *error)
 {
     struct pg_wal *wal = wal_of(source);
-    if (wal->outbox_batches > 0) {
-        wal->outbox_batches--;
+    if (note_released(wal))
         return wal->outbox_port->ops->release(wal->outbox_port, batch, receipt, error);
-    }
     const struct ticket *ticket = batch->ticket;
-    assert(wal->unreleased > 0);
-    wal->unreleased--;
+    struct wal_place before = wal->released;
     if (ticket->whole)
         wal->released = ticket->place;
     if (receipt->messages == 0 && ticket->oversize_count == 0)
         return true;
     if (record_release(wal, ticket, receipt, error))
         return true;
+    /* Nothing is saved that was not recorded. */
+    wal->released = before;
     wal_close(source);
     return false;
 }

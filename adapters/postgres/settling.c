@@ -152,12 +152,12 @@ static bool insert_explained(struct pg_target *target, struct statement *stateme
 
 /* The end of a row that others refer to wins by its version alone: a node that goes first would assert it for ever
  * against those that keep the row for its children's sake (letters.c). */
-static struct rules rules_of(const struct catalog_entity *entity, const struct message *message,
+static struct rules rules_of(const struct pg_target *target, const struct catalog_entity *entity, const struct message *message,
                              const struct local_row *local)
 {
     struct rules rules = entity->rules;
-    /* One that went without a word to row_version is judged by what it was. */
-    bool unsaid = !local->present && !local->deleted && !version_is_none(local->entry);
+    /* With capture from the WAL, one that went without a word to row_version is judged by what it was. */
+    bool unsaid = target->from_log && !local->present && !local->deleted && !version_is_none(local->entry);
     bool ends = message->op == CHANGE_DELETED || (!local->present && !unsaid);
     for (size_t i = 0; i < entity->foreign_key_count && ends; i++)
         if (!entity->foreign_keys[i].from_here && rules.policy != policy_find(TEXT_LITERAL("manual")))
@@ -185,7 +185,7 @@ bool settling_settle(struct pg_target *target, struct statement *statement, cons
         if (entity->merged)
             return merging_settle(target, statement, message, row, &local, tally, error);
         struct write change = message_write(message, row);
-        struct rules rules = rules_of(entity, message, &local);
+        struct rules rules = rules_of(target, entity, message, &local);
         struct settlement settlement =
             policy_settle(&rules, text_from(target->config->node), &change, &local.write, local.equal, arena);
         bool conflict = settlement.verdict == VERDICT_CONCURRENT;

@@ -11,6 +11,7 @@
 enum {
     QUEUE_BYTES_MAX = 8 << 20, /* of rows that wait to be taken */
     ROW_COST = 512,            /* beside its values */
+    CHUNK_COST = 4096,
     ANSWER_ON_PROGRESS_MS = 200,
 };
 
@@ -85,7 +86,7 @@ static void chunk_free(struct wal_chunk *chunk)
 /* About how much memory it holds. */
 static size_t chunk_cost(const struct wal_chunk *chunk)
 {
-    return chunk->bytes + chunk->count * ROW_COST;
+    return CHUNK_COST + chunk->bytes + chunk->count * ROW_COST;
 }
 
 static void wait_until(struct timespec *until, int wait_ms)
@@ -257,6 +258,7 @@ static void reader_free(struct wal_reader *reader)
     arena_free(&reader->arena);
     free(reader->relations);
     free(reader->slots);
+    free(reader->said);
     pthread_cond_destroy(&reader->changed);
     pthread_mutex_destroy(&reader->mutex);
     if (reader->wake >= 0)
@@ -284,6 +286,7 @@ struct wal_reader *wal_reader_start(const struct wal_reader_options *options, st
     reader->answered_ms = now_ms();
     reader->relations = allocated(RELATIONS_MAX, sizeof *reader->relations);
     reader->slots = allocated(KEY_SLOTS, sizeof *reader->slots);
+    reader->said = allocated(LIMIT_HEARTBEAT_BYTES, 1);
     reader->stamp = 1;
     reader->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     bool good = wal_link_open(&reader->link, options->config, error) &&

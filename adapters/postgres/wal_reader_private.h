@@ -59,7 +59,7 @@ struct transaction {
     bool split;
     bool switched, captures;
     char correlation[LABEL_BYTES_MAX + 1], traceparent[LABEL_BYTES_MAX + 1];
-    struct text heartbeat;
+    size_t said_length; /* of reader->said; 0: it has said nothing */
 };
 
 struct wal_reader {
@@ -96,6 +96,7 @@ struct wal_reader {
     struct key_slot *slots;    /* KEY_SLOTS of them */
     uint64_t stamp;
     struct wal_keys keys;
+    char *said; /* the transaction's heartbeat: LIMIT_HEARTBEAT_BYTES */
     int64_t answered_ms;
     _Atomic uint64_t answered_confirmed, answered_saved;
 };

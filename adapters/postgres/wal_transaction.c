@@ -151,7 +151,7 @@ static bool split_off(struct wal_reader *reader, struct error *error)
             change->seen.versions = seen;
         }
     }
-    reader->transaction.heartbeat = TEXT_NULL;
+    reader->transaction.said_length = 0;
     fresh->bytes = full->bytes - reader->start_bytes;
     full->count = from;
     full->bytes = reader->start_bytes;
@@ -178,7 +178,7 @@ static bool finish_part(struct wal_reader *reader, struct error *error)
     transaction->repeated = false;
     transaction->repeat_us = reader->place.given_us + 1;
     struct wal_chunk *chunk = reader->chunk;
-    transaction->heartbeat = TEXT_NULL; /* of ours, which have no rows, none is lost */
+    transaction->said_length = 0; /* of ours, which have no rows, none is lost */
     chunk->whole = chunk->open = false;
     pthread_mutex_lock(&reader->mutex);
     wal_enqueue(reader, chunk);
@@ -240,6 +240,8 @@ static bool put_change(struct wal_reader *reader, struct relation *relation, enu
                 lacks[i / 64] &= ~(UINT64_C(1) << i % 64);
             }
         }
+        /* What the one before lacked of a key that is new, this one lacks. */
+        moved = moved || chunk->rows[reader->start + slot->place].lacks;
         before->values = NULL;
     }
     const struct layout *layout = whole;
@@ -279,6 +281,7 @@ static bool put_change(struct wal_reader *reader, struct relation *relation, enu
         .commit_lsn = transaction->commit_lsn,
         .commit_us = transaction->commit_us,
         .xid = transaction->xid,
+        .later_us = given_us - transaction->given_us,
         .lacks = lost && (moved || relation->older),
     };
     if (bytes > LIMIT_ROW_BYTES)
@@ -515,6 +518,9 @@ static bool read_change(struct wal_reader *reader, const struct pgoutput_message
 /* What was written before the first label has it as well: an application may give it at any time. */
 static void label_rows(struct wal_reader *reader, const char *label, struct text content, char *out)
 {
+    /* Anybody may write one: what cannot travel is no label. */
+    if (!text_is_utf8(content) || memchr(content.data, '\0', content.length) != NULL)
+        return;
     bool first = out[0] == '\0';
     snprintf(out, LABEL_BYTES_MAX + 1, "%.*s", TEXT_PRINTF(content));
     text_trim_cut(out);
@@ -538,10 +544,12 @@ static bool read_message(struct wal_reader *reader, const struct pgoutput_messag
         label_rows(reader, prefix_correlation, message->content, transaction->correlation);
     else if (text_equal(message->name, text_from(prefix_traceparent)))
         label_rows(reader, prefix_traceparent, message->content, transaction->traceparent);
-    else if (text_equal(message->name, text_from(prefix_heartbeat)) && !transaction->ours && message->content.length <= LIMIT_HEARTBEAT_BYTES) {
+    else if (text_equal(message->name, text_from(prefix_heartbeat)) && message->content.length <= LIMIT_HEARTBEAT_BYTES) {
+        /* Anybody may say one, and as often as he likes. */
         if (!wal_have_chunk(reader, error))
             return false;
-        transaction->heartbeat = arena_copy(&reader->chunk->arena, message->content);
+        memcpy(reader->said, message->content.data, message->content.length);
+        transaction->said_length = message->content.length;
     }
     return true;
 }
@@ -574,8 +582,10 @@ static void commit_transaction(struct wal_reader *reader, uint64_t end_lsn)
         chunk->whole = true;
         chunk->place = reader->place;
         /* Nothing that was committed after a heartbeat comes before it, and nothing of the other mode with what was before the switch. */
-        chunk->heartbeat = transaction->heartbeat;
-        chunk->open = text_is_null(transaction->heartbeat) && !transaction->switched && chunk->count < LIMIT_BATCH_ROWS / 2 &&
+        bool said = transaction->said_length > 0;
+        chunk->heartbeat = said ? arena_copy(&chunk->arena, (struct text){reader->said, transaction->said_length}) : TEXT_NULL;
+        chunk->bytes += transaction->said_length;
+        chunk->open = !said && !transaction->switched && chunk->count < LIMIT_BATCH_ROWS / 2 &&
                       chunk->bytes < LIMIT_BATCH_BYTES / 2;
     }
     pthread_mutex_lock(&reader->mutex);

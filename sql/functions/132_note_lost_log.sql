@@ -9,7 +9,7 @@ declare
 begin
     select o.released_lsn, s.confirmed_flush_lsn into from_lsn, to_lsn
       from bridge.outbound o
-      join pg_replication_slots s on s.slot_name = bridge.slot_name(node)
+      join pg_replication_slots s on s.slot_name = bridge.slot_name(node) and s.database = current_database()
      where s.confirmed_flush_lsn > o.released_lsn
        for update of o;
     if from_lsn is null then

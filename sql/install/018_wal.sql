@@ -18,3 +18,6 @@ create table bridge.capture_switch (
     lsn     pg_lsn not null default pg_current_wal_insert_lsn(),
     capture text not null check (capture in ('outbox', 'wal'))
 );
+
+-- It tells of a time by now.
+drop function if exists bridge.certainly_seen(text, text);

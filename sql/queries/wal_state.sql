@@ -10,4 +10,4 @@ select bridge.slot_name(n.name), o.released_lsn - '0/0'::pg_lsn, o.given_us,
        pg_current_wal_flush_lsn() - '0/0'::pg_lsn as until
   from bridge.node n
  cross join bridge.outbound o
-  left join pg_replication_slots s on s.slot_name = bridge.slot_name(n.name)
+  left join pg_replication_slots s on s.slot_name = bridge.slot_name(n.name) and s.database = current_database()

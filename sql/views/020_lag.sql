@@ -11,7 +11,7 @@ select p.name as peer, 'out' as direction, coalesce(o.changes, 0) as rows,
   from bridge.peer p
  cross join bridge.node n
  cross join bridge.outbound b
-  left join pg_replication_slots s on n.capture = 'wal' and s.slot_name = bridge.slot_name(n.name)
+  left join pg_replication_slots s on n.capture = 'wal' and s.slot_name = bridge.slot_name(n.name) and s.database = current_database()
   left join (select sum(changes)::bigint as changes, sum(bytes)::bigint as bytes, min(oldest) as oldest
                from bridge.outbox_pending) o on true
 union all
