@@ -19,6 +19,7 @@ enum {
     DRAIN_WAIT_MS = 100,
     VISIBLE_WAIT_MS = 10000,
     DROP_WAIT_MS = 10000,
+    STUCK_MS = 30000,
 };
 
 struct ticket {
@@ -54,7 +55,8 @@ struct pg_wal {
     size_t outbox_batches, unreleased;
     size_t oldest;
     bool of_outbox[LIMIT_UNCONFIRMED_BATCHES];
-    struct wal_place released, saved, reported;
+    struct wal_place released, saved;
+    int64_t moved_ms; /* when something came through, or nothing was waiting */
     uint64_t until_lsn; /* of leaving: everything that was there when it was opened */
     int64_t saved_ms;
     char *heartbeat; /* in the log, and not come out yet */
@@ -84,6 +86,7 @@ static bool note_released(struct pg_wal *wal)
 {
     bool of_outbox = wal->of_outbox[wal->oldest];
     assert(wal->outbox_batches + wal->unreleased > 0);
+    wal->moved_ms = now_ms(wal);
     wal->oldest = (wal->oldest + 1) % LIMIT_UNCONFIRMED_BATCHES;
     wal->outbox_batches -= of_outbox;
     wal->unreleased -= !of_outbox;
@@ -249,6 +252,7 @@ static bool start_reading(struct pg_wal *wal, struct error *error)
     struct wal_reader_options options = {
         .config = wal->config, .mapping = &wal->mapping, .slot = wal->slot, .place = wal->released, .answer_ms = wal->answer_ms};
     wal->reader = wal_reader_start(&options, error);
+    wal->moved_ms = now_ms(wal);
     wal->unreleased = 0;
     return wal->reader != NULL;
 }
@@ -818,16 +822,24 @@ static bool wal_release(struct source *source, const struct batch *batch, const 
     return false;
 }
 
+/* Whether something waits that has not come through for long: the broker takes nothing, or all is held. While parts of a transaction are
+ * released, or the server decodes what is not ours, nothing is stuck. */
+static bool is_stuck(struct pg_wal *wal)
+{
+    struct wal_place place;
+    if (wal->unreleased == 0 && wal_reader_idle(wal->reader, &place))
+        wal->moved_ms = now_ms(wal);
+    return now_ms(wal) - wal->moved_ms > STUCK_MS;
+}
+
 /* When nothing comes through and the server keeps more of its log than it may, the slot is given up on purpose, rather than fill the
  * disk: it is made anew, and what was lost is noted. */
 static bool keep_budget(struct pg_wal *wal, struct error *error)
 {
-    bool stands = same_place(&wal->released, &wal->reported);
-    wal->reported = wal->released;
     PG_RESULT result = pg_query(wal->session, "wal_kept", 0, NULL, error);
     if (result == NULL)
         return false;
-    if (!stands || PQntuples(result) == 0 || !pg_boolean(result, 0, 1))
+    if (!is_stuck(wal) || PQntuples(result) == 0 || !pg_boolean(result, 0, 1))
         return true;
     stop_reading(wal);
     if (!make_slot_anew(wal, error))
@@ -843,7 +855,7 @@ static bool wal_report(struct source *source, const struct report *report, struc
     struct pg_wal *wal = wal_of(source);
     if (!wal->outbox_port->ops->report(wal->outbox_port, report, error))
         return false;
-    return wal->stage != STAGE_LOG || keep_budget(wal, error);
+    return wal->reader == NULL || keep_budget(wal, error);
 }
 
 static const struct source_ops wal_ops = {wal_open, wal_next, wal_release, wal_report, wal_close};

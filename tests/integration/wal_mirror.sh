@@ -26,8 +26,8 @@ for node in commerce operations; do bridge_start $node; done
 
 same() { [[ $(sql alpha shop "$1") == "$(sql beta shop "$1")" ]]; }
 equal() {
-    wait_for 30 "$1" same "select id, name, md5(note) from item order by 1"
-    wait_for 30 "$1" same "select * from pair order by 1, 2"
+    wait_for 120 "$1" same "select id, name, md5(note) from item order by 1"
+    wait_for 120 "$1" same "select * from pair order by 1, 2"
     printf 'ok - %s\n' "$1"
 }
 big="repeat('x', 3000)"
@@ -43,6 +43,17 @@ equal "several changes of a row in one transaction"
 sql alpha shop "insert into item select i, 'bulk', null from generate_series(1000, 31000) i"
 sql alpha shop "begin; update item set name = 'bulk 2' where id >= 1000; update item set name = 'bulk 3' where id >= 2000; commit"
 equal "transactions larger than a batch, also with keys that come twice"
+sql alpha shop "begin; update item set name = 'first' where id >= 24000; update item set name = 'second' where id >= 24000;
+    update item set name = 'third' where id >= 24000; commit"
+equal "keys that come three times, each in another part of their transaction"
+sql alpha shop "begin; delete from item where id >= 24000; insert into item select i, 'anew', null from generate_series(24000, 31000) i; commit"
+equal "rows that are deleted and made anew in parts of one transaction"
+assert_equal "0" "$(sql alpha shop "select count(*) from bridge.row_version where deleted and key ~ '^[0-9]{4,5}$'")" "rows taken for deleted"
+sql alpha shop "begin; insert into item select i, 'gone soon', null from generate_series(40000, 46000) i; update item set name = 'x' where id >= 40000;
+    delete from item where id >= 40000; commit"
+equal "rows that are made, changed and deleted in parts of one transaction"
+sql alpha shop "begin; update item set id = 12 where id = 11; update item set name = 'moved and changed' where id = 12; commit"
+equal "a new key and then a change, of a row whose long value the log does not have"
 sql alpha shop "truncate pair; insert into pair values (7, 'x', 'after')"
 equal "TRUNCATE"
 assert_equal "0" "$(sql beta shop "select count(*) from bridge.conflict")" "conflicts"
