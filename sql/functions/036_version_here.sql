@@ -34,16 +34,15 @@ begin
     select * into strict e from bridge.entity where name = entity_name;
     execute format($f$
         insert into bridge.row_version as r (entity, key, ts, node, deleted, seen, row_xmin, lsn, at_us)
-        select %1$s, k.key, h.ts, h.node, false, bridge.join_seen(k.seen, null, k.ts, k.node, h.node), k.row_xmin, pg_current_wal_insert_lsn(),
+        select %1$s, k.key, h.ts, h.node, false, bridge.join_seen((k.entry).seen, null, (k.entry).ts, (k.entry).node, h.node), k.row_xmin, pg_current_wal_insert_lsn(),
                (date_part('epoch', pg_xact_commit_timestamp(k.row_xmin)) * 1000000)::bigint
-          from (select t.xmin as row_xmin, bridge.%2$I(t) as key, v.*, v as entry, v.xmin as v_xmin
+          from (select t.xmin as row_xmin, bridge.%2$I(t) as key, v as entry, v.xmin as v_xmin
                   from %3$s t left join bridge.row_version v on v.entity = %1$s and v.key = bridge.%2$I(t)) as k
-                        (row_xmin, key, entity, v_key, ts, node, deleted, base_ts, base_node, correlation, seen, merge, about, lsn, at_us, over, former, entry, v_xmin)
          cross join lateral bridge.version_here(k.entry, k.v_xmin, k.row_xmin) h
          where h.own
         on conflict (entity, key) do update
            set ts = excluded.ts, node = excluded.node, deleted = false, seen = excluded.seen, base_ts = r.ts, base_node = r.node,
-               row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, over = null,
+               row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, later = null, over = null,
                former = bridge.remember(r, excluded.lsn) $f$,
         e.id, 'row_key_' || e.id, e.relation);
 end
