@@ -42,7 +42,7 @@ begin
          where h.own
         on conflict (entity, key) do update
            set ts = excluded.ts, node = excluded.node, deleted = false, seen = excluded.seen, base_ts = r.ts, base_node = r.node,
-               row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, later = null, over = null,
+               row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, later_us = null, over = null,
                former = bridge.remember(r, excluded.lsn) $f$,
         e.id, 'row_key_' || e.id, e.relation);
 end

@@ -105,7 +105,7 @@ begin
     end loop;
     -- What is left there of a log that was left long ago is no word about this one. Nobody writes now.
     if anew then
-        update bridge.row_version set row_xmin = null, lsn = null, at_us = null, later = null, over = null, former = null
+        update bridge.row_version set row_xmin = null, lsn = null, at_us = null, later_us = null, over = null, former = null
          where row_xmin is not null or lsn is not null or at_us is not null or over is not null or former is not null;
     end if;
     perform bridge.refresh_entity_state();

@@ -17,7 +17,7 @@ as $$
     select case when exists (select from bridge.node n where n.versions_since is not null) then nullif(jsonb_path_query_array(
                coalesce((entry).former, '[]') || case when forget_this then '[]'::jsonb else jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
                    'replaced', bridge.lsn_number(replaced_at), 'lsn', bridge.lsn_number((entry).lsn), 'xmin', coalesce((entry).row_xmin, null)::text,
-                   'over', (entry).over::text, 'ts', (entry).ts, 'node', (entry).node, 'at', (entry).at_us, 'later', (entry).later, 'seen', (entry).seen))) end,
+                   'over', (entry).over::text, 'ts', (entry).ts, 'node', (entry).node, 'at', (entry).at_us, 'later', (entry).later_us, 'seen', (entry).seen))) end,
                '$[*] ? (@.replaced > $released)',
                jsonb_build_object('released', coalesce((select bridge.lsn_number(o.released_lsn) from bridge.outbound o), 0))), '[]') end
 $$;

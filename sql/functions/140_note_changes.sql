@@ -41,12 +41,12 @@ begin
               join bridge.entity e on e.id = g.entity
               left join bridge.row_version v on v.entity = g.entity and v.key = g.key),
         tombstones as (
-            insert into bridge.row_version as v (entity, key, ts, node, deleted, seen, row_xmin, lsn, at_us, later)
+            insert into bridge.row_version as v (entity, key, ts, node, deleted, seen, row_xmin, lsn, at_us, later_us)
             select f.entity, f.key, f.version, this_node, f.op = 'd', f.known, f.xid, f.lsn, f.commit_us, nullif(f.later, 0)
               from found f where f.noted and f.simple and not f.again
             on conflict (entity, key) do update
                set ts = excluded.ts, node = excluded.node, deleted = excluded.deleted, seen = excluded.seen, base_ts = v.ts, base_node = v.node,
-                   row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, later = excluded.later, over = null, correlation = null,
+                   row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, later_us = excluded.later_us, over = null, correlation = null,
                    former = bridge.remember(v, excluded.lsn))
         select f.n, f.entity, f.key, f.op, f.commit_us, f.ts, f.lsn, f.xid, f.later, f.version, f.known, f.simple and not (f.noted and f.again) as done
           from found f order by f.n
@@ -91,15 +91,15 @@ begin
     overtaken := f is not null or coalesce(bridge.lsn_number(v.lsn), 0) > place;
     if f is null and v.ts is not null then
         f := jsonb_strip_nulls(jsonb_build_object('lsn', bridge.lsn_number(v.lsn), 'xmin', v.row_xmin::text, 'ts', v.ts, 'node', v.node,
-                                                  'at', v.at_us, 'later', v.later, 'seen', v.seen));
+                                                  'at', v.at_us, 'later', v.later_us, 'seen', v.seen));
     end if;
     if f ->> 'xmin' = xid::text and (f ->> 'lsn')::bigint <= place then
         -- It was noted before.
         k.ts := (f ->> 'ts')::bigint + later - coalesce((f ->> 'later')::bigint, 0);
         k.seen := bridge.join_seen(f -> 'seen', null, null, null, this_node);
         -- By an earlier part: the row is what this one says.
-        update bridge.row_version r set ts = k.ts, deleted = op = 'd', later = note_change.later
-         where at is null and r.entity = entity_id and r.key = row_key and note_change.later > coalesce(r.later, 0);
+        update bridge.row_version r set ts = k.ts, deleted = op = 'd', later_us = note_change.later
+         where at is null and r.entity = entity_id and r.key = row_key and note_change.later > coalesce(r.later_us, 0);
         return k;
     end if;
     if coalesce((f ->> 'lsn')::bigint, 0) < place and f is not null then
@@ -114,11 +114,11 @@ begin
         return k;
     end if;
     if not overtaken then
-        insert into bridge.row_version as r (entity, key, ts, node, deleted, seen, row_xmin, lsn, at_us, later)
+        insert into bridge.row_version as r (entity, key, ts, node, deleted, seen, row_xmin, lsn, at_us, later_us)
         values (entity_id, row_key, k.ts, this_node, op = 'd', k.seen, xid, lsn, commit_us, nullif(later, 0))
         on conflict (entity, key) do update
            set ts = excluded.ts, node = excluded.node, deleted = excluded.deleted, seen = excluded.seen, base_ts = r.ts, base_node = r.node,
-               row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, later = excluded.later, over = null, correlation = null,
+               row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, later_us = excluded.later_us, over = null, correlation = null,
                former = bridge.remember(r, excluded.lsn);
         return k;
     end if;
