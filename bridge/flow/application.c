@@ -8,7 +8,7 @@
 #include "bridge/flow/receipts.h"
 
 enum {
-    ONE_BY_ONE_TRANSACTIONS = 16,
+    ONE_BY_ONE_TRANSACTIONS = 16, /* after bundles have clashed */
     CONTENTION_TRIES = 5,
     CONTENTION_BASE_MS = 10,
     CONTENTION_CAP_MS = 1000,
@@ -337,9 +337,9 @@ static bool apply_bundles(struct application *application, const struct item *it
 
 /* How a transaction's messages are applied. */
 enum manner {
-    MANNER_BUNDLED,   /* as fast as it goes */
+    MANNER_BUNDLED,    /* as fast as it goes */
     MANNER_ONE_BY_ONE, /* in their order */
-    MANNER_ISOLATING, /* in parts, down to the rows that cannot be applied */
+    MANNER_ISOLATING,  /* in parts, down to the rows that cannot be applied */
 };
 
 static bool apply_items(struct application *application, const struct item *items, size_t count, enum manner manner,
