@@ -393,7 +393,7 @@ static void put_fetch(FILE *out, const struct statement *statement)
         fprintf(out, "%s%s", i ? ", " : "", statement->entity->columns[i].row_text);
     fprintf(out, "]::text[] end, j.owned, v.merge from judged j left join %s t on ", statement->entity->relation);
     put_key_match(out, statement->entity, "t", "j");
-    fprintf(out, " left join bridge.row_version v on v.entity = %d and v.key = j.key", statement->entity->id);
+    fprintf(out, " left join bridge.row_version v on v.entity = %d and v.key = j.key order by j.n", statement->entity->id);
 }
 
 static void put_insert(FILE *out, const struct statement *statement)

@@ -20,7 +20,7 @@ enum statement_kind {
      * somebody who inserted and deleted the same: they stand on a deletion that nobody judged, and must be undone. force: the judge has ruled
      * already, about a row whose version is the base given; one that has another by now is among the rest. */
     STATEMENT_APPLY,
-    /* -> key, present, deleted, timestamp, node, seen, correlation, equal, fields text[], owned, merge: what the judge must know of a row. */
+    /* -> key, present, deleted, timestamp, node, seen, correlation, equal, fields text[], owned, merge: what the judge must know of each row. */
     STATEMENT_FETCH,
     /* Inserts without "on conflict", so that a clash is an error which names its constraint. */
     STATEMENT_INSERT,

@@ -1,8 +1,10 @@
--- The version of row $2 of entity $1 becomes ($3, $4), its writer having seen $5, its merge state $7 if it has one; the row stays as it is.
--- $6: there is no row. Only while its version is ($8, $9): nobody has written it since it was judged.
-insert into bridge.row_version as v (entity, key, ts, node, seen, deleted, merge)
-values ($1::smallint, $2, $3::bigint, $4, $5::jsonb, $6::boolean, $7::jsonb)
+-- The versions of the rows $2 of entity $1 become ($3, $4), their writers having seen $5, their merge states $7 where they have one; the rows
+-- stay as they are. $6: there is no row. Only while a version is ($8, $9): nobody has written it since it was judged.
+insert into bridge.row_version as v (entity, key, ts, node, seen, deleted, merge, base_ts, base_node)
+select $1::smallint, s.key, s.ts, s.node, s.seen::jsonb, s.deleted, s.merge::jsonb, s.judged_ts, s.judged_node
+  from unnest($2::text[], $3::bigint[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::bigint[], $9::text[])
+       as s (key, ts, node, seen, deleted, merge, judged_ts, judged_node)
 on conflict (entity, key) do update
    set ts = excluded.ts, node = excluded.node, seen = excluded.seen, deleted = excluded.deleted,
        merge = coalesce(excluded.merge, v.merge), base_ts = v.ts, base_node = v.node
- where v.ts = $8::bigint and v.node = $9
+ where v.ts = excluded.base_ts and v.node = excluded.base_node
