@@ -198,8 +198,10 @@ static bool keep_parent(struct pg_target *target, const struct message *message,
     if (version_compare(change.version, kept_state.died) > 0)
         kept_state.died = change.version;
     *kept = true;
-    return settling_record_conflict(target, statement, message, 0, &local, RULING_LOCAL, error) &&
-           settling_stamp(target, entity, &local, &settlement, entity->merged ? &kept_state : NULL, error);
+    struct conflicting conflicting = {0, &local, RULING_LOCAL};
+    struct stamp stamp = {&local, settlement, entity->merged ? &kept_state : NULL};
+    return settling_record_conflicts(target, statement, message, &conflicting, 1, error) &&
+           settling_stamp(target, entity, &stamp, 1, error);
 }
 
 static bool letter_becomes(struct pg_target *target, const char *id, const char *state, struct error *error)

@@ -155,8 +155,8 @@ bool merging_settle(struct pg_target *target, struct statement *statement, const
         return error_hint(error, "counters know at most %d nodes", MERGE_NODES_MAX);
     }
     bool conflict = verdict == VERDICT_CONCURRENT && has_lost(&joined, &local->merge, remote, entity, &change, &local->write);
-    if (conflict && !settling_record_conflict(target, statement, message, row, local,
-                                            joined.content_differs ? RULING_REMOTE : RULING_LOCAL, error))
+    struct conflicting conflicting = {row, local, joined.content_differs ? RULING_REMOTE : RULING_LOCAL};
+    if (conflict && !settling_record_conflicts(target, statement, message, &conflicting, 1, error))
         return false;
     tally->conflicts += conflict;
     tally->applied += joined.content_differs;
@@ -176,6 +176,6 @@ bool merging_settle(struct pg_target *target, struct statement *statement, const
     now.present = joined.merge.present;
     if (joined.content_differs)
         now.write.version = change.version;
-    return settling_stamp(target, entity, &now, &settlement, &joined.merge, error) &&
+    return settling_stamp(target, entity, &(struct stamp){&now, settlement, &joined.merge}, 1, error) &&
            (!joined.assertion || settling_revive(target, entity, local->key, error));
 }

@@ -123,7 +123,7 @@ struct parameters parameters_make(struct arena *arena, const struct statement *s
         size_t row = selection->rows[i];
         struct version base = message->bases ? message->bases[row] : (struct version){0};
         if (selection->force)
-            base = selection->judged;
+            base = selection->judged[i];
         put_int32(&versions, 8);
         put_int64(&versions, message_version(message, row));
         if (base.timestamp_us == 0 || base.node.length > LIMIT_NAME_BYTES) {

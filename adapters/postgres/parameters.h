@@ -13,7 +13,7 @@ struct selection {
     const size_t *rows;
     const bool *locked; /* count of them */
     bool force;
-    struct version judged; /* with force: the row's version that the judge has seen, none when it had none */
+    const struct version *judged; /* with force, count of them: the row's version that the judge has seen, none when it had none */
     int64_t horizon_us;
 };
 

@@ -444,7 +444,7 @@ static void put_fetch(FILE *out, const struct statement *statement, const struct
             options->log_node != NULL ? "j.row_xmin, j.own_us is not null, j.entry_ts, j.entry_node" : "null, false, j.row_ts, j.row_node",
             statement->entity->relation);
     put_key_match(out, statement->entity, "t", "j");
-    fprintf(out, " left join bridge.row_version v on v.entity = %d and v.key = j.key", statement->entity->id);
+    fprintf(out, " left join bridge.row_version v on v.entity = %d and v.key = j.key order by j.n", statement->entity->id);
 }
 
 static void put_insert(FILE *out, const struct statement *statement)

@@ -21,7 +21,7 @@ enum statement_kind {
      * already, about a row whose version is the base given; one that has another by now is among the rest. */
     STATEMENT_APPLY,
     /* -> key, present, deleted, timestamp, node, seen, correlation, equal, fields text[], owned, merge, xmin, own, entry's timestamp and
-     * node: what the judge must know of a row. own: an application wrote it and row_version has no entry of that. */
+     * node: what the judge must know of each row. own: an application wrote it and row_version has no entry of that. */
     STATEMENT_FETCH,
     /* Inserts without "on conflict", so that a clash is an error which names its constraint. */
     STATEMENT_INSERT,

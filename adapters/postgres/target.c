@@ -300,7 +300,7 @@ bool target_take_row(struct pg_target *target, struct statement *statement, cons
         return error_set(error, FAULT_CONTENTION, "40001", "the row went while it was applied");
     struct taken_row *taken = arena_take(&target->arena, sizeof *taken);
     *taken = (struct taken_row){.next = target->taken, .statement = statement, .given = target->given,
-                                .message = one->message, .row = one->rows[0], .judged = one->judged,
+                                .message = one->message, .row = one->rows[0], .judged = one->judged[0],
                                 .text = arena_copy(&target->arena, pg_value(result, 0, 0))};
     target->taken = taken;
     return true;
@@ -312,7 +312,7 @@ static bool put_back(struct pg_target *target, const struct taken_row *taken, st
     bool locked = true;
     target->given = taken->given;
     struct selection one = {.message = taken->message, .count = 1, .rows = &taken->row, .locked = &locked, .force = true,
-                            .judged = taken->judged};
+                            .judged = &taken->judged};
     struct parameters parameters = parameters_make(&target->arena, taken->statement, &one);
     int last = parameters.count++;
     parameters.types[last] = OID_TEXT;
@@ -374,7 +374,7 @@ bool target_write_forced(struct pg_target *target, struct statement *statement, 
                          const struct local_row *local, struct tally *tally, struct error *error)
 {
     struct selection one = {.message = message, .count = 1, .rows = &row, .locked = &local->present, .force = true,
-                            .judged = local->write.version};
+                            .judged = &local->write.version};
     size_t rest, rest_count;
     if (!target_apply_set(target, statement, &one, tally, &rest, &rest_count, error))
         return false;
@@ -416,7 +416,7 @@ bool target_apply_rows(struct pg_target *target, const struct message *message, 
     /* Triggers that fire would see the row go and come: for those the clash stands. */
     if (mode == APPLY_PUT_OFF && entity->triggers == TRIGGERS_SUPPRESS && message->op != CHANGE_DELETED) {
         assert(count == 1);
-        return settling_settle(target, statement, message, first, true, tally, error);
+        return settling_settle(target, statement, message, &first, 1, true, tally, error);
     }
 
     size_t *rows = arena_take_array(arena, count, sizeof *rows);
@@ -439,9 +439,8 @@ bool target_apply_rows(struct pg_target *target, const struct message *message, 
         if (!target_apply_set(target, statement, &selection, tally, rest, &left, error))
             return false;
     }
-    for (size_t i = 0; i < left; i++)
-        if (!settling_settle(target, statement, message, rest[i], false, tally, error))
-            return false;
+    if (!settling_settle(target, statement, message, rest, left, false, tally, error))
+        return false;
     return entity->rules.policy != policy_find(TEXT_LITERAL("manual")) || close_conflicts(target, entity, error);
 }
 

@@ -80,22 +80,34 @@ bool foreign_keys_check(struct pg_target *target, struct offences *offences, str
 /* The same for every constraint. False: it could not look. */
 bool foreign_keys_find_offences(struct pg_target *target, struct offences *offences, struct error *error);
 
-/* settling.c: one row by itself: locked, looked at, judged and written. Tried again when the row came or went between looking and
- * writing. put_off: a row that is here is taken out until the commit. */
-bool settling_settle(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
-                     bool put_off, struct tally *tally, struct error *error);
+/* settling.c: rows locked, looked at, judged one by one and written together. Tried again for those that came or went between looking
+ * and writing; rows is overwritten. put_off: a row that is here is taken out until the commit. */
+bool settling_settle(struct pg_target *target, struct statement *statement, const struct message *message, size_t *rows,
+                     size_t count, bool put_off, struct tally *tally, struct error *error);
 /* Locks and fetches one row of the message. */
 bool settling_look(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
                    struct local_row *local, struct error *error);
-bool settling_record_conflict(struct pg_target *target, const struct statement *statement, const struct message *message,
-                              size_t row, const struct local_row *local, enum ruling ruling, struct error *error);
+/* A row of a message that met another word about it here. */
+struct conflicting {
+    size_t row;
+    const struct local_row *local;
+    enum ruling ruling;
+};
+bool settling_record_conflicts(struct pg_target *target, const struct statement *statement, const struct message *message,
+                               const struct conflicting *conflicts, size_t count, struct error *error);
 /* This node writes the row once more, as it is, for everybody. */
 bool settling_assert(struct pg_target *target, const struct catalog_entity *entity, struct text key, struct error *error);
 /* The same, with the version of every field as it is: a row that outlives its deletion (merge.h). */
 bool settling_revive(struct pg_target *target, const struct catalog_entity *entity, struct text key, struct error *error);
-/* The row stays, its version becomes another; and when this node has to say so to everybody, it does. */
-bool settling_stamp(struct pg_target *target, const struct catalog_entity *entity, const struct local_row *local,
-                    const struct settlement *settlement, const struct merge *merge, struct error *error);
+/* A row that stays, whose version becomes another. */
+struct stamp {
+    const struct local_row *local;
+    struct settlement settlement;
+    const struct merge *merge; /* its state from now on; NULL: what it has */
+};
+/* When this node has to say so to everybody, it does. */
+bool settling_stamp(struct pg_target *target, const struct catalog_entity *entity, const struct stamp *stamps, size_t count,
+                    struct error *error);
 
 /* merging.c: a row whose conflicts are settled field by field; locked and fetched. */
 bool merging_settle(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,

@@ -1,15 +1,14 @@
 #include "bridge/flow/application.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #include "bridge/base/log.h"
 #include "bridge/base/memory.h"
 #include "bridge/flow/bundle.h"
+#include "bridge/flow/receipts.h"
 
 enum {
-    EPOCH_BYTES = 64,
-    ONE_BY_ONE_TRANSACTIONS = 16,
+    ONE_BY_ONE_TRANSACTIONS = 16, /* after bundles have clashed */
     CONTENTION_TRIES = 5,
     CONTENTION_BASE_MS = 10,
     CONTENTION_CAP_MS = 1000,
@@ -138,79 +137,7 @@ static const struct condemned *next_condemned(const struct condemned_list *list,
     return found;
 }
 
-/* ---- receipts ---- */
-
-struct receipts {
-    size_t count;
-    struct receipt of[LIMIT_PEERS + 2]; /* peers, ourselves, others */
-};
-
-/* Sources that are no peers share one line, so that nobody can fill the table with names. */
-static struct text counted_source(const struct item *item)
-{
-    if (item->fate == FATE_APPLY || item->fate == FATE_ECHO)
-        return item->message.source;
-    return TEXT_LITERAL("(other)");
-}
-
-static struct receipt *receipt_of(struct receipts *receipts, struct text source)
-{
-    for (size_t i = 0; i < receipts->count; i++)
-        if (text_equal(receipts->of[i].source, source))
-            return &receipts->of[i];
-    assert(receipts->count < sizeof receipts->of / sizeof receipts->of[0]);
-    receipts->of[receipts->count] = (struct receipt){.source = source};
-    return &receipts->of[receipts->count++];
-}
-
-static void add_receipt(struct receipts *receipts, const struct item *item, const struct tally *tally)
-{
-    if (item->fate == FATE_HEARD)
-        return;
-    struct receipt *receipt = receipt_of(receipts, counted_source(item));
-    assert(tally_conserves(tally));
-    tally_add(&receipt->tally, tally);
-    receipt->messages++;
-    receipt->bytes += item->delivery->envelope.body.length;
-    receipt->refused += item->fate == FATE_REFUSED;
-    if (item->fate != FATE_APPLY)
-        return;
-    /* A sender that begins anew counts from 1. */
-    if (!text_equal(receipt->epoch, item->message.epoch) || item->message.sequence > receipt->sequence)
-        receipt->sequence = item->message.sequence;
-    receipt->epoch = item->message.epoch;
-    for (size_t row = 0; row < item->message.row_count; row++)
-        if (message_version(&item->message, row) > receipt->newest_us)
-            receipt->newest_us = message_version(&item->message, row);
-}
-
-static void count_transaction(struct application *application, const struct receipts *receipts)
-{
-    struct counters *counters = application->worker->counters;
-    atomic_fetch_add(&counters->transactions_in, 1);
-    for (size_t i = 0; i < receipts->count; i++) {
-        const struct receipt *receipt = &receipts->of[i];
-        const struct tally *tally = &receipt->tally;
-        atomic_fetch_add(&counters->messages_in, receipt->messages);
-        atomic_fetch_add(&counters->bytes_in, receipt->bytes);
-        atomic_fetch_add(&counters->refused, receipt->refused);
-        atomic_fetch_add(&counters->received, tally->received);
-        atomic_fetch_add(&counters->applied, tally->applied);
-        atomic_fetch_add(&counters->unchanged, tally->unchanged);
-        atomic_fetch_add(&counters->ignored, tally->ignored);
-        atomic_fetch_add(&counters->same, tally->same);
-        atomic_fetch_add(&counters->duplicate, tally->duplicate);
-        atomic_fetch_add(&counters->stale, tally->stale);
-        atomic_fetch_add(&counters->echo, tally->echo);
-        atomic_fetch_add(&counters->kept, tally->kept);
-        atomic_fetch_add(&counters->conflicts, tally->conflicts);
-        atomic_fetch_add(&counters->dead_letters, tally->dead_letters - tally->held);
-        atomic_fetch_add(&counters->held, tally->held);
-        atomic_fetch_add(&counters->gaps, receipt->gaps);
-        if (receipt->newest_us > atomic_load(&counters->newest_us))
-            atomic_store(&counters->newest_us, receipt->newest_us);
-    }
-}
+/* ---- one transaction ---- */
 
 static void log_applied(const struct item *item)
 {
@@ -223,86 +150,6 @@ static void log_applied(const struct item *item)
               (long long)message->sequence, text_is_null(correlation) ? "" : " correlation_id=",
               text_is_null(correlation) ? "" : log_value(correlation, id, sizeof id));
 }
-
-/* ---- numbers ---- */
-
-/* Of a heartbeat: all up to its number. False: it is not numbered, or speaks of this node itself, whose messages are no news. */
-static bool sighting_of(const struct application *application, const struct item *item, struct sighting *sighting)
-{
-    const struct message *message = &item->message;
-    const struct heartbeat *heartbeat = &item->heartbeat;
-    bool heard = item->fate == FATE_HEARD;
-    struct text epoch = heard ? heartbeat->epoch : message->epoch;
-    *sighting = heard ? (struct sighting){heartbeat->source, epoch, heartbeat->sequence + 1, heartbeat->sequence}
-                      : (struct sighting){message->source, epoch, message->sequence, message->sequence};
-    return (heard || ((item->fate == FATE_APPLY || item->fate == FATE_POISON) && message->sequence > 0)) && epoch.length > 0 &&
-           epoch.length < EPOCH_BYTES && text_is_utf8(epoch) && sighting->last < INT64_MAX - 1 &&
-           !text_equal(sighting->source, application->worker->node);
-}
-
-static bool note(struct application *application, struct receipts *receipts, const struct sighting *sighting, struct error *error)
-{
-    uint64_t missing = 0;
-    if (!application->target->ops->note(application->target, sighting, &missing, error))
-        return false;
-    if (missing == 0)
-        return true;
-    log_event(LOG_LEVEL_ERROR, "missed", "source=%.*s messages=%llu before_x_seq=%lld", TEXT_PRINTF(sighting->source),
-              (unsigned long long)missing, (long long)sighting->first);
-    receipt_of(receipts, sighting->source)->gaps += missing;
-    return true;
-}
-
-static bool note_confirmed(struct application *application, struct receipts *receipts, const struct heartbeat *heartbeat, struct error *error)
-{
-    uint64_t missing = 0;
-    if (!application->target->ops->note_confirmed(application->target, heartbeat, &missing, error))
-        return false;
-    if (missing == 0)
-        return true;
-    log_event(LOG_LEVEL_ERROR, "missed", "source=%.*s messages=%llu reason=\"an earlier incarnation had sent them\"",
-              TEXT_PRINTF(heartbeat->source), (unsigned long long)missing);
-    receipt_of(receipts, heartbeat->source)->gaps += missing;
-    return true;
-}
-
-/* As few notes as there are runs of numbers: one, as a rule. */
-static bool note_numbers(struct application *application, const struct item *items, size_t count, struct receipts *receipts,
-                         struct error *error)
-{
-    struct sighting runs[LIMIT_PEERS], next;
-    size_t run_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (!sighting_of(application, &items[i], &next))
-            continue;
-        size_t at = 0;
-        while (at < run_count && !(text_equal(runs[at].source, next.source) && text_equal(runs[at].epoch, next.epoch)))
-            at++;
-        if (at < run_count && next.first == runs[at].last + 1) {
-            runs[at].last = next.last;
-            continue;
-        }
-        /* Of one incarnation the runs are noted in their order. */
-        if (at == LIMIT_PEERS)
-            at = 0;
-        if (at < run_count && !note(application, receipts, &runs[at], error))
-            return false;
-        runs[at] = next;
-        run_count += at == run_count;
-    }
-    for (size_t i = 0; i < run_count; i++)
-        if (!note(application, receipts, &runs[i], error))
-            return false;
-    for (size_t i = 0; i < count; i++) {
-        const struct heartbeat *heartbeat = &items[i].heartbeat;
-        bool tells = items[i].fate == FATE_HEARD && heartbeat->confirmed_count > 0 && !text_equal(heartbeat->source, application->worker->node);
-        if (tells && !note_confirmed(application, receipts, heartbeat, error))
-            return false;
-    }
-    return true;
-}
-
-/* ---- one transaction ---- */
 
 static bool is_held_on_purpose(const struct error *reason)
 {
@@ -491,9 +338,9 @@ static bool apply_bundles(struct application *application, const struct item *it
 
 /* How a transaction's messages are applied. */
 enum manner {
-    MANNER_BUNDLED,   /* as fast as it goes */
+    MANNER_BUNDLED,    /* as fast as it goes */
     MANNER_ONE_BY_ONE, /* in their order */
-    MANNER_ISOLATING, /* in parts, down to the rows that cannot be applied */
+    MANNER_ISOLATING,  /* in parts, down to the rows that cannot be applied */
 };
 
 static bool apply_items(struct application *application, const struct item *items, size_t count, enum manner manner,
@@ -541,8 +388,8 @@ static bool transact(struct application *application, const struct item *items, 
     if (!apply_items(application, items, count, manner, tallies, error) || !settle_held(application, items, tallies, error))
         return false;
     for (size_t i = 0; i < count; i++)
-        add_receipt(&receipts, &items[i], &tallies[i]);
-    if (!note_numbers(application, items, count, &receipts, error))
+        receipts_add(&receipts, &items[i], &tallies[i]);
+    if (!receipts_note_numbers(&receipts, items, count, target, application->worker->node, error))
         return false;
     for (size_t i = 0; i < count; i++)
         if (items[i].fate == FATE_HEARD && !hear(application, &items[i], error))
@@ -552,7 +399,7 @@ static bool transact(struct application *application, const struct item *items, 
             note_offences(application, items, count, &offences, error);
         return false;
     }
-    count_transaction(application, &receipts);
+    receipts_count(&receipts, application->worker->counters);
     bool buried = false;
     for (size_t i = 0; i < receipts.count; i++)
         buried = buried || receipts.of[i].tally.dead_letters > receipts.of[i].tally.held;

@@ -13,8 +13,6 @@
 
 # shellcheck disable=SC2034 # for load.sh and bridge.sh
 QUIET_SECONDS=120
-# shellcheck disable=SC2034
-LOAD_STEPS_A_CALL=10
 NODES=(commerce operations)
 declare -A OTHER=([commerce]=operations [operations]=commerce) CLUSTER=([commerce]=alpha [operations]=beta)
 declare -A DATABASE=([commerce]=shop [operations]=ops)
@@ -195,6 +193,26 @@ faults_reset() {
     faults_bridge
 }
 
+# evidence_keep DIRECTORY: everything that may tell why a scenario failed, before all is made anew.
+evidence_keep() {
+    local node
+    rm -rf "$1"
+    mkdir -p "$1"
+    cp -a "$SERVERS_DIR/log" "$SERVERS_DIR/scenario.log" "$1"
+    for node in "${NODES[@]}"; do
+        PGCONNECT_TIMEOUT=5 PGOPTIONS='-c statement_timeout=10s' node_sql "$node" - -x -v ON_ERROR_STOP=0 >"$1/$node" 2>&1 <<'SQL' || true
+select pid, usename, application_name, state, wait_event_type, wait_event, now() - xact_start as transaction, pg_blocking_pids(pid) as blocked_by,
+       left(query, 200) as query from pg_stat_activity where backend_type = 'client backend';
+table bridge.health; table bridge.status; table bridge.dead_letters; table bridge.gaps; table bridge.pauses;
+table bridge.inbound; table bridge.outbound; table bridge.worker;
+select txid, count(*), min(seq), max(seq) from bridge.outbox group by 1 order by 1 limit 50;
+SQL
+    done
+    (broker '[{amqqueue:get_name(Q), rabbit_amqqueue:info(Q, [messages_ready, messages_unacknowledged, consumers, consumer_details, state])}
+        || Q <- rabbit_amqqueue:list(<<"bridge">>)]') >"$1/broker" 2>&1 || true
+    printf 'evidence: %s\n' "$1" >&2
+}
+
 # adapter_start NODE [SETTING=VALUE]: perhaps with a point to die at; without one, with sanitizers where they are asked for.
 adapter_start() {
     local PGBRIDGE=$PGBRIDGE
@@ -217,11 +235,12 @@ scenario_begin() {
         GAPS_BEFORE[$node]=$(node_sql "$node" "$GAPS_SQL")
     done
     LOAD_JOBS=()
+    rm -f "$SERVERS_DIR/load.stop"
 }
 
 load_begin() {
     scenario_begin
-    load_start "${LOAD_SESSIONS:-2}" 1000000 "${LOAD_PAUSE_MS:-15}"
+    load_start "${LOAD_SESSIONS:-2}" 1000000 "${LOAD_PAUSE_MS:-20}"
     # The fault shall hit a bridge at work.
     moment 600 200
 }

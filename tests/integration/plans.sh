@@ -20,14 +20,29 @@ sql alpha shop "delete from bridge.outbox"
 sql alpha shop "vacuum analyze bridge.outbox"
 sql alpha shop "do \$\$ begin for i in 1 .. 1000 loop insert into item values (i, 'x'); commit; end loop; end \$\$"
 
-# As the adapter asks: in a session without sequential scans and hash joins.
-plan=$(sql alpha shop <<SQL
-set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off;
-prepare rows (xid8[], int[]) as $(cat "$SOURCE_DIR/sql/queries/outbox_rows.sql");
-select 'explain (analyze, costs off, timing off, summary off) execute rows (' || quote_literal(array_agg(txid order by seq)) || ', ''{}'')'
-  from bridge.outbox \gexec
+# planned NAME TYPES ARGUMENTS: how one of the adapter's queries is answered in a session like its own; undone.
+planned() {
+    sql alpha shop <<SQL
+set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set plan_cache_mode = force_generic_plan;
+prepare asked ($2) as $(cat "$SOURCE_DIR/sql/queries/$1.sql");
+begin;
+select format('explain (analyze, costs off, timing off, summary off) execute asked (%s)', $3)
+  from (select array_agg(txid order by seq) as txids, min(txid) as first from bridge.outbox) o \gexec
+rollback;
 SQL
-)
-grep -q 'Index Cond: (txid = t.txid)' <<<"$plan" || fail "the outbox is not looked up by transaction: $plan"
-! grep -q 'Rows Removed' <<<"$plan" || fail "rows are read and thrown away: $plan"
-printf 'ok - a backlog is read transaction by transaction\n'
+}
+
+# by_index NAME CONDITION TYPES ARGUMENTS
+by_index() {
+    local plan
+    plan=$(planned "$1" "$3" "$4")
+    grep -qE "Index Cond: \($2" <<<"$plan" || fail "$1 does not look up by $2: $plan"
+    ! grep -qE 'Rows Removed|Seq Scan on outbox .*actual' <<<"$plan" || fail "$1 reads rows and throws them away: $plan"
+    printf 'ok - %s looks up by index\n' "$1"
+}
+
+by_index outbox_rows '\(?txid = t.txid' "xid8[], int[]" "quote_literal(txids) || ', ''{}'''"
+by_index outbox_part '\(?txid = \$1' "xid8, bigint, bigint, int[]" "quote_literal(first) || ', 0, 10, ''{}'''"
+by_index outbox_window '\(?txid >= ' "text, bigint, boolean, int[]" "quote_literal(first || ':' || first || ':') || ', 500, false, ''{}'''"
+by_index outbox_release '\(?txid = ANY \(\$1' "xid8[], xid8, bigint, bigint, text, bigint, bigint, bigint, bigint, bigint, int[]" \
+    "quote_literal(txids) || ', null, null, null, ''epoch'', 1, 1, 1, 1, 1, ''{}'''"

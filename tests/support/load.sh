@@ -99,13 +99,14 @@ begin
 exception when unique_violation or foreign_key_violation then null;
 end \$\$;
 
--- The next transactions of a session: up to that step, and not more than that many.
+-- The next transactions of a session: up to that step, not more than that many, and none after load_stop.
 create procedure load.run(of_session int, run int, seed bigint, last_step int, steps int, pause_ms int) language plpgsql as \$\$
 declare
     -- Not max(step) alone: other sessions write here too, and the other side.
     begun int := coalesce((select max(step) from load.ledger where session = of_session), 0);
 begin
     for step in begun + 1 .. least(last_step, begun + steps) loop
+        exit when (pg_stat_file('$SERVERS_DIR/load.stop', true)).size is not null;
         perform setseed(sin(seed % 1000000 + 1000.1 * of_session + 7.7 * run + 0.0137 * step));
         for i in 1 .. case when random() < 0.5 then 1 else load.draw(2, 6) end loop
             perform load.change();

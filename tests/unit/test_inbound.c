@@ -1065,7 +1065,7 @@ static void test_random_failures_of_every_call_lose_nothing(void **state)
                 trouble(bench, i, FAULT_PERMANENT, 0);
                 bad++;
             } else if (chance == 1) {
-                trouble(bench, i, FAULT_CONTENTION, (int64_t)random_below(&random, MINUTE_MS));
+                trouble(bench, i, FAULT_CONTENTION, 1 + (int64_t)random_below(&random, MINUTE_MS)); /* 0 would be for ever */
             }
         }
         bench->world->percent = (unsigned)random_below(&random, 25);
