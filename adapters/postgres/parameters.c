@@ -176,8 +176,11 @@ struct text parameters_texts(struct arena *arena, size_t count, const struct tex
 const char *parameters_literal(struct arena *arena, const struct text *values, size_t count)
 {
     size_t bytes = 3;
-    for (size_t i = 0; i < count; i++)
-        bytes += 2 * values[i].length + 8;
+    for (size_t i = 0; i < count; i++) {
+        bytes += values[i].length + 5;
+        for (size_t j = 0; j < values[i].length; j++)
+            bytes += values[i].data[j] == '"' || values[i].data[j] == '\\';
+    }
     char *out = arena_take(arena, bytes), *at = out;
     *at++ = '{';
     for (size_t i = 0; i < count; i++) {

@@ -6,7 +6,10 @@
 #include "bridge/flow/policy.h"
 #include "bridge/message/codec.h"
 
-enum { SETTLE_TRIES = 5 };
+enum {
+    ROWS_AT_ONCE = 64, /* which bounds the memory for what they are here */
+    IDLE_TRIES = 5,
+};
 
 /* Columns of a table that one statement reads by unnest. */
 static const char **literals(struct arena *arena, struct text *const *columns, size_t column_count, size_t row_count)
@@ -44,7 +47,7 @@ bool settling_record_conflicts(struct pg_target *target, const struct statement 
 {
     enum { KEY, KIND, RULING, LOCAL_ROW, LOCAL_TIME, LOCAL_NODE, LOCAL_CORRELATION, REMOTE_ROW, REMOTE_TIME, REMOTE_CORRELATION, COLUMNS };
     enum { ENTITY, POLICY, FIELDS, KNOWN, SOURCE, PARAMETERS };
-    struct arena *arena = &target->arena;
+    struct arena *arena = &target->scratch;
     const struct catalog_entity *entity = statement->entity;
     if (count == 0)
         return true;
@@ -63,7 +66,7 @@ bool settling_record_conflicts(struct pg_target *target, const struct statement 
         columns[RULING][i] = text_from(ruling_name(conflicts[i].ruling));
         columns[LOCAL_ROW][i] = local->fields;
         columns[LOCAL_TIME][i] = decimal(arena, local->write.version.timestamp_us);
-        columns[LOCAL_NODE][i] = local->write.version.node;
+        columns[LOCAL_NODE][i] = version_is_none(local->write.version) ? TEXT_LITERAL("") : local->write.version.node;
         columns[LOCAL_CORRELATION][i] = local->correlation;
         columns[REMOTE_ROW][i] = message->op == CHANGE_DELETED ? TEXT_NULL : remote_fields(arena, statement, message, row);
         columns[REMOTE_TIME][i] = decimal(arena, message_version(message, row));
@@ -103,16 +106,15 @@ static bool read_local(struct arena *arena, const PGresult *result, int at, stru
     return true;
 }
 
-/* Locks those rows of the selection that exist, and fetches what the judge must know of each. */
-static bool look(struct pg_target *target, struct statement *statement, struct selection *selection, struct local_row *locals,
-                 struct error *error)
+/* Locks those rows of the selection that exist, and fetches into the arena what the judge must know of each. */
+static bool look(struct pg_target *target, struct statement *statement, struct selection *selection, struct arena *arena,
+                 struct local_row *locals, struct error *error)
 {
-    struct arena *arena = &target->arena;
-    bool *locked = arena_take_array(arena, selection->count, sizeof *locked);
+    bool *locked = arena_take_array(&target->arena, selection->count, sizeof *locked);
     if (!target_lock_rows(target, statement, selection, locked, error))
         return false;
     selection->locked = locked;
-    struct parameters parameters = parameters_make(arena, statement, selection);
+    struct parameters parameters = parameters_make(&target->arena, statement, selection);
     PG_RESULT result = target_run_statement(target, statement, STATEMENT_FETCH, &parameters, error);
     if (result == NULL)
         return false;
@@ -150,7 +152,7 @@ bool settling_stamp(struct pg_target *target, const struct catalog_entity *entit
 {
     enum { KEY, TIME, NODE, SEEN, GONE, MERGE, JUDGED_TIME, JUDGED_NODE, XMIN, OWN, COLUMNS };
     enum { ENTITY, FROM_LOG, PARAMETERS };
-    struct arena *arena = &target->arena;
+    struct arena *arena = &target->scratch;
     if (count == 0)
         return true;
     struct text **columns = columns_take(arena, COLUMNS, count);
@@ -190,7 +192,7 @@ bool settling_look(struct pg_target *target, struct statement *statement, const 
                    struct local_row *local, struct error *error)
 {
     struct selection one = {.message = message, .count = 1, .rows = &row, .horizon_us = target->horizon_us};
-    return look(target, statement, &one, local, error);
+    return look(target, statement, &one, &target->arena, local, error);
 }
 
 static bool insert_explained(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
@@ -358,14 +360,24 @@ static bool write_rows(struct settling *settling, const struct writing *writing,
     return true;
 }
 
+/* Whether a row before this one has its key, in another spelling: it may be another row by the time that one is written. */
+static bool comes_again(const struct local_row *locals, size_t i)
+{
+    for (size_t before = 0; before < i; before++)
+        if (text_equal(locals[before].key, locals[i].key))
+            return true;
+    return false;
+}
+
 /* One attempt; *count becomes how many of the rows are left, in their place. */
 static bool settle_once(struct pg_target *target, struct statement *statement, const struct message *message, size_t *rows,
                         size_t *count, bool put_off, struct tally *tally, struct error *error)
 {
-    struct arena *arena = &target->arena;
+    struct arena *arena = &target->scratch;
     struct selection selection = {.message = message, .count = *count, .rows = rows, .horizon_us = target->horizon_us};
+    arena_reset(arena);
     struct local_row *locals = arena_take_array(arena, *count, sizeof *locals);
-    if (!look(target, statement, &selection, locals, error))
+    if (!look(target, statement, &selection, arena, locals, error))
         return false;
     struct settling settling = {
         .target = target,
@@ -379,7 +391,7 @@ static bool settle_once(struct pg_target *target, struct statement *statement, c
         .again = arena_take_array(arena, *count, sizeof *settling.again),
     };
     for (size_t i = 0; i < *count; i++) {
-        if (locals[i].present != selection.locked[i])
+        if (locals[i].present != selection.locked[i] || comes_again(locals, i))
             settling.again[settling.again_count++] = rows[i];
         else if (!(statement->entity->merged ? merging_settle(target, statement, message, rows[i], &locals[i], tally, error)
                                              : decide(&settling, rows[i], &locals[i], put_off, error)))
@@ -394,11 +406,26 @@ static bool settle_once(struct pg_target *target, struct statement *statement, c
     return true;
 }
 
+static bool settle_slice(struct pg_target *target, struct statement *statement, const struct message *message, size_t *rows, size_t count,
+                         bool put_off, struct tally *tally, struct error *error)
+{
+    for (int idle = 0; count > 0;) {
+        size_t before = count;
+        if (!settle_once(target, statement, message, rows, &count, put_off, tally, error))
+            return false;
+        if (count == before && ++idle == IDLE_TRIES)
+            return error_set(error, FAULT_CONTENTION, "40001", "a row kept changing while it was applied");
+    }
+    return true;
+}
+
 bool settling_settle(struct pg_target *target, struct statement *statement, const struct message *message, size_t *rows,
                      size_t count, bool put_off, struct tally *tally, struct error *error)
 {
-    for (int try = 0; try < SETTLE_TRIES && count > 0; try++)
-        if (!settle_once(target, statement, message, rows, &count, put_off, tally, error))
+    for (size_t first = 0; first < count; first += ROWS_AT_ONCE) {
+        size_t left = count - first;
+        if (!settle_slice(target, statement, message, rows + first, left < ROWS_AT_ONCE ? left : ROWS_AT_ONCE, put_off, tally, error))
             return false;
-    return count == 0 || error_set(error, FAULT_CONTENTION, "40001", "the rows kept changing while they were applied");
+    }
+    return true;
 }

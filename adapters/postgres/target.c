@@ -34,6 +34,7 @@ static void target_close(struct target *port)
     catalog_free(&target->catalog);
     port->in_order_count = 0;
     arena_reset(&target->arena);
+    arena_reset(&target->scratch);
     target->checks = NULL;
     target->taken = NULL;
 }
@@ -179,6 +180,7 @@ void target_forget_checks(struct pg_target *target)
 bool target_begin_in(struct pg_target *target, struct error *error)
 {
     arena_reset(&target->arena);
+    arena_reset(&target->scratch);
     target_forget_checks(target);
     target->role_is_origin = target->options.apply_is_captured;
     static const char begin[] = "begin isolation level read committed";
@@ -300,7 +302,8 @@ bool target_take_row(struct pg_target *target, struct statement *statement, cons
         return error_set(error, FAULT_CONTENTION, "40001", "the row went while it was applied");
     struct taken_row *taken = arena_take(&target->arena, sizeof *taken);
     *taken = (struct taken_row){.next = target->taken, .statement = statement, .given = target->given,
-                                .message = one->message, .row = one->rows[0], .judged = one->judged[0],
+                                .message = one->message, .row = one->rows[0],
+                                .judged = {one->judged->timestamp_us, arena_copy(&target->arena, one->judged->node)},
                                 .text = arena_copy(&target->arena, pg_value(result, 0, 0))};
     target->taken = taken;
     return true;
@@ -509,6 +512,7 @@ struct pg_target *pg_target_new(const struct config *config, const struct pg_tar
     if (options != NULL)
         target->options = *options;
     arena_init(&target->arena, LIMIT_ARENA_BYTES);
+    arena_init(&target->scratch, LIMIT_ARENA_BYTES);
     pg_brake_init(&target->brake, config, &target->session);
     digest_uuid(target->instance);
     return target;
@@ -530,5 +534,6 @@ void pg_target_free(struct pg_target *target)
         return;
     target_close(&target->port);
     arena_free(&target->arena);
+    arena_free(&target->scratch);
     free(target);
 }

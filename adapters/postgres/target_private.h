@@ -15,7 +15,8 @@ struct pg_target {
     struct pg_session session;
     struct pg_brake brake;
     struct catalog catalog;
-    struct arena arena; /* one transaction */
+    struct arena arena;   /* one transaction */
+    struct arena scratch; /* rows that are looked at, until others are */
     struct pending_check *checks;
     struct taken_row *taken;
     const struct message *given; /* that is applied, as it came: who is blamed by it */

@@ -19,6 +19,9 @@ sql alpha postgres "create database shop"
 sql beta postgres "create database ops"
 sql alpha shop "$tables"
 sql beta ops "$tables; create table note (id int primary key, parent int references parent)"
+# One that is older than the bridge, and has no version.
+sql alpha shop "insert into parent values (23, 'p')"
+sql beta ops "insert into parent values (23, 'p')"
 entities() {
     cat <<'YAML'
   - {name: parent, table: parent, key: [id], fields: [what]}
@@ -128,17 +131,17 @@ printf 'ok - what waited for a unique value, and is in dispute then, stays open\
 node_sql commerce "insert into parent values (20, 'p'), (21, 'p'), (22, 'p'); insert into child values (200, 20, 'old'), (210, 21, 'old')"
 bridge_quiet commerce operations
 stop
-node_sql commerce "delete from parent where id in (20, 21, 22)"
-node_sql operations "insert into child values (201, 20, 'new'); insert into note values (1, 22)"
+node_sql commerce "delete from parent where id in (20, 21, 22, 23)"
+node_sql operations "insert into child values (201, 20, 'new'); insert into note values (1, 22), (2, 23)"
 start
 wait_for 60 "the parents to be equal" equal_everywhere parent
 wait_for 60 "the children to be equal" equal_everywhere child
 wait_for 60 "nothing to wait at commerce" waits commerce ""
 wait_for 60 "nothing to wait at operations" waits operations ""
 bridge_quiet commerce operations
-assert_equal $'10|late\n20|p\n22|p' "$(both parent)" "the parents that are needed came back"
+assert_equal $'10|late\n20|p\n22|p\n23|p' "$(both parent)" "the parents that are needed came back"
 assert_equal $'1|10|early, changed\n201|20|new' "$(both child)" "the new child is there, the old ones are deleted"
-assert_equal $'20|delete_origin_differs|local\n22|delete_origin_differs|local' "$(node_sql operations "select key, kind, ruling from bridge.conflicts where entity = 'parent' order by key")" "the conflicts"
+assert_equal $'20|delete_origin_differs|local\n22|delete_origin_differs|local\n23|delete_origin_differs|local' "$(node_sql operations "select key, kind, ruling from bridge.conflicts where entity = 'parent' order by key")" "the conflicts"
 for node in commerce operations; do
     assert_equal "0" "$(node_sql $node "select count(*) from child c where not exists (select from parent p where p.id = c.parent)")" "orphans of $node"
 done
