@@ -441,56 +441,47 @@ static bool take_versions(const struct wal_chunk *chunk, size_t from, size_t end
     return true;
 }
 
-static void put_name(FILE *out, struct pg_session *session, struct text name)
+/* Rows with a value that the log does not have travel as a whole, through the outbox: a peer may have another value there, or no such row
+ * any more. Those that were written again meanwhile lack it for the moment, or do not travel if they are new to the peers. */
+static bool say_whole(struct pg_wal *wal, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
 {
-    char *quoted = PQescapeIdentifier(session->connection, name.data, name.length);
-    if (quoted == NULL)
-        memory_exhausted(__func__);
-    fputs(quoted, out);
-    PQfreemem(quoted);
-}
-
-static bool lock_row(struct pg_wal *wal, const struct wal_entity *entity, const struct change *change, struct arena *arena, struct error *error)
-{
-    char *sql = NULL;
-    size_t size;
-    const char *parameters[LIMIT_KEY_FIELDS];
-    FILE *out = open_memstream(&sql, &size);
-    if (out == NULL)
-        memory_exhausted(__func__);
-    fputs("select from ", out);
-    put_name(out, wal->session, entity->schema);
-    fputc('.', out);
-    put_name(out, wal->session, entity->table);
-    for (size_t i = 0; i < entity->layout->key_count; i++) {
-        fputs(i == 0 ? " where " : " and ", out);
-        put_name(out, wal->session, entity->columns[i]);
-        fprintf(out, " = $%zu", i + 1);
-        parameters[i] = arena_string(arena, change->values[i]);
-    }
-    fputs(" for update", out);
-    fclose(out);
-    PG_RESULT result = pg_query_text(wal->session, sql, (int)entity->layout->key_count, parameters, error);
-    free(sql);
-    return result != NULL;
-}
-
-/* A row with a value that neither the log nor a peer has: this node says it as it is now, through the outbox. */
-static bool say_rows(struct pg_wal *wal, const struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
-{
+    enum { ENTITY, KEY, OP, COMMIT_US, XID, TS, BASE_TS, BASE_NODE, SEEN, CORRELATION, TRACEPARENT, COLUMNS };
+    size_t count = 0, room = end - from, *rows = arena_take_array(arena, room, sizeof *rows);
     for (size_t i = from; i < end; i++) {
-        if (!chunk->rows[i].lacks || chunk->rows[i].bytes > 0)
-            continue;
-        const struct wal_entity *entity = chunk->rows[i].entity;
-        const char *parameters[] = {arena_string(arena, key_text(arena, &chunk->changes[i]))};
-        char sql[64];
-        snprintf(sql, sizeof sql, "select bridge.assert_%d($1, false)", entity->id);
-        if (!lock_row(wal, entity, &chunk->changes[i], arena, error))
-            return false;
-        PG_RESULT result = pg_query_text(wal->session, sql, 1, parameters, error);
-        if (result == NULL)
-            return false;
+        chunk->rows[i].said = false; /* what was said by an attempt that failed is undone */
+        if (chunk->rows[i].lacks && chunk->rows[i].bytes == 0)
+            rows[count++] = i;
     }
+    if (count == 0)
+        return true;
+    struct text *columns[COLUMNS];
+    for (size_t i = 0; i < COLUMNS; i++)
+        columns[i] = arena_take_array(arena, count, sizeof **columns);
+    for (size_t i = 0; i < count; i++) {
+        const struct change *change = &chunk->changes[rows[i]];
+        const struct wal_row *row = &chunk->rows[rows[i]];
+        columns[ENTITY][i] = arena_printf(arena, "%d", row->entity->id);
+        columns[KEY][i] = key_text(arena, change);
+        columns[OP][i] = text_from(change->op == CHANGE_CREATED ? "c" : "u");
+        columns[COMMIT_US][i] = arena_printf(arena, "%" PRId64, row->commit_us);
+        columns[XID][i] = arena_printf(arena, "%" PRIu32, row->xid);
+        columns[TS][i] = arena_printf(arena, "%" PRId64, change->version.timestamp_us);
+        if (!version_is_none(change->base)) {
+            columns[BASE_TS][i] = arena_printf(arena, "%" PRId64, change->base.timestamp_us);
+            columns[BASE_NODE][i] = change->base.node;
+        }
+        columns[SEEN][i] = codec_encode_seen(change->seen, arena);
+        columns[CORRELATION][i] = change->correlation;
+        columns[TRACEPARENT][i] = change->traceparent;
+    }
+    const char *parameters[COLUMNS];
+    for (size_t i = 0; i < COLUMNS; i++)
+        parameters[i] = parameters_literal(arena, columns[i], count);
+    PG_RESULT result = pg_query(wal->session, "wal_say", COLUMNS, parameters, error);
+    if (result == NULL)
+        return false;
+    for (int i = 0; i < PQntuples(result); i++)
+        chunk->rows[rows[pg_integer(result, i, 0) - 1]].said = true;
     return true;
 }
 
@@ -517,7 +508,7 @@ static bool await_visible(struct pg_wal *wal, const char *xids, struct error *er
 static bool is_to_be_noted(const struct wal_row *row, const struct change *change)
 {
     return row->entity != NULL &&
-           (change->op == CHANGE_DELETED || change->version.timestamp_us != row->commit_us || row->lacks);
+           (change->op == CHANGE_DELETED || change->version.timestamp_us != row->commit_us);
 }
 
 /* Where a transaction ends that begins with the change at from. Each locks the rows that it notes, in their order of the log; where triggers lock the
@@ -554,7 +545,7 @@ static bool note_range(struct pg_wal *wal, struct wal_chunk *chunk, size_t from,
         good = await_visible(wal, columns.texts[NOTE_XID], error) && begin_durable(wal, error);
         PG_RESULT result = good ? pg_query(wal->session, "wal_note", NOTE_COLUMNS, parameters, error) : NULL;
         good = result != NULL && take_versions(chunk, from, end, arena, count, result, error) &&
-               say_rows(wal, chunk, from, end, arena, error) && pg_commit(wal->session, error);
+               say_whole(wal, chunk, from, end, arena, error) && pg_commit(wal->session, error);
     }
     columns_free(&columns);
     return good;
@@ -595,7 +586,9 @@ static void keep_travellers(struct wal_chunk *chunk, struct ticket *ticket, stru
             rows[outsize] = chunk->rows[i];
             changes[outsize++] = chunk->changes[i];
         }
-        if (chunk->rows[i].bytes > 0 || chunk->rows[i].lacks)
+        /* What was said is counted when it comes. */
+        chunk->captured -= chunk->rows[i].said;
+        if (chunk->rows[i].bytes > 0 || chunk->rows[i].said || chunk->rows[i].made)
             continue;
         chunk->changes[kept] = chunk->changes[i];
         chunk->rows[kept++] = chunk->rows[i];

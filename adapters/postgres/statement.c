@@ -235,6 +235,12 @@ static void put_view(FILE *out, const struct statement *statement, const struct 
     char claims[64] = "null::jsonb";
     if (entity->rules.policy != NULL && entity->rules.policy != policy_default())
         snprintf(claims, sizeof claims, "bridge.certainly_seen(%d::smallint, w.key)", entity->id);
+    /* A transaction's own entry may have its number and the row that of a subtransaction: they have one time of commit. */
+    static const char committed[] = "(date_part('epoch', pg_xact_commit_timestamp(z.row_xmin)) * 1000000)::bigint";
+    char unnoted[320];
+    snprintf(unnoted, sizeof unnoted,
+             "z.present and z.row_xmin is distinct from coalesce(v.row_xmin, v.xmin) and (v.node = '%s' and v.at_us = %s) is not true",
+             options->log_node, committed);
     fprintf(out,
             "  select w.*, case when w.own_us is null then w.entry_ts when w.told_us > w.ahead_us then w.told_us + 1 else w.ahead_us end as row_ts,\n"
             "         case when w.own_us is null then w.entry_node else '%s' end as row_node,\n"
@@ -244,11 +250,10 @@ static void put_view(FILE *out, const struct statement *statement, const struct 
             "    from (select x.*, greatest(x.own_us, x.entry_ts + greatest(x.own_us - coalesce(x.at_us, x.entry_ts), 1)) as ahead_us,\n"
             "                 case when x.own_us is not null then (x.seen::jsonb ->> '%s')::bigint end as told_us\n"
             "    from (select z.*, v.ts as entry_ts, v.node as entry_node, v.seen as entry_seen, v.lsn as entry_lsn, v.over as entry_over, v.at_us,\n"
-            "                 v.deleted as entry_deleted, z.present and z.row_xmin is distinct from coalesce(v.row_xmin, v.xmin) as unnoted,\n"
-            "                 case when z.present and z.row_xmin is distinct from coalesce(v.row_xmin, v.xmin)\n"
-            "                      then nullif(greatest((date_part('epoch', pg_xact_commit_timestamp(z.row_xmin)) * 1000000)::bigint, %lld), %lld) end as own_us",
-            options->log_node, options->log_node, claims, options->log_node, (long long)options->versions_since,
-            (long long)options->versions_since);
+            "                 v.deleted as entry_deleted, %s as unnoted,\n"
+            "                 case when %s then nullif(greatest(%s, %lld), %lld) end as own_us",
+            options->log_node, options->log_node, claims, options->log_node, unnoted, unnoted, committed,
+            (long long)options->versions_since, (long long)options->versions_since);
 }
 
 /* judged: what the row is now, and the verdict: f(resh), s(ame), d(uplicate), x stale, ? for the judge. The key's text, by

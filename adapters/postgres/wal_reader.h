@@ -21,7 +21,9 @@ struct wal_row {
     int64_t commit_us;
     uint32_t xid;
     int64_t later_us;    /* than the time given to the transaction: of a key that an earlier part had as well */
-    bool lacks;          /* a value that the log does not have and no peer either: of a row with a new key, or of a column that had another name */
+    bool lacks;          /* a value that the log does not have, because it is unchanged */
+    bool made;           /* no peer has that value either: of a row with a new key, or of a column that had another name */
+    bool said;           /* as a whole, through the outbox */
     size_t bytes;        /* of values, when they are too many to travel; then there are none but the key's */
     uint64_t outbox_txid; /* of the outbox: which of its rows */
     int64_t outbox_seq;

@@ -241,7 +241,7 @@ static bool put_change(struct wal_reader *reader, struct relation *relation, enu
             }
         }
         /* What the one before lacked of a key that is new, this one lacks. */
-        moved = moved || chunk->rows[reader->start + slot->place].lacks;
+        moved = moved || chunk->rows[reader->start + slot->place].made;
         before->values = NULL;
     }
     const struct layout *layout = whole;
@@ -282,7 +282,8 @@ static bool put_change(struct wal_reader *reader, struct relation *relation, enu
         .commit_us = transaction->commit_us,
         .xid = transaction->xid,
         .later_us = given_us - transaction->given_us,
-        .lacks = lost && (moved || relation->older),
+        .lacks = lost,
+        .made = lost && (moved || relation->older),
     };
     if (bytes > LIMIT_ROW_BYTES)
         row->bytes = bytes;

@@ -18,6 +18,8 @@ as $$
       from bridge.node n
      cross join lateral (
            select case when n.versions_since is not null and row_xmin is not null and row_xmin is distinct from coalesce((v).row_xmin, v_xmin)
+                            -- A transaction's own entry may have its number and the row that of a subtransaction.
+                            and ((v).node = n.name and (v).at_us = (date_part('epoch', pg_xact_commit_timestamp(row_xmin)) * 1000000)::bigint) is not true
                        then nullif(greatest((date_part('epoch', pg_xact_commit_timestamp(row_xmin)) * 1000000)::bigint, n.versions_since),
                                    n.versions_since) end as us) c
 $$;

@@ -40,6 +40,12 @@ declare
     noted_column text := '';
     noted_value  text := '';
     later        text := 'greatest(excluded.ts, v.ts + 1)';
+    -- The rows that a TRUNCATE takes. A partition that was made after install has no trigger of its own: the partitioned table's sees to it.
+    truncated constant text := $t$case when (select relkind from pg_class where oid = tg_relid) = 'p'
+             then format('%s t where t.tableoid in (select p.relid from pg_partition_tree(%L) p where p.isleaf and not exists
+                          (select from pg_trigger g where g.tgrelid = p.relid and g.tgname = ''bridge_truncate''))',
+                         tg_relid::regclass, tg_relid::regclass)
+             else format('only %s t', tg_relid::regclass) end$t$;
     leaf       record;
     i          int;
 begin
@@ -154,6 +160,20 @@ begin
         using errcode = '55000', hint = 'Use DELETE, or set "truncate: capture" for the entity and run pgbridge install.';
 end
 $trigger$ $f$, 'truncate_' || e.id, e.name);
+    elsif node.capture = 'wal' then
+        -- As deletions the log tells of it, in their place among the transaction's other writes; made as apply makes them, without a trigger.
+        execute format($f$
+create or replace function bridge.%I() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $trigger$
+declare
+    role text := current_setting('session_replication_role');
+begin
+    perform set_config('session_replication_role', 'replica', true);
+    execute 'delete from ' || %s;
+    perform set_config('session_replication_role', role, true);
+    return null;
+end
+$trigger$ $f$, 'truncate_' || e.id, truncated);
     else
         execute format($f$
 create or replace function bridge.%1$I() returns trigger language plpgsql security definer
@@ -173,19 +193,14 @@ begin
         select %5$s, 'd', %6$s, ts, base_ts, base_node, correlation, nullif(current_setting('bridge.traceparent', true), ''),
                seen%9$s
           from stamped $statement$,
-        -- A partition that was made after install has no trigger of its own: the partitioned table's sees to it.
-        case when (select relkind from pg_class where oid = tg_relid) = 'p'
-             then format('%%s t where t.tableoid in (select p.relid from pg_partition_tree(%%L) p where p.isleaf and not exists
-                          (select from pg_trigger g where g.tgrelid = p.relid and g.tgname = ''bridge_truncate''))',
-                         tg_relid::regclass, tg_relid::regclass)
-             else format('only %%s t', tg_relid::regclass) end);
+        %17$s);
     return null;
 end
 $trigger$ $f$, 'truncate_' || e.id, pinned, e.id,
             replace(bridge.key_expression(rows_[1:e.key_count]), '%', '%%'), e.layout,
             case when e.key_count = 1 then 'array[key]' else 'key::text[]' end, node.name, seen,
             case when merged then ', merge' else '' end, deleted_anew, deleted_over,
-            case when merged then ', v.merge' else '' end, noted_about, noted_column, noted_value, later);
+            case when merged then ', v.merge' else '' end, noted_about, noted_column, noted_value, later, truncated);
     end if;
 
     -- The row as it is now, said by this node to everybody: with a version after all that it knows of. For a write that no
@@ -246,7 +261,7 @@ $function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relat
                 union select table_oid::regclass loop
         execute format('create or replace trigger bridge_truncate before truncate on %s for each statement execute function bridge.%I()',
                        leaf.name, 'truncate_' || e.id);
-        execute format('grant select on %s to pgbridge_owner', leaf.name);
+        execute format('grant select%s on %s to pgbridge_owner', case when node.capture = 'wal' then ', delete' else '' end, leaf.name);
     end loop;
 
     -- For bridge.entity_state, under pinned settings whoever looks.

@@ -55,6 +55,8 @@ begin
         execute format('alter role %I replication', (select adapter_role from bridge.node));
     end if;
     perform bridge.make_origins();
+    -- For TRUNCATE, whose deletions fire nothing.
+    grant set on parameter session_replication_role to pgbridge_owner;
     if not exists (select from pg_publication where pubname = slot) then
         execute format('create publication %I with (publish_via_partition_root = true)', slot);
     end if;

@@ -57,6 +57,9 @@ begin
         bridge.note_overtaken(bridge.row_version, "char", bigint, bigint, xid, bridge.known, jsonb, int),
         bridge.settle_deletion(smallint, text, bridge.known), bridge.insist(smallint, text, bigint),
         bridge.row_here(bridge.entity, text), bridge.has_child(bridge.entity, text), bridge.delete_quietly(bridge.entity, text) to %I', adapter);
+    revoke execute on function bridge.say_whole(smallint[], text[], "char"[], bigint[], xid[], bigint[], bigint[], text[], text[], text[], text[]) from public;
+    execute format('grant execute on function bridge.say_whole(smallint[], text[], "char"[], bigint[], xid[], bigint[], bigint[], text[], text[], text[], text[]) to %I',
+                   adapter);
     grant select on bridge.audit_log to pgbridge_monitor;
     -- By hand, and each noted in bridge.audit.
     grant select on bridge.dead_letter_payloads to pgbridge_operator;

@@ -19,7 +19,9 @@ begin
      where e.value -> 'late' is null and (e.value ->> 'lsn')::bigint > place order by e.ordinality limit 1;
     select e.value into upon from jsonb_array_elements(entries) with ordinality e
      where e.value -> 'late' is null and (e.value ->> 'lsn')::bigint <= place order by e.ordinality desc limit 1;
-    misjudged := op <> 'd' and event ->> 'over' = xid::text
+    -- The row may have had the number of a subtransaction.
+    misjudged := op <> 'd' and (event ->> 'over' = xid::text
+                                or (date_part('epoch', pg_xact_commit_timestamp((event ->> 'over')::xid)) * 1000000)::bigint = commit_us)
                  and bridge.version_upon((upon ->> 'ts')::bigint, (upon ->> 'at')::bigint, commit_us) <> k.ts;
     if misjudged then
         k.ts := greatest(k.ts, (select max((e ->> 'ts')::bigint) + 1 from jsonb_array_elements(entries) e where e ->> 'node' = this_node));
@@ -59,7 +61,9 @@ begin
                            e.relation, bridge.key_match(e))
                from bridge.columns_of(e) c) into xmin_here, row_fields using row_key;
     present := xmin_here is not null;
-    told := (select coalesce(v.row_xmin, v.xmin) = xmin_here from bridge.row_version v where v.entity = e.id and v.key = row_key);
+    told := (select coalesce(v.row_xmin, v.xmin) = xmin_here
+                    or (v.node = n.name and v.at_us = (date_part('epoch', pg_xact_commit_timestamp(xmin_here)) * 1000000)::bigint) is true
+               from bridge.row_version v, bridge.node n where v.entity = e.id and v.key = row_key);
 end
 $$;
 
