@@ -264,14 +264,14 @@ static bool open_log(struct pg_wal *wal, struct error *error)
     if (!look_at_slot(wal, &state, error))
         return false;
     bool leaves = wal->config->capture == CAPTURE_OUTBOX;
-    if (leaves == state.wanted)
+    if (leaves == state.wanted) {
         error_set(error, FAULT_OPERATOR, NULL, "capture is installed to be by %s, and the config says otherwise", leaves ? "the log" : "triggers");
-    else if (!leaves && !state.present)
-        error_set(error, FAULT_OPERATOR, NULL, "there is no replication slot %s", wal->slot);
-    if (leaves == state.wanted || (!leaves && !state.present))
         return error_hint(error, "run \"pgbridge install\"");
-    if (!state.present)
+    }
+    if (leaves && !state.present)
         return note_left(wal, error);
+    /* One that somebody has dropped, or that a standby did not have, is as lost as one that the server gave up. */
+    state.lost = state.lost || !state.present;
     if ((state.lost && !make_slot_anew(wal, error)) || !note_loss(wal, &state, error))
         return false;
     if (leaves && state.lost)

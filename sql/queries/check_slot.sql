@@ -6,7 +6,7 @@ select 'error' as level, 'schema bridge' as "where", format('it is installed wit
        'run "pgbridge install", then restart the adapter' as hint
   from node where capture <> $1
 union all
-select 'error', 'database', format('there is no replication slot %I: nothing is captured', slot_name), 'run "pgbridge install"; what was written meanwhile has not been sent'
+select 'error', 'database', format('there is no replication slot %I: nothing is captured', slot_name), 'start the adapter: it makes the slot anew, and notes in bridge.gaps what was lost'
   from node where capture = 'wal' and not exists (select from slot)
 union all
 select 'error', 'database', format('replication slot %I is lost: the server has removed log that was not read', slot_name),

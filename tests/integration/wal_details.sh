@@ -66,7 +66,13 @@ says_not "error"
 assert_equal "database: up to date, nothing changed" "$(bridge_install commerce | head -n 1)" "install, run again"
 printf 'ok - check and install say what is missing\n'
 
+# Before the adapter was ever there.
+sql alpha shop "select pg_drop_replication_slot(slot_name) from pg_replication_slots; insert into part values (900, '2026-03-03', 'lost')" >"$SERVERS_DIR/null"
 bridge_start commerce
+gap_noted() { [[ $(sql alpha shop "select string_agg(source || ' ' || state, ',') from bridge.gaps") == "commerce open" ]]; }
+wait_for 30 "the gap to be noted" gap_noted
+sql alpha shop "select bridge.acknowledge_gap(id, 'deleted') from bridge.gaps; delete from part" >"$SERVERS_DIR/null"
+printf 'ok - a slot that was lost before it was read is a gap\n'
 bridge_start operations
 same() { [[ $(sql alpha shop "$1") == "$(sql beta shop "$1")" ]]; }
 equal() { wait_for 30 "$1" same "$2" && printf 'ok - %s\n' "$1"; }
