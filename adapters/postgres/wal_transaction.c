@@ -8,6 +8,7 @@
 
 enum {
     SHAPES_MAX = 4096, /* sets of columns that rows have come with */
+    LEARNT_BYTES_MAX = 8 << 20, /* of tables, which are told of anew whenever they change */
 };
 
 static const char prefix_heartbeat[] = "pgbridge.heartbeat", prefix_correlation[] = "pgbridge.correlation",
@@ -186,9 +187,16 @@ static bool finish_part(struct wal_reader *reader, struct error *error)
     return wal_have_chunk(reader, error);
 }
 
-static bool make_room(struct wal_reader *reader, size_t bytes, struct error *error)
+/* What a row takes of the chunk: nulls are not for nothing. */
+static size_t row_cost(const struct layout *layout, size_t bytes)
+{
+    return bytes + layout->field_count * sizeof(struct text);
+}
+
+static bool make_room(struct wal_reader *reader, const struct layout *layout, size_t value_bytes, struct error *error)
 {
     const struct wal_chunk *chunk = reader->chunk;
+    size_t bytes = row_cost(layout, value_bytes);
     /* An update of a key is two. */
     bool full = chunk->count + 2 > LIMIT_BATCH_ROWS || (chunk->count > 0 && chunk->bytes + bytes > LIMIT_BATCH_BYTES);
     if (full && reader->start > 0 && !split_off(reader, error))
@@ -287,7 +295,7 @@ static bool put_change(struct wal_reader *reader, struct relation *relation, enu
     };
     if (bytes > LIMIT_ROW_BYTES)
         row->bytes = bytes;
-    chunk->bytes += bytes;
+    chunk->bytes += row_cost(whole, bytes);
     return true;
 }
 
@@ -307,7 +315,8 @@ static bool read_key(const struct relation *relation, const struct pgoutput_tupl
         if (value == NULL || value->presence != PGOUTPUT_TEXT) {
             error_set(error, FAULT_OPERATOR, NULL, "entity \"%.*s\": the log of its table does not tell the key of a row",
                       TEXT_PRINTF(relation->entity->layout->entity));
-            return error_hint(error, "its replica identity must have the key: \"pgbridge check\" says how to mend it");
+            return error_hint(error, "its replica identity must have the key: \"pgbridge check\" says how to mend it; what was written before that "
+                                     "can only be left out, by dropping the slot: bridge.gaps then says from where to where");
         }
         key[i] = value->text;
     }
@@ -330,7 +339,7 @@ static bool read_deletion(struct wal_reader *reader, struct relation *relation, 
     size_t bytes = 0;
     for (size_t i = 0; i < whole->key_count; i++)
         bytes += key[i].length;
-    if (!make_room(reader, bytes, error))
+    if (!make_room(reader, whole, bytes, error))
         return false;
     struct text *values = arena_take_array(&reader->chunk->arena, whole->key_count, sizeof *values);
     copy_key(&reader->chunk->arena, whole, key, values);
@@ -347,7 +356,7 @@ static bool read_row(struct wal_reader *reader, struct relation *relation, enum 
     size_t bytes = 0;
     for (size_t i = 0; i < message->row.count; i++)
         bytes += message->row.values[i].text.length;
-    if (!make_room(reader, bytes, error))
+    if (!make_room(reader, whole, bytes, error))
         return false;
     struct arena *arena = &reader->chunk->arena;
     struct text *values = arena_take_array(arena, whole->field_count, sizeof *values);
@@ -384,12 +393,12 @@ static bool read_outbox(struct wal_reader *reader, struct relation *relation, co
             columns[i] = value->text;
         bytes += columns[i].length;
     }
-    if (!wal_have_chunk(reader, error) || !make_room(reader, bytes, error))
-        return false;
-    struct arena *arena = &reader->chunk->arena;
     const struct layout *layout = wal_mapping_layout(reader->mapping, (int32_t)number_of(columns[OUTBOX_LAYOUT]));
     if (layout == NULL) /* an entity was mapped anew while we ran */
         return error_set(error, FAULT_CONTENTION, NULL, "the log has a row of an entity that was mapped since it is read: reading anew");
+    if (!wal_have_chunk(reader, error) || !make_room(reader, layout, bytes, error))
+        return false;
+    struct arena *arena = &reader->chunk->arena;
     char op = columns[OUTBOX_OP].length > 0 ? columns[OUTBOX_OP].data[0] : 'u';
     struct wal_row *row;
     struct change *change = wal_add_change(reader->chunk, &row);
@@ -407,7 +416,7 @@ static bool read_outbox(struct wal_reader *reader, struct relation *relation, co
         return false;
     *row = (struct wal_row){.outbox_txid = (uint64_t)number_of(columns[OUTBOX_TXID]), .outbox_seq = number_of(columns[OUTBOX_SEQ])};
     struct text *values = arena_take_array(arena, change_value_count(change), sizeof *values);
-    reader->chunk->bytes += bytes;
+    reader->chunk->bytes += row_cost(layout, bytes);
     change->values = values;
     if (bytes > LIMIT_ROW_BYTES) {
         row->bytes = bytes;
@@ -441,6 +450,8 @@ static int find_column(const struct pgoutput_message *message, struct text name)
 static bool learn_relation(struct wal_reader *reader, const struct pgoutput_message *message, struct error *error)
 {
     struct relation *relation = find_relation(reader, message->relation);
+    if (reader->arena.used_bytes > LEARNT_BYTES_MAX)
+        return error_set(error, FAULT_CONTENTION, NULL, "the log has told of many changes of tables: reading anew");
     if (relation == NULL) {
         if (reader->relation_count == RELATIONS_MAX)
             return error_set(error, FAULT_CONTENTION, NULL, "the log has told of more than %d tables: reading anew", RELATIONS_MAX);
