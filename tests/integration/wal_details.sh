@@ -70,12 +70,12 @@ printf 'ok - check and install say what is missing\n'
 sql alpha shop "select pg_drop_replication_slot(slot_name) from pg_replication_slots; insert into part values (900, '2026-03-03', 'lost')" >"$SERVERS_DIR/null"
 bridge_start commerce
 gap_noted() { [[ $(sql alpha shop "select string_agg(source || ' ' || state, ',') from bridge.gaps") == "commerce open" ]]; }
-wait_for 30 "the gap to be noted" gap_noted
+wait_for 120 "the gap to be noted" gap_noted
 sql alpha shop "select bridge.acknowledge_gap(id, 'deleted') from bridge.gaps; delete from part" >"$SERVERS_DIR/null"
 printf 'ok - a slot that was lost before it was read is a gap\n'
 bridge_start operations
 same() { [[ $(sql alpha shop "$1") == "$(sql beta shop "$1")" ]]; }
-equal() { wait_for 30 "$1" same "$2" && printf 'ok - %s\n' "$1"; }
+equal() { wait_for 120 "$1" same "$2" && printf 'ok - %s\n' "$1"; }
 
 # ---- labels ----
 
@@ -83,7 +83,7 @@ sql alpha shop "begin; insert into item values (1, 'x'); select bridge.correlate
     select bridge.correlate('req-2'); insert into item values (3, 'x'); commit;
     begin; insert into item values (4, 'x'); select pg_logical_emit_message(true, 'pgbridge.correlation', 'req-3'); commit; insert into item values (5, 'x')" >"$SERVERS_DIR/null"
 labelled() { [[ $(sql beta shop "select string_agg(key || '=' || coalesce(correlation, '-'), ' ' order by key) from bridge.row_version where entity = 1") == "1=req-1 2=req-1 3=req-2 4=req-3 5=-" ]]; }
-wait_for 30 "correlation ids" labelled
+wait_for 120 "correlation ids" labelled
 printf 'ok - correlation ids arrive\n'
 
 # ---- partitions ----
@@ -102,12 +102,12 @@ sql alpha shop "begin; insert into item values (10, 'before'); alter table item 
 equal "rows before, during and after a change of their table" "select id, what from item order by 1"
 sql alpha shop "insert into item values (13, 'told before the column went'); alter table item rename what to why; insert into item values (14, 'not to be lost')"
 told() { grep -q 'the column what does not exist any more' "$SERVERS_DIR/log/node-commerce.log"; }
-wait_for 30 "the adapter to say that a column is gone" told
+wait_for 120 "the adapter to say that a column is gone" told
 sed -i 's/fields: \[what\]}/fields: [what = why]}/; ' "$SERVERS_DIR/commerce.yaml"
 sed -i 's/table: code, key: \[code\], fields: \[what = why\]/table: code, key: [code], fields: [what]/; s/table: part, key: \[id, at\], fields: \[what = why\]/table: part, key: [id, at], fields: [what]/' "$SERVERS_DIR/commerce.yaml"
 bridge_install commerce >>"$SERVERS_DIR/install.log"
 item_same() { [[ $(sql alpha shop "select id, why from item order by 1") == "$(sql beta shop "select id, what from item order by 1")" ]]; }
-wait_for 30 "rows written before the new mapping" item_same
+wait_for 120 "rows written before the new mapping" item_same
 printf 'ok - a mapped column that is gone stops the log until the mapping is mended, and nothing is lost\n'
 
 # ---- somebody else's origin ----
@@ -119,7 +119,7 @@ sql alpha shop "select pg_replication_origin_create('pgbridge_test'); select pg_
     begin; select pg_replication_origin_xact_setup('0/17', now()); insert into code values ('ours', 'x'); commit" >"$SERVERS_DIR/null"
 sql alpha shop "insert into code values ('last', 'x')"
 arrived() { [[ $(sql beta shop "select count(*) from code where code = 'last'") == 1 ]]; }
-wait_for 30 "the last row" arrived
+wait_for 120 "the last row" arrived
 assert_equal "0" "$(sql beta shop "select count(*) from code where code = 'ours'")" "rows of an apply transaction that came back"
 printf 'ok - what was applied is not told\n'
 
