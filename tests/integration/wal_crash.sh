@@ -56,7 +56,7 @@ printf 'ok - nothing is lost when adapter and server are killed\n'
 
 walsender() { sql alpha shop "select active_pid from pg_replication_slots where active"; }
 serves() { [[ -n $(walsender) ]]; }
-wait_for 20 "the slot to be read" serves
+wait_for 120 "the slot to be read" serves
 rabbit_ctl set_vm_memory_high_watermark 0.0000001 >"$SERVERS_DIR/null"
 blocked() { [[ $(sql alpha shop "select state from bridge.worker where direction = 'out'") == 'broker blocked' ]]; }
 load_start
@@ -76,7 +76,7 @@ printf 'ok - the server is answered while the broker takes nothing\n'
 # The second one stands by, and takes over.
 process_start node-second "$PGBRIDGE" -c "$SERVERS_DIR/commerce.yaml" run
 stands_by() { grep -q 'direction=out state="standby"' "$SERVERS_DIR/log/node-second.log"; }
-wait_for 20 "the second adapter to stand by" stands_by
+wait_for 120 "the second adapter to stand by" stands_by
 bridge_kill commerce
 sql alpha shop "insert into ledger values (1, 0, 0)"
 wait_for 60 "the second adapter to take over" equal
@@ -93,7 +93,7 @@ bridge commerce check >"$SERVERS_DIR/check.out" || true
 grep -q "there is no replication slot $slot" "$SERVERS_DIR/check.out" || fail "check: $(cat "$SERVERS_DIR/check.out")"
 bridge_start commerce
 tells() { grep -q 'the server has no more of its log' "$SERVERS_DIR/log/node-commerce.log"; }
-wait_for 20 "the adapter to say that its slot is gone" tells
+wait_for 120 "the adapter to say that its slot is gone" tells
 sql alpha shop "insert into ledger values (3, 0, 0)"
 arrived() { [[ $(sql beta shop "select count(*) from ledger where id = $1") == 1 ]]; }
 wait_for 60 "what was written after it was made anew" arrived 3
@@ -141,10 +141,10 @@ printf 'ok - a slot that the server has given up is made anew\n'
 # One entity is paused: everything waits, in its order.
 sql alpha shop "select bridge.pause('out', 'ledger')" >"$SERVERS_DIR/null"
 paused() { grep -q 'paused.*direction=out.*first=ledger' "$SERVERS_DIR/log/node-commerce.log"; }
-wait_for 10 "the pause to be seen" paused
+wait_for 120 "the pause to be seen" paused
 sql alpha shop "insert into ledger values (8, 0, 0)"
 alive() { [[ $(sql beta shop "select alive_us > (date_part('epoch', now()) - 4) * 1000000 from bridge.peer") == t ]]; }
-wait_for 30 "a sign of life" alive
+wait_for 120 "a sign of life" alive
 assert_equal "0" "$(sql beta shop "select count(*) from ledger where id = 8")" "what is held"
 sql alpha shop "select bridge.resume('out', 'ledger')" >"$SERVERS_DIR/null"
 wait_for 60 "what was held" equal
