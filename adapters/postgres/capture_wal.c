@@ -219,16 +219,29 @@ static bool make_slot_anew(struct pg_wal *wal, struct error *error)
     return drop_slot(wal, error) && run_with_slot(wal, "wal_make_slot", error);
 }
 
+static bool installed_again(struct error *error)
+{
+    return error_set(error, FAULT_CONTENTION, NULL, "capture from the log was installed again while it was being left: opening anew");
+}
+
 static bool note_left(struct pg_wal *wal, struct error *error)
 {
     PG_RESULT result = pg_query(wal->session, "wal_left", 0, NULL, error);
     wal->stage = STAGE_OUTBOX;
-    return result != NULL;
+    return result != NULL && (pg_boolean(result, 0, 0) || installed_again(error));
 }
 
 static bool give_up_log(struct pg_wal *wal, struct error *error)
 {
-    return drop_slot(wal, error) && note_left(wal, error);
+    {
+        PG_RESULT leaving = pg_query(wal->session, "wal_leaving", 0, NULL, error);
+        if (leaving == NULL || !pg_boolean(leaving, 0, 0))
+            return leaving != NULL && installed_again(error);
+    }
+    if (!drop_slot(wal, error) || !note_left(wal, error))
+        return false;
+    PG_RESULT gone = pg_query(wal->session, "wal_gone", 0, NULL, error);
+    return gone != NULL;
 }
 
 /* A slot that begins after what was read so far was made anew, by us or somebody else: what lies between is gone, and noted for repair. */
@@ -442,7 +455,7 @@ static bool take_versions(const struct wal_chunk *chunk, size_t from, size_t end
 }
 
 /* Rows with a value that the log does not have travel as a whole, through the outbox: a peer may have another value there, or no such row
- * any more. Those that were written again meanwhile lack it for the moment, or do not travel if they are new to the peers. */
+ * any more. Those that were written again meanwhile lack it for the moment. */
 static bool say_whole(struct pg_wal *wal, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
 {
     enum { ENTITY, KEY, OP, COMMIT_US, XID, TS, BASE_TS, BASE_NODE, SEEN, CORRELATION, TRACEPARENT, COLUMNS };
@@ -485,6 +498,60 @@ static bool say_whole(struct pg_wal *wal, struct wal_chunk *chunk, size_t from, 
     return true;
 }
 
+static void put_name(FILE *out, struct pg_session *session, struct text name)
+{
+    char *quoted = PQescapeIdentifier(session->connection, name.data, name.length);
+    if (quoted == NULL)
+        memory_exhausted(__func__);
+    fputs(quoted, out);
+    PQfreemem(quoted);
+}
+
+static bool lock_row(struct pg_wal *wal, const struct wal_entity *entity, const struct change *change, struct arena *arena, struct error *error)
+{
+    char *sql = NULL;
+    size_t size;
+    const char *parameters[LIMIT_KEY_FIELDS];
+    FILE *out = open_memstream(&sql, &size);
+    if (out == NULL)
+        memory_exhausted(__func__);
+    fputs("select from ", out);
+    put_name(out, wal->session, entity->schema);
+    fputc('.', out);
+    put_name(out, wal->session, entity->table);
+    for (size_t i = 0; i < entity->layout->key_count; i++) {
+        fputs(i == 0 ? " where " : " and ", out);
+        put_name(out, wal->session, entity->columns[i]);
+        fprintf(out, " = $%zu", i + 1);
+        parameters[i] = arena_string(arena, change->values[i]);
+    }
+    fputs(" for update", out);
+    fclose(out);
+    PG_RESULT result = pg_query_text(wal->session, sql, (int)entity->layout->key_count, parameters, error);
+    free(sql);
+    return result != NULL;
+}
+
+/* Rows that lack a value which no peer has either, and are not what the change made of them, perhaps because their table was rewritten: this node
+ * says them as they are now, with a version of now. */
+static bool say_anew(struct pg_wal *wal, const struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
+{
+    for (size_t i = from; i < end; i++) {
+        if (!chunk->rows[i].made || chunk->rows[i].said || chunk->rows[i].bytes > 0)
+            continue;
+        const struct wal_entity *entity = chunk->rows[i].entity;
+        const char *parameters[] = {arena_string(arena, key_text(arena, &chunk->changes[i]))};
+        char sql[64];
+        snprintf(sql, sizeof sql, "select bridge.assert_%d($1, false)", entity->id);
+        if (!lock_row(wal, entity, &chunk->changes[i], arena, error))
+            return false;
+        PG_RESULT result = pg_query_text(wal->session, sql, 1, parameters, error);
+        if (result == NULL)
+            return false;
+    }
+    return true;
+}
+
 /* The log tells of a commit a moment before anybody sees it, and what is looked up of its rows must be what it wrote. */
 static bool await_visible(struct pg_wal *wal, const char *xids, struct error *error)
 {
@@ -508,7 +575,7 @@ static bool await_visible(struct pg_wal *wal, const char *xids, struct error *er
 static bool is_to_be_noted(const struct wal_row *row, const struct change *change)
 {
     return row->entity != NULL &&
-           (change->op == CHANGE_DELETED || change->version.timestamp_us != row->commit_us);
+           (change->op == CHANGE_DELETED || change->version.timestamp_us != row->commit_us || row->made);
 }
 
 /* Where a transaction ends that begins with the change at from. Each locks the rows that it notes, in their order of the log; where triggers lock the
@@ -545,7 +612,7 @@ static bool note_range(struct pg_wal *wal, struct wal_chunk *chunk, size_t from,
         good = await_visible(wal, columns.texts[NOTE_XID], error) && begin_durable(wal, error);
         PG_RESULT result = good ? pg_query(wal->session, "wal_note", NOTE_COLUMNS, parameters, error) : NULL;
         good = result != NULL && take_versions(chunk, from, end, arena, count, result, error) &&
-               say_whole(wal, chunk, from, end, arena, error) && pg_commit(wal->session, error);
+               say_whole(wal, chunk, from, end, arena, error) && say_anew(wal, chunk, from, end, arena, error) && pg_commit(wal->session, error);
     }
     columns_free(&columns);
     return good;
@@ -587,7 +654,7 @@ static void keep_travellers(struct wal_chunk *chunk, struct ticket *ticket, stru
             changes[outsize++] = chunk->changes[i];
         }
         /* What was said is counted when it comes. */
-        chunk->captured -= chunk->rows[i].said;
+        chunk->captured -= chunk->rows[i].said || (chunk->rows[i].made && chunk->rows[i].bytes == 0);
         if (chunk->rows[i].bytes > 0 || chunk->rows[i].said || chunk->rows[i].made)
             continue;
         chunk->changes[kept] = chunk->changes[i];

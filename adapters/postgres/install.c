@@ -344,7 +344,7 @@ static void print_scripts(FILE *out, const struct config *config, const struct s
 {
     fprintf(out, "begin;\n%scommit;\n\n", scripts->first);
     if (config->capture == CAPTURE_WAL)
-        fprintf(out, "%s;\n%s;\n", sql_text("queries/install_slot"), sql_text("queries/wal_begin"));
+        fprintf(out, "%s;\n", sql_text("queries/install_slot"));
     fprintf(out, "begin;\nset local search_path = pg_catalog, pg_temp;\n%s\ninsert into bridge.fingerprint values ('install', '%s')\n"
                  "    on conflict (name) do update set value = excluded.value;\ncommit;\n",
             scripts->second, fingerprint);
@@ -441,9 +441,8 @@ static bool insist(struct pg_session *session, const struct transaction *transac
 
 static bool make_slot(struct pg_session *session, struct error *error)
 {
-    PG_RESULT made = pg_query(session, "install_slot", 0, NULL, error);
-    PG_RESULT begun = made != NULL ? pg_query(session, "wal_begin", 0, NULL, error) : NULL;
-    return begun != NULL;
+    PG_RESULT result = pg_query(session, "install_slot", 0, NULL, error);
+    return result != NULL;
 }
 
 static bool run_scripts(struct pg_session *session, const struct config *config, const char *role, const struct scripts *scripts,

@@ -161,13 +161,21 @@ begin
 end
 $trigger$ $f$, 'truncate_' || e.id, e.name);
     elsif node.capture = 'wal' then
-        -- As deletions the log tells of it, in their place among the transaction's other writes; made as apply makes them, without a trigger.
+        -- As deletions the log tells of it, in their place among the transaction's other writes; made as apply makes them, without a trigger:
+        -- one that fires even so would fire with the rights of the bridge's owner.
         execute format($f$
-create or replace function bridge.%I() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp
+create or replace function bridge.%I() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = off
 as $trigger$
 declare
     role text := current_setting('session_replication_role');
 begin
+    if exists (select from pg_trigger g where g.tgrelid in (select tg_relid union select p.relid from pg_partition_tree(tg_relid) p)
+                                          and g.tgenabled in ('A', 'R') and g.tgtype & 8 <> 0)
+       or exists (select from pg_rewrite r where r.ev_class in (select tg_relid union select p.relid from pg_partition_tree(tg_relid) p)
+                                             and r.ev_enabled in ('A', 'R') and r.ev_type = '4') then
+        raise exception 'TRUNCATE of %% is refused: a trigger or rule for its deletions fires always, also for those of pgbridge', tg_relid::regclass
+            using errcode = '55000', hint = 'Use DELETE, or let that trigger or rule be enabled without ALWAYS or REPLICA.';
+    end if;
     perform set_config('session_replication_role', 'replica', true);
     execute 'delete from ' || %s;
     perform set_config('session_replication_role', role, true);
@@ -261,7 +269,8 @@ $function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relat
                 union select table_oid::regclass loop
         execute format('create or replace trigger bridge_truncate before truncate on %s for each statement execute function bridge.%I()',
                        leaf.name, 'truncate_' || e.id);
-        execute format('grant select%s on %s to pgbridge_owner', case when node.capture = 'wal' then ', delete' else '' end, leaf.name);
+        execute format('grant select on %s to pgbridge_owner', leaf.name);
+        execute format(case when node.capture = 'wal' then 'grant delete on %s to pgbridge_owner' else 'revoke delete on %s from pgbridge_owner' end, leaf.name);
     end loop;
 
     -- For bridge.entity_state, under pinned settings whoever looks.

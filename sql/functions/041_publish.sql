@@ -65,13 +65,26 @@ begin
 end
 $$;
 
--- bridge.leave_log(): what the log told is confirmed, and another time begins anew.
-create or replace function bridge.leave_log() returns void
-    language sql security definer
+-- bridge.leave_log(): the log tells no more, and another time begins anew. What it had to tell and nobody has read is noted as a gap. False:
+-- it is installed again, so that nothing was done.
+create or replace function bridge.leave_log() returns boolean
+    language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
+begin
+    perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
+    if (select n.capture <> 'outbox' from bridge.node n) then
+        return false;
+    end if;
+    insert into bridge.gap (source, epoch, first_number, last_number, missing, reason)
+    select n.name, 'log', o.released_lsn - '0/0', w.lsn - '0/0', int8multirange(int8range((o.released_lsn - '0/0')::bigint, (o.released_lsn - '0/0')::bigint + 1)),
+           format('the slot was gone before the log was read from %s to %s: what was written then has not been sent', o.released_lsn, w.lsn)
+      from bridge.node n, bridge.outbound o, (select lsn from bridge.capture_switch order by id desc limit 1) w
+     where o.released_lsn < w.lsn;
     update bridge.outbound set released_lsn = null, captures_log = false where released_lsn is not null;
-    update bridge.node set versions_since = null where capture = 'outbox' and versions_since is not null;
+    update bridge.node set versions_since = null where versions_since is not null;
+    return true;
+end
 $$;
 
 -- bridge.switch_capture(): rows are captured from now on as the config says; what was told before is told, and nothing is told twice. The
@@ -98,6 +111,10 @@ begin
     update bridge.node n
        set capture = capture,
            versions_since = coalesce(n.versions_since, (date_part('epoch', clock_timestamp()) * 1000000)::bigint);
+    -- What is lost of the log from here on is a gap. The slot is older.
+    if capture = 'wal' then
+        update bridge.outbound o set released_lsn = pg_current_wal_insert_lsn(), captures_log = false where o.released_lsn is null;
+    end if;
     for entity in select e.name from bridge.entity e where e.active order by e.id loop
         perform bridge.detach(entity);
         perform bridge.attach(entity);
