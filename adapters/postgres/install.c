@@ -274,7 +274,8 @@ static void put_capture(FILE *out, const struct config *config)
     put_ending(out);
 }
 
-/* Each a transaction, with the slot's making between them, which is none. */
+/* Capture from the log takes two transactions, with the slot's making between them, which is none; or else second is empty. Until the second
+ * is done no fingerprint says that all is. */
 struct scripts {
     char *first, *second;
 };
@@ -294,11 +295,15 @@ static struct scripts make_scripts(const struct config *config, const char *role
     FILE *out = script_open(&scripts.first, &length);
     put_schema(out, role, present);
     put_mapping(out, config, role, guarded);
-    if (config->capture == CAPTURE_WAL)
-        fputs("select bridge.publish();\n", out);
+    bool twice = config->capture == CAPTURE_WAL;
+    if (twice)
+        fputs("select bridge.publish();\ndelete from bridge.fingerprint where name = 'install';\n", out);
+    else
+        put_capture(out, config);
     fclose(out);
     out = script_open(&scripts.second, &length);
-    put_capture(out, config);
+    if (twice)
+        put_capture(out, config);
     fclose(out);
     return scripts;
 }
@@ -342,10 +347,10 @@ static bool check_tables(struct pg_session *session, const struct config *config
 
 static void print_scripts(FILE *out, const struct config *config, const struct scripts *scripts, const char *fingerprint)
 {
-    fprintf(out, "begin;\n%scommit;\n\n", scripts->first);
+    fprintf(out, "begin;\n%s", scripts->first);
     if (config->capture == CAPTURE_WAL)
-        fprintf(out, "%s;\n", sql_text("queries/install_slot"));
-    fprintf(out, "begin;\nset local search_path = pg_catalog, pg_temp;\n%s\ninsert into bridge.fingerprint values ('install', '%s')\n"
+        fprintf(out, "commit;\n\n%s;\nbegin;\nset local search_path = pg_catalog, pg_temp;\n", sql_text("queries/install_slot"));
+    fprintf(out, "%s\ninsert into bridge.fingerprint values ('install', '%s')\n"
                  "    on conflict (name) do update set value = excluded.value;\ncommit;\n",
             scripts->second, fingerprint);
 }
@@ -448,10 +453,11 @@ static bool make_slot(struct pg_session *session, struct error *error)
 static bool run_scripts(struct pg_session *session, const struct config *config, const char *role, const struct scripts *scripts,
                         const char *fingerprint, struct error *error)
 {
-    struct transaction first = {.config = config, .locks = true, .role = role, .script = scripts->first};
+    bool twice = config->capture == CAPTURE_WAL;
+    struct transaction first = {.config = config, .locks = true, .role = role, .script = scripts->first,
+                                .fingerprint = twice ? NULL : fingerprint};
     struct transaction second = {.config = config, .locks = true, .script = scripts->second, .fingerprint = fingerprint};
-    return insist(session, &first, error) && (config->capture != CAPTURE_WAL || make_slot(session, error)) &&
-           insist(session, &second, error);
+    return insist(session, &first, error) && (!twice || (make_slot(session, error) && insist(session, &second, error)));
 }
 
 bool pg_install(const struct config *config, const struct install_options *options, bool *changed, struct error *error)

@@ -270,7 +270,11 @@ $function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relat
         execute format('create or replace trigger bridge_truncate before truncate on %s for each statement execute function bridge.%I()',
                        leaf.name, 'truncate_' || e.id);
         execute format('grant select on %s to pgbridge_owner', leaf.name);
-        execute format(case when node.capture = 'wal' then 'grant delete on %s to pgbridge_owner' else 'revoke delete on %s from pgbridge_owner' end, leaf.name);
+        if node.capture = 'wal' then
+            execute format('grant delete on %s to pgbridge_owner', leaf.name);
+        elsif exists (select from bridge.capture_switch) then
+            execute format('revoke delete on %s from pgbridge_owner', leaf.name);
+        end if;
     end loop;
 
     -- For bridge.entity_state, under pinned settings whoever looks.

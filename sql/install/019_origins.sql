@@ -9,3 +9,4 @@ alter table bridge.row_version
     add column former   jsonb;  -- the entries before this one that changes may stand upon which are not confirmed yet: bridge.remember
 
 create type bridge.known as (ts bigint, seen jsonb); -- of a change: its version, and what its writer had seen
+alter type bridge.known owner to pgbridge_owner;

@@ -11,17 +11,17 @@ select 'error', 'database', format('there is no replication slot %I: nothing is 
 union all
 select 'error', 'database', format('replication slot %I is lost: the server has removed log that was not read', slot_name),
        'restart the adapter: it makes the slot anew, and notes in bridge.gaps what was lost'
-  from slot where wal_status = 'lost'
+  from slot where wal_status = 'lost' and database = current_database()
 union all
 select 'warning', 'database', format('the server soon removes log that slot %I has not read', slot_name), 'start the adapter, or raise max_slot_wal_keep_size'
-  from slot where wal_status = 'unreserved'
+  from slot where wal_status = 'unreserved' and database = current_database()
 union all
 select 'error', 'database', format('replication slot %I has plugin %s in database %s', slot_name, plugin, coalesce(database, '(none)')),
        'it belongs to something else: two nodes of one server need different names'
-  from slot where plugin is distinct from 'pgoutput' or database is distinct from current_database()
+  from slot where (plugin is distinct from 'pgoutput' or database is distinct from current_database()) and exists (select from node where capture = 'wal')
 union all
 select 'note', 'database', format('replication slot %I is left over from capture by the log', slot_name), 'start the adapter: it reads the rest and gives the slot up'
-  from slot where exists (select from node where capture = 'outbox')
+  from slot where database = current_database() and exists (select from node where capture = 'outbox')
 union all
 select 'error', 'database', format('there is no publication %I: the log tells of no table', slot_name), 'run "pgbridge install"'
   from node where capture = 'wal' and not exists (select from publication)

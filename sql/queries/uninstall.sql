@@ -10,18 +10,22 @@ begin
     for slot in execute 'select bridge.slot_name(n.name) as name, s.active, s.slot_name is not null as present
                            from bridge.node n left join pg_replication_slots s on s.slot_name = bridge.slot_name(n.name)
                                                               and s.database = current_database()
-                          where to_jsonb(n) ->> ''capture'' = ''wal'' or exists (select from bridge.capture_switch)' loop
+                          where s.slot_name is not null or exists (select from pg_publication p where p.pubname = bridge.slot_name(n.name))' loop
         if slot.active then
             raise exception 'the adapter of this node is running' using errcode = '55006', hint = 'Stop it first.';
         end if;
-        execute format('drop publication if exists %I', slot.name);
         if slot.present then
             perform pg_drop_replication_slot(slot.name);
         end if;
-        for origin in select o.roname from pg_replication_origin o
-                       where o.roname = any (array[slot.name || '_in1', slot.name || '_in2', slot.name || '_out']) loop
-            perform pg_replication_origin_drop(origin);
-        end loop;
+        begin
+            execute format('drop publication if exists %I', slot.name);
+            for origin in select o.roname from pg_replication_origin o
+                           where o.roname = any (array[slot.name || '_in1', slot.name || '_in2', slot.name || '_out']) loop
+                perform pg_replication_origin_drop(origin);
+            end loop;
+        exception when insufficient_privilege then
+            raise notice 'publication % and the replication origins of that name are left: only a superuser can drop them', slot.name;
+        end;
     end loop;
 end
 $$;
