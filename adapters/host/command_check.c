@@ -9,6 +9,7 @@
 #include "adapters/host/table.h"
 #include "adapters/postgres/session.h"
 #include "adapters/postgres/sql.h"
+#include "adapters/postgres/wal_link.h"
 #include "adapters/rabbitmq/topology.h"
 #include "bridge/base/limits.h"
 #include "bridge/base/log.h"
@@ -203,6 +204,24 @@ static bool check_plain(struct examination *examination, const char *name, struc
     return run_query(examination, name, 0, NULL, error);
 }
 
+static bool check_capture_mode(struct examination *examination, const char *name, struct error *error)
+{
+    const char *const parameters[] = {examination->config->capture == CAPTURE_WAL ? "wal" : "outbox"};
+    return run_query(examination, name, 1, parameters, error);
+}
+
+/* pg_hba.conf may let the role in, and not to read the log; so may a proxy. */
+static bool check_link(struct examination *examination, const char *name, struct error *error)
+{
+    (void)name;
+    struct wal_link link = {0};
+    if (examination->config->capture != CAPTURE_WAL)
+        return true;
+    bool opened = wal_link_open(&link, examination->config, error);
+    wal_link_close(&link);
+    return opened;
+}
+
 static bool check_tables(struct examination *examination, const char *name, struct error *error)
 {
     return run_query(examination, name, 1, &examination->mapping, error);
@@ -234,11 +253,12 @@ static bool check_node(struct examination *examination, const char *name, struct
 }
 
 static const struct check {
-    const char *query; /* in sql/queries: its first lines say what it finds */
+    const char *query; /* in sql/queries: its first lines say what it finds; empty: there is none */
     bool (*run)(struct examination *examination, const char *query, struct error *error);
     bool needs_schema;
 } checks[] = {
-    {"check_server", check_plain, false},        {"check_role", check_plain, false},
+    {"check_server", check_plain, false},        {"check_role", check_capture_mode, false},
+    {"check_wal", check_capture_mode, false},    {"", check_link, false},
     {"check_schema", check_schema, false},       {"check_version", check_version, true},
     {"check_grants", check_plain, true},         {"check_node", check_node, true},
     {"check_tables", check_tables, false},       {"check_columns", check_tables, false},
@@ -247,7 +267,7 @@ static const struct check {
     {"check_defaults", check_tables, false},     {"check_sequences", check_tables, false},
     {"check_foreign_keys", check_tables, false}, {"check_row_security", check_tables, false},
     {"check_triggers", check_tables, false},     {"check_mapping", check_tables, true},
-    {"check_capture", check_tables, true},
+    {"check_capture", check_tables, true},       {"check_slot", check_capture_mode, true},
 };
 
 static bool resolve_mapping(struct examination *examination, struct error *error)

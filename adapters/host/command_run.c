@@ -14,7 +14,7 @@
 #include "adapters/host/hooks.h"
 #include "adapters/host/http.h"
 #include "adapters/host/systemd.h"
-#include "adapters/postgres/capture_outbox.h"
+#include "adapters/postgres/capture_wal.h"
 #include "adapters/postgres/target.h"
 #include "adapters/rabbitmq/inlet.h"
 #include "adapters/rabbitmq/outlet.h"
@@ -37,7 +37,7 @@ struct assembly {
     struct host_clock clock;
     struct counters counters;
     atomic_bool stop;
-    struct pg_outbox *outbox;
+    struct pg_wal *wal;
     struct pg_target *target;
     struct mq_outlet outlet;
     struct mq_inlet inlet;
@@ -85,12 +85,12 @@ static void assemble(struct assembly *assembly)
     struct config *config = &assembly->config;
     struct pg_target_options target_options = {.apply_is_captured = hook_disabled("capture-guard"),
                                                .write_equal = hook_disabled("same")};
-    assembly->outbox = pg_outbox_new(config, &assembly->clock.port);
+    assembly->wal = pg_wal_new(config, &assembly->clock.port);
     assembly->target = pg_target_new(config, &target_options);
     mq_outlet_init(&assembly->outlet, config);
     mq_inlet_init(&assembly->inlet, config);
     mq_inlet_init_dead(&assembly->dead, config);
-    assembly->outbound = (struct outbound){.source = pg_outbox_source(assembly->outbox),
+    assembly->outbound = (struct outbound){.source = pg_wal_source(assembly->wal),
                                            .outlet = &assembly->outlet.port,
                                            .budget_count = make_budgets(assembly),
                                            .budgets = assembly->budgets,
@@ -98,6 +98,7 @@ static void assemble(struct assembly *assembly)
     assembly->inbound = (struct inbound){.inlet = &assembly->inlet.port,
                                          .dead = &assembly->dead.port,
                                          .max_clock_skew_us = config->max_clock_skew_us,
+                                         .waits_for_clock = config->capture == CAPTURE_WAL,
                                          .rally_rule = config->ping_pong,
                                          .deletion_rule = config->mass_delete,
                                          .target = pg_target_port(assembly->target),
@@ -108,7 +109,7 @@ static void assemble(struct assembly *assembly)
     struct text node = text_from(config->node);
     worker_init(&assembly->outbound.worker, "out", node, &assembly->clock.port, &assembly->counters, &assembly->stop);
     worker_init(&assembly->inbound.worker, "in", node, &assembly->clock.port, &assembly->counters, &assembly->stop);
-    assembly->outbound.worker.brake = pg_outbox_brake(assembly->outbox);
+    assembly->outbound.worker.brake = pg_wal_brake(assembly->wal);
     assembly->inbound.worker.brake = pg_target_brake(assembly->target);
 }
 
@@ -117,7 +118,7 @@ static void disassemble(struct assembly *assembly)
     mq_outlet_free(&assembly->outlet);
     mq_inlet_free(&assembly->inlet);
     mq_inlet_free(&assembly->dead);
-    pg_outbox_free(assembly->outbox);
+    pg_wal_free(assembly->wal);
     pg_target_free(assembly->target);
     free(assembly->budgets);
 }
@@ -164,6 +165,8 @@ static void reload(struct assembly *assembly, const struct options *options)
         {"broker", !config_same_broker(&fresh.broker, &config->broker)},
         {"peers", !config_same_peers(&fresh, config)},
         {"entities (and pgbridge install)", !config_same_entities(&fresh, config)},
+        {"capture (and pgbridge install), wal_keep_max",
+         fresh.capture != config->capture || fresh.wal_keep_max_bytes != config->wal_keep_max_bytes},
         {"max_clock_skew, tombstone_retention, dead_letter_retention, conflict_retention",
          fresh.max_clock_skew_us != config->max_clock_skew_us || fresh.tombstone_retention_us != config->tombstone_retention_us ||
              fresh.dead_letter_retention_us != config->dead_letter_retention_us ||

@@ -116,6 +116,7 @@ static const cyaml_schema_field_t top_keys[] = {
     CYAML_FIELD_MAPPING("broker", CYAML_FLAG_DEFAULT, struct config_raw, broker, broker_keys),
     KEY_LIST(CYAML_FLAG_POINTER, struct config_raw, peers, &text_schema, 0, LIMIT_PEERS),
     KEY_WORD(struct config_raw, capture, capture_words),
+    KEY_TEXT(OPTIONAL, struct config_raw, wal_keep_max),
     KEY_TEXT(OPTIONAL, struct config_raw, http),
     KEY_WORD(struct config_raw, log, log_words),
     KEY_TEXT(OPTIONAL, struct config_raw, message_bytes),

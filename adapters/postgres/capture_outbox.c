@@ -660,6 +660,11 @@ struct source *pg_outbox_source(struct pg_outbox *outbox)
     return &outbox->port;
 }
 
+struct pg_session *pg_outbox_session(struct pg_outbox *outbox)
+{
+    return &outbox->session;
+}
+
 struct brake *pg_outbox_brake(struct pg_outbox *outbox)
 {
     return &outbox->brake.port;

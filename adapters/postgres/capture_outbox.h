@@ -12,6 +12,7 @@ struct pg_outbox;
 /* config must outlive the source. */
 struct pg_outbox *pg_outbox_new(const struct config *config, struct clock *clock);
 struct source *pg_outbox_source(struct pg_outbox *outbox);
+struct pg_session *pg_outbox_session(struct pg_outbox *outbox);
 /* Of the source's session. */
 struct brake *pg_outbox_brake(struct pg_outbox *outbox);
 void pg_outbox_free(struct pg_outbox *outbox);

@@ -210,6 +210,11 @@ static void put_schema(FILE *out, const char *role, const struct present *presen
                 fprintf(out, "\n-- %s\n%s", sql_files[i].name, sql_files[i].text);
 }
 
+static void put_ending(FILE *out)
+{
+    fputs("select bridge.refresh_entity_state();\nselect bridge.grant_adapter();\nselect bridge.own();\n", out);
+}
+
 static void put_mapping(FILE *out, const struct config *config, const char *role, bool guarded)
 {
     fputs("\n-- this node, its peers and its entities\n"
@@ -230,6 +235,7 @@ static void put_mapping(FILE *out, const struct config *config, const char *role
     fputs(");\ninsert into bridge.peer (name) select unnest(", out);
     put_array(out, config->peers, config->peer_count);
     fputs(") on conflict do nothing;\n", out);
+    fprintf(out, "update bridge.node set wal_keep_max = %zu;\n", config->wal_keep_max_bytes);
     fputs("select bridge.unmap_entity(name) from bridge.entity where active and name <> all (array[", out);
     for (size_t i = 0; i < config->entity_count; i++) {
         fputs(i ? ", " : "", out);
@@ -258,8 +264,21 @@ static void put_mapping(FILE *out, const struct config *config, const char *role
         put_literal(out, entity->name);
         fputs(";\n", out);
     }
-    fputs("select bridge.refresh_entity_state();\nselect bridge.grant_adapter();\nselect bridge.own();\n", out);
+    put_ending(out);
 }
+
+/* Where changes are found. Of the log a slot has to be there before it counts; then capture goes over from one to the other at one moment. */
+static void put_capture(FILE *out, const struct config *config)
+{
+    fprintf(out, "select bridge.switch_capture('%s');\n", config->capture == CAPTURE_WAL ? "wal" : "outbox");
+    put_ending(out);
+}
+
+/* Capture from the log takes two transactions, with the slot's making between them, which is none; or else second is empty. Until the second
+ * is done no fingerprint says that all is. */
+struct scripts {
+    char *first, *second;
+};
 
 static FILE *script_open(char **script, size_t *length)
 {
@@ -269,24 +288,42 @@ static FILE *script_open(char **script, size_t *length)
     return out;
 }
 
-static char *make_script(const struct config *config, const char *role, const struct present *present, bool guarded)
+static struct scripts make_scripts(const struct config *config, const char *role, const struct present *present, bool guarded)
 {
-    char *script;
-    size_t length;
-    FILE *out = script_open(&script, &length);
+    struct scripts scripts = {0};
+    size_t length = 0;
+    FILE *out = script_open(&scripts.first, &length);
     put_schema(out, role, present);
     put_mapping(out, config, role, guarded);
+    bool twice = config->capture == CAPTURE_WAL;
+    if (twice)
+        fputs("select bridge.publish();\ndelete from bridge.fingerprint where name = 'install';\n", out);
+    else
+        put_capture(out, config);
     fclose(out);
-    return script;
+    out = script_open(&scripts.second, &length);
+    if (twice)
+        put_capture(out, config);
+    fclose(out);
+    return scripts;
+}
+
+static void scripts_free(struct scripts *scripts)
+{
+    free(scripts->first);
+    free(scripts->second);
 }
 
 /* Everything that decides what an installation looks like. */
 static void make_fingerprint(const struct config *config, const char *role, bool guarded, char out[static 65])
 {
     struct present fresh = {.version = -1, .role_exists = true};
-    char *script = make_script(config, role, &fresh, guarded);
-    digest_bytes(text_from(script), out);
-    free(script);
+    struct scripts scripts = make_scripts(config, role, &fresh, guarded);
+    struct arena arena;
+    arena_init(&arena, LIMIT_ARENA_BYTES);
+    digest_bytes(arena_printf(&arena, "%s%s", scripts.first, scripts.second), out);
+    arena_free(&arena);
+    scripts_free(&scripts);
 }
 
 static bool check_tables(struct pg_session *session, const struct config *config, struct error *error)
@@ -306,6 +343,16 @@ static bool check_tables(struct pg_session *session, const struct config *config
         }
     }
     return true;
+}
+
+static void print_scripts(FILE *out, const struct config *config, const struct scripts *scripts, const char *fingerprint)
+{
+    fprintf(out, "begin;\n%s", scripts->first);
+    if (config->capture == CAPTURE_WAL)
+        fprintf(out, "commit;\n\n%s;\nbegin;\nset local search_path = pg_catalog, pg_temp;\n", sql_text("queries/install_slot"));
+    fprintf(out, "%s\ninsert into bridge.fingerprint values ('install', '%s')\n"
+                 "    on conflict (name) do update set value = excluded.value;\ncommit;\n",
+            scripts->second, fingerprint);
 }
 
 /* Encrypted here: a server that logs statements logs their parameters. */
@@ -397,6 +444,22 @@ static bool insist(struct pg_session *session, const struct transaction *transac
     return true;
 }
 
+static bool make_slot(struct pg_session *session, struct error *error)
+{
+    PG_RESULT result = pg_query(session, "install_slot", 0, NULL, error);
+    return result != NULL;
+}
+
+static bool run_scripts(struct pg_session *session, const struct config *config, const char *role, const struct scripts *scripts,
+                        const char *fingerprint, struct error *error)
+{
+    bool twice = config->capture == CAPTURE_WAL;
+    struct transaction first = {.config = config, .locks = true, .role = role, .script = scripts->first,
+                                .fingerprint = twice ? NULL : fingerprint};
+    struct transaction second = {.config = config, .locks = true, .script = scripts->second, .fingerprint = fingerprint};
+    return insist(session, &first, error) && (!twice || (make_slot(session, error) && insist(session, &second, error)));
+}
+
 bool pg_install(const struct config *config, const struct install_options *options, bool *changed, struct error *error)
 {
     struct arena arena;
@@ -421,20 +484,19 @@ bool pg_install(const struct config *config, const struct install_options *optio
         good = false;
     }
     bool needed = strcmp(present.fingerprint, fingerprint) != 0 || !present.whole || !present.role_exists;
-    char *script = good && needed ? make_script(config, role, &present, !options->unguarded) : NULL;
-    if (script != NULL && options->print != NULL) {
-        fprintf(options->print, "begin;\n%s\ninsert into bridge.fingerprint values ('install', '%s')\n"
-                                "    on conflict (name) do update set value = excluded.value;\ncommit;\n",
-                script, fingerprint);
+    struct scripts scripts = {0};
+    if (good && needed)
+        scripts = make_scripts(config, role, &present, !options->unguarded);
+    if (good && needed && options->print != NULL) {
+        print_scripts(options->print, config, &scripts, fingerprint);
         *changed = true;
-    } else if (script != NULL) {
-        struct transaction transaction = {.config = config, .locks = true, .role = role, .script = script, .fingerprint = fingerprint};
-        good = check_tables(&session, config, error) && insist(&session, &transaction, error);
+    } else if (good && needed) {
+        good = check_tables(&session, config, error) && run_scripts(&session, config, role, &scripts, fingerprint, error);
         *changed = good;
         if (!good && strcmp(error->code, "42501") == 0)
             error_hint(error, "use --admin \"user=postgres\" or another role that may create schema, roles and triggers");
     }
-    free(script);
+    scripts_free(&scripts);
     pg_session_close(&session);
     arena_free(&arena);
     return good;

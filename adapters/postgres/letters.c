@@ -101,7 +101,7 @@ bool letters_bury(struct target *port, const struct dead_letter *letter, struct 
         text_is_utf8(letter->envelope->message_id) ? arena_copy(arena, letter->envelope->message_id).data : NULL,
         (const char *)payload,
         message && message->key_count > 1 ? "true" : "false",
-        is_code(letter->error, "CLOCK") ? number_text(arena, version - target->config->max_clock_skew_us)
+        is_code(letter->error, "CLOCK") ? number_text(arena, version - (target->from_log ? 0 : target->config->max_clock_skew_us))
         : letter->not_before_us > 0    ? number_text(arena, letter->not_before_us)
                                        : NULL,
         number_text(arena, target->horizon_us),
@@ -152,7 +152,7 @@ static bool has_own_child(struct pg_target *target, const struct catalog_entity 
             return false;
         if (paused)
             continue;
-        char *sql = statement_own_child(entity, key, child);
+        char *sql = statement_own_child(entity, key, child, target->from_log);
         const char *parameters[LIMIT_KEY_FIELDS + 1];
         for (size_t j = 0; j < entity->key_count; j++)
             parameters[j] = parameters_literal(arena, &message_row(message, 0)[j], 1);

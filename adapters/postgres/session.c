@@ -86,10 +86,11 @@ static bool connection_failed(PGconn *connection, struct error *error)
 bool pg_session_open(struct pg_session *session, const char *conninfo, const char *password,
                      const char *application_name, struct error *error)
 {
+    bool replication = session->replication;
     pg_session_close(session);
     const char *keywords[] = {"dbname", "password", "fallback_application_name", "connect_timeout", "keepalives_idle",
-                              "keepalives_interval", "keepalives_count", "tcp_user_timeout", "client_encoding", NULL};
-    const char *values[] = {conninfo, password, application_name, "10", "20", "5", "4", "30000", "UTF8", NULL};
+                              "keepalives_interval", "keepalives_count", "tcp_user_timeout", "client_encoding", replication ? "replication" : NULL, NULL};
+    const char *values[] = {conninfo, password, application_name, "10", "20", "5", "4", "30000", "UTF8", "database", NULL};
     PGconn *connection = PQconnectdbParams(keywords, values, 1);
     if (connection == NULL)
         return error_set(error, FAULT_CONNECTION, "08001", "could not connect to the database: out of memory");

@@ -16,6 +16,7 @@
 struct pg_session {
     PGconn *connection;   /* NULL: closed */
     bool *prepared;       /* per embedded query: already prepared in this connection */
+    bool replication;     /* set before it is opened: START_REPLICATION is possible, parameters are not */
     bool shows_words;     /* what functions raise may be shown, with its hint: at install, where no row is at hand */
     /* Called about twice a second while answers are waited for, between short ones too; NULL: never. Stays when the session is closed. */
     void (*waiting)(void *context);

@@ -95,6 +95,9 @@ static bool read_local(struct arena *arena, const PGresult *result, int at, stru
         .equal = pg_boolean(result, at, 7),
         .fields = arena_copy(arena, pg_value(result, at, 8)),
         .owned = pg_boolean(result, at, 9),
+        .xmin = arena_copy(arena, pg_value(result, at, 11)),
+        .own = pg_boolean(result, at, 12),
+        .entry = {pg_integer(result, at, 13), arena_copy(arena, pg_value(result, at, 14))},
     };
     if (!codec_decode_seen(pg_value(result, at, 5), arena, &local->write.seen, error) ||
         !codec_decode_merge(pg_value(result, at, 10), arena, &local->merge, error))
@@ -147,7 +150,8 @@ bool settling_revive(struct pg_target *target, const struct catalog_entity *enti
 bool settling_stamp(struct pg_target *target, const struct catalog_entity *entity, const struct stamp *stamps, size_t count,
                     struct error *error)
 {
-    enum { KEY, TIME, NODE, SEEN, GONE, MERGE, JUDGED_TIME, JUDGED_NODE, COLUMNS };
+    enum { KEY, TIME, NODE, SEEN, GONE, MERGE, JUDGED_TIME, JUDGED_NODE, XMIN, OWN, COLUMNS };
+    enum { ENTITY, FROM_LOG, PARAMETERS };
     struct arena *arena = &target->scratch;
     if (count == 0)
         return true;
@@ -163,11 +167,16 @@ bool settling_stamp(struct pg_target *target, const struct catalog_entity *entit
         columns[MERGE][i] = stamps[i].merge != NULL ? codec_encode_merge(stamps[i].merge, arena) : TEXT_NULL;
         columns[JUDGED_TIME][i] = version_is_none(local->write.version) ? TEXT_NULL : decimal(arena, local->write.version.timestamp_us);
         columns[JUDGED_NODE][i] = local->write.version.node;
+        columns[XMIN][i] = local->xmin;
+        columns[OWN][i] = text_from(local->own ? "true" : "false");
     }
-    const char *parameters[1 + COLUMNS] = {decimal(arena, entity->id).data};
-    memcpy(parameters + 1, literals(arena, columns, COLUMNS, count), COLUMNS * sizeof *parameters);
+    const char *parameters[PARAMETERS + COLUMNS] = {
+        [ENTITY] = decimal(arena, entity->id).data,
+        [FROM_LOG] = target->from_log ? "true" : "false",
+    };
+    memcpy(parameters + PARAMETERS, literals(arena, columns, COLUMNS, count), COLUMNS * sizeof *parameters);
     {
-        PG_RESULT result = pg_query(&target->session, "stamp", 1 + COLUMNS, parameters, error);
+        PG_RESULT result = pg_query(&target->session, "stamp", PARAMETERS + COLUMNS, parameters, error);
         if (result == NULL)
             return false;
         if (strtoull(PQcmdTuples(result), NULL, 10) != count)
@@ -204,11 +213,13 @@ static bool insert_explained(struct pg_target *target, struct statement *stateme
 
 /* The end of a row that others refer to wins by its version alone: a node that goes first would assert it for ever
  * against those that keep the row for its children's sake (letters.c). */
-static struct rules rules_of(const struct catalog_entity *entity, const struct message *message,
+static struct rules rules_of(const struct pg_target *target, const struct catalog_entity *entity, const struct message *message,
                              const struct local_row *local)
 {
     struct rules rules = entity->rules;
-    bool ends = message->op == CHANGE_DELETED || !local->present;
+    /* With capture from the WAL, one that went without a word to row_version is judged by what it was. */
+    bool unsaid = target->from_log && !local->present && !local->deleted && !version_is_none(local->entry);
+    bool ends = message->op == CHANGE_DELETED || (!local->present && !unsaid);
     for (size_t i = 0; i < entity->foreign_key_count && ends; i++)
         if (!entity->foreign_keys[i].from_here && rules.policy != policy_find(TEXT_LITERAL("manual")))
             rules.policy = policy_default();
@@ -265,7 +276,7 @@ static bool decide(struct settling *settling, size_t row, const struct local_row
     const struct catalog_entity *entity = settling->statement->entity;
     struct tally *tally = settling->tally;
     struct write change = message_write(message, row);
-    struct rules rules = rules_of(entity, message, local);
+    struct rules rules = rules_of(target, entity, message, local);
     struct settlement settlement =
         policy_settle(&rules, text_from(target->config->node), &change, &local->write, local->equal, &target->arena);
     if (settlement.verdict == VERDICT_FRESH && !local->present && judge_forgotten(&change, &local->write, target->horizon_us))
@@ -289,13 +300,17 @@ static bool decide(struct settling *settling, size_t row, const struct local_row
             break;
         tally->kept++;
         note_conflict(settling, row, local, settlement.ruling);
-        if (settlement.action != ACTION_NOTHING)
+        /* What stays open must not be forgotten by what is written next. */
+        if (settlement.action == ACTION_NOTHING)
+            settlement.write = local->write;
+        if (settlement.action != ACTION_NOTHING || local->own)
             settling->stamps[settling->stamp_count++] = (struct stamp){local, settlement, NULL};
         return true;
     }
     if (put_off && settlement.action == ACTION_WRITE && local->present) {
         struct selection one = {.message = message, .count = 1, .rows = &row, .locked = &local->present,
-                                .judged = &local->write.version, .horizon_us = target->horizon_us};
+                                .judged = target->from_log ? &local->entry : &local->write.version,
+                                .horizon_us = target->horizon_us};
         struct parameters parameters = parameters_make(&target->arena, settling->statement, &one);
         if (conflict)
             note_conflict(settling, row, local, settlement.ruling);

@@ -226,6 +226,36 @@ static void put_input(FILE *out, const struct statement *statement)
     fputs(")", out);
 }
 
+/* What a row is taken for that an application may have written without a word to row_version: it has the time of its commit, or is as
+ * far ahead of the clock as what it was written upon; and it is later than any write of this node's that the change's writer has seen. What
+ * it has seen is that entry of row_version, or if there is none all that has been forgotten. */
+static void put_view(FILE *out, const struct statement *statement, const struct statement_options *options)
+{
+    const struct catalog_entity *entity = statement->entity;
+    char claims[64] = "null::jsonb";
+    if (entity->rules.policy != NULL && entity->rules.policy != policy_default())
+        snprintf(claims, sizeof claims, "bridge.certainly_seen(%d::smallint, w.key)", entity->id);
+    /* A transaction's own entry may have its number and the row that of a subtransaction: they have one time of commit. */
+    static const char committed[] = "(date_part('epoch', pg_xact_commit_timestamp(z.row_xmin)) * 1000000)::bigint";
+    char unnoted[320];
+    snprintf(unnoted, sizeof unnoted,
+             "z.present and z.row_xmin is distinct from coalesce(v.row_xmin, v.xmin) and (v.node = '%s' and v.at_us = %s) is not true",
+             options->log_node, committed);
+    fprintf(out,
+            "  select w.*, case when w.own_us is null then w.entry_ts when w.told_us > w.ahead_us then w.told_us + 1 else w.ahead_us end as row_ts,\n"
+            "         case when w.own_us is null then w.entry_node else '%s' end as row_node,\n"
+            "         case when w.own_us is null then w.entry_seen\n"
+            "              when w.entry_ts is not null then bridge.join_seen(w.entry_seen, null, w.entry_ts, w.entry_node, '%s')\n"
+            "              else %s end as row_seen\n"
+            "    from (select x.*, greatest(x.own_us, x.entry_ts + greatest(x.own_us - coalesce(x.at_us, x.entry_ts), 1)) as ahead_us,\n"
+            "                 case when x.own_us is not null then (x.seen::jsonb ->> '%s')::bigint end as told_us\n"
+            "    from (select z.*, v.ts as entry_ts, v.node as entry_node, v.seen as entry_seen, v.lsn as entry_lsn, v.over as entry_over, v.at_us,\n"
+            "                 v.deleted as entry_deleted, %s as unnoted,\n"
+            "                 case when %s then nullif(greatest(%s, %lld), %lld) end as own_us",
+            options->log_node, options->log_node, claims, options->log_node, unnoted, unnoted, committed,
+            (long long)options->versions_since, (long long)options->versions_since);
+}
+
 /* judged: what the row is now, and the verdict: f(resh), s(ame), d(uplicate), x stale, ? for the judge. The key's text, by
  * which versions are kept, is that of the row here: 1.5 finds numeric 1.50. */
 static void put_judged(FILE *out, const struct statement *statement, const struct statement_options *options)
@@ -259,12 +289,19 @@ static void put_judged(FILE *out, const struct statement *statement, const struc
             "    when (y.seen::jsonb ->> y.row_node)::bigint >= y.row_ts then 'f'\n"
             "    when y.equal and not %s then 's'\n"
             "    else '?' end as verdict,\n"
-            "    y.ts > y.row_ts or (y.ts = y.row_ts and $%zu > y.row_node collate \"C\") as newer\n  from (\n"
-            "  select z.*, v.ts as row_ts, v.node as row_node, v.seen as row_seen, v.merge as row_merge, %s as equal\n  from (\n"
-            "  select k.n, k.ts, k.base_ts, k.base_node, k.seen, k.merge, k.correlation, k.locked, ",
+            "    y.ts > y.row_ts or (y.ts = y.row_ts and $%zu > y.row_node collate \"C\") as newer\n  from (\n",
             force, horizon, source, source, source, entity->owns_fields ? "true" : "false", unseen.data, source,
-            entity->merged ? "true" : "false", source, statement->deletion ? "not z.present and coalesce(v.deleted, false)" : "z.holds");
+            entity->merged ? "true" : "false", source);
+    if (options->log_node != NULL)
+        put_view(out, statement, options);
+    else
+        fputs("  select z.*, v.ts as row_ts, v.node as row_node, v.seen as row_seen", out);
+    fprintf(out, ", v.merge as row_merge, %s as equal\n  from (\n"
+                 "  select k.n, k.ts, k.base_ts, k.base_node, k.seen, k.merge, k.correlation, k.locked, ",
+            statement->deletion ? "not z.present and coalesce(v.deleted, false)" : "z.holds");
     put_names(out, "k.c", statement->column_count);
+    if (options->log_node != NULL)
+        fputs(", t.xmin as row_xmin", out);
     fputs(", t.tableoid is not null as present, t.tableoid as row_table, t.ctid as row_place,\n"
           "         case when t.tableoid is null then ", out);
     put_key_text(out, entity, false);
@@ -279,32 +316,49 @@ static void put_judged(FILE *out, const struct statement *statement, const struc
     put_owned(out, statement, source);
     fprintf(out, "\n    from input k left join %s t on ", entity->relation);
     put_key_match(out, entity, "t", "k");
-    fprintf(out, ") z\n    left join bridge.row_version v on v.entity = %d and v.key = z.key) y)", entity->id);
+    fprintf(out, ") z\n    left join bridge.row_version v on v.entity = %d and v.key = z.key%s) y)", entity->id,
+            options->log_node != NULL ? ") x) w" : "");
 }
 
 /* stamped: the versions of what was written; only where the version is still the one that was judged. */
-static void put_stamped(FILE *out, const struct statement *statement, const char *written)
+static void put_stamped(FILE *out, const struct statement *statement, const struct statement_options *options, const char *written)
 {
+    /* Nobody else writes row_version then: bridge.lock_versions. */
+    static const char remembered[] =
+        "      row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, over = excluded.over,\n"
+        "      former = case when excluded.former is not null or v.former is not null\n"
+        "                    then bridge.remember(v, excluded.lsn, excluded.former is null) end,\n";
+    char entry[1024] = "";
+    if (options->log_node != NULL)
+        snprintf(entry, sizeof entry,
+                 ",\n         case when j.verdict = 's' or (j.present and j.equal) then j.row_xmin end, pg_current_wal_insert_lsn(),\n"
+                 "         (date_part('epoch', clock_timestamp()) * 1000000)::bigint, case when j.own_us is not null then j.row_xmin end,\n"
+                 "         case when j.entry_ts is not null and (j.unnoted or not j.present or ((j.entry_node = '%s' or j.entry_over is not null)\n"
+                 "              and j.entry_lsn > (select o.released_lsn from bridge.outbound o))) then '[]'::jsonb end",
+                 options->log_node);
     size_t source = statement->column_count + 8;
     fprintf(out,
             ", stamped as (\n  insert into bridge.row_version as v (entity, key, ts, node, deleted, base_ts, base_node, "
-            "correlation, seen, merge)\n"
+            "correlation, seen, merge%s)\n"
             "  select %d, j.key, case when j.stands then j.ts else j.row_ts end,\n"
             "         case when j.stands then $%zu::text else j.row_node end, %s, j.row_ts, j.row_node, j.correlation,\n"
             "         case when j.row_node is null or (j.row_node = $%zu and j.row_seen is null and j.seen is null) then j.seen::jsonb\n"
             "              else bridge.join_seen(j.row_seen,\n"
             "                       case when j.stands then j.seen::jsonb else bridge.join_seen(j.seen::jsonb, null, j.ts, $%zu, '') end,\n"
             "                       j.row_ts, j.row_node, case when j.stands then $%zu else j.row_node end) end,\n"
-            "         j.merge::jsonb\n"
+            "         j.merge::jsonb%s\n"
             "    from (select *, verdict <> 's' or newer as stands from judged) j\n"
             "   where (j.verdict = 'f' and (%s))\n"
             "      or (j.verdict = 's' and (j.locked or not j.present))\n"
             "  on conflict (entity, key) do update set ts = excluded.ts, node = excluded.node, deleted = excluded.deleted,\n"
             "      base_ts = excluded.base_ts, base_node = excluded.base_node, correlation = excluded.correlation, seen = excluded.seen,\n"
-            "      merge = excluded.merge\n"
-            "   where v.ts = excluded.base_ts and v.node = excluded.base_node\n"
+            "%s      merge = excluded.merge\n"
+            "%s"
             "  returning v.key)\n",
-            statement->entity->id, source, statement->deletion ? "true" : "false", source, source, source, written);
+            options->log_node != NULL ? ", row_xmin, lsn, at_us, over, former" : "", statement->entity->id, source,
+            statement->deletion ? "true" : "false", source, source, source, entry, written,
+            options->log_node != NULL ? remembered : "      at_us = null,\n",
+            options->log_node != NULL ? "" : "   where v.ts = excluded.base_ts and v.node = excluded.base_node\n");
 }
 
 /* strays: how many rows were written whose version then was another than the one judged. */
@@ -352,7 +406,7 @@ static void put_apply_upsert(FILE *out, const struct statement *statement, const
     fputs(") do nothing returning ", out);
     put_key_text(out, entity, true);
     fputs(" as key)", out);
-    put_stamped(out, statement,
+    put_stamped(out, statement, options,
                 n > keys ? "(j.present and not j.equal and j.n in (select u.n from updated u))\n"
                            "      or (j.present and j.equal and j.locked) or (not j.present and j.key in (select i.key from inserted i))"
                          : "(j.present and j.locked) or (not j.present and j.key in (select i.key from inserted i))");
@@ -367,7 +421,7 @@ static void put_apply_delete(FILE *out, const struct statement *statement, const
             statement->entity->relation);
     put_unchanged_match(out, statement->entity);
     fputs(" returning j.n)", out);
-    put_stamped(out, statement, "not j.present or j.n in (select r.n from removed r)");
+    put_stamped(out, statement, options, "not j.present or j.n in (select r.n from removed r)");
     put_verdicts(out, "0");
 }
 
@@ -383,15 +437,17 @@ static void put_lock(FILE *out, const struct statement *statement)
     fprintf(out, " order by i.n for %s of t) l", statement->deletion ? "update" : "no key update");
 }
 
-static void put_fetch(FILE *out, const struct statement *statement)
+static void put_fetch(FILE *out, const struct statement *statement, const struct statement_options *options)
 {
-    static const struct statement_options plain = {0};
+    struct statement_options plain = {.log_node = options->log_node, .versions_since = options->versions_since};
     put_input(out, statement);
     put_judged(out, statement, &plain);
-    fputs("\nselect j.key, j.present, v.deleted, v.ts, v.node, v.seen, v.correlation, j.equal, case when j.present then array[", out);
+    fputs("\nselect j.key, j.present, v.deleted, j.row_ts, j.row_node, j.row_seen, v.correlation, j.equal, case when j.present then array[", out);
     for (size_t i = 0; i < statement->entity->column_count; i++)
         fprintf(out, "%s%s", i ? ", " : "", statement->entity->columns[i].row_text);
-    fprintf(out, "]::text[] end, j.owned, v.merge from judged j left join %s t on ", statement->entity->relation);
+    fprintf(out, "]::text[] end, j.owned, v.merge, %s from judged j left join %s t on ",
+            options->log_node != NULL ? "j.row_xmin, j.own_us is not null, j.entry_ts, j.entry_node" : "null, false, j.row_ts, j.row_node",
+            statement->entity->relation);
     put_key_match(out, statement->entity, "t", "j");
     fprintf(out, " left join bridge.row_version v on v.entity = %d and v.key = j.key order by j.n", statement->entity->id);
 }
@@ -460,7 +516,7 @@ char *statement_sql(const struct statement *statement, enum statement_kind kind,
             put_apply_upsert(out, statement, options);
         break;
     case STATEMENT_FETCH:
-        put_fetch(out, statement);
+        put_fetch(out, statement, options);
         break;
     case STATEMENT_INSERT:
         put_insert(out, statement);
@@ -536,7 +592,7 @@ char *statement_referenced_values(const struct catalog_entity *entity, const str
 }
 
 char *statement_own_child(const struct catalog_entity *entity, const struct catalog_foreign_key *key,
-                          const struct catalog_entity *child)
+                          const struct catalog_entity *child, bool from_log)
 {
     char *text = NULL;
     size_t length = 0;
@@ -549,7 +605,9 @@ char *statement_own_child(const struct catalog_entity *entity, const struct cata
     if (child != NULL) {
         fprintf(out, " left join bridge.row_version v on v.entity = %d and v.key = ", child->id);
         put_key_text(out, child, true);
-        fprintf(out, " where coalesce(v.node = $%zu, true)", entity->key_count + 1);
+        /* What no entry is about an application here has written. */
+        fprintf(out, " where coalesce(v.node = $%zu%s, true)", entity->key_count + 1,
+                from_log ? " or t.xmin is distinct from coalesce(v.row_xmin, v.xmin)" : "");
     } else {
         fprintf(out, " where $%zu::text is not null", entity->key_count + 1);
     }

@@ -20,7 +20,8 @@ enum statement_kind {
      * somebody who inserted and deleted the same: they stand on a deletion that nobody judged, and must be undone. force: the judge has ruled
      * already, about a row whose version is the base given; one that has another by now is among the rest. */
     STATEMENT_APPLY,
-    /* -> key, present, deleted, timestamp, node, seen, correlation, equal, fields text[], owned, merge: what the judge must know of each row. */
+    /* -> key, present, deleted, timestamp, node, seen, correlation, equal, fields text[], owned, merge, xmin, own, entry's timestamp and
+     * node: what the judge must know of each row. own: an application wrote it and row_version has no entry of that. */
     STATEMENT_FETCH,
     /* Inserts without "on conflict", so that a clash is an error which names its constraint. */
     STATEMENT_INSERT,
@@ -48,6 +49,10 @@ struct statement {
 
 struct statement_options {
     bool write_equal; /* tests only: write data also when the content is equal */
+    /* Of a node that captures from the WAL: its name, and since when (microseconds since 1970) a commit is a version. What no entry of
+     * row_version is about has the version that its commit says: sql/functions/140_note_changes.sql says the same to the peers. */
+    const char *log_node;
+    int64_t versions_since;
 };
 
 /* Finds or makes the statement for a message of the entity; lives in the catalog's arena. NULL, with FAULT_PERMANENT,
@@ -65,7 +70,7 @@ char *statement_sql(const struct statement *statement, enum statement_kind kind,
 char *statement_child_check(const struct catalog_entity *entity, const struct catalog_foreign_key *key);
 char *statement_referenced_values(const struct catalog_entity *entity, const struct catalog_foreign_key *key);
 char *statement_parent_check(const struct catalog_foreign_key *key);
-/* own_child: the same parameters as child, and a node's name; -> whether that node wrote a row that refers to the entity's. child:
+/* own_child: the same parameters as child, and this node's name; -> whether that node wrote a row that refers to the entity's. child:
  * the entity that the referring table is mapped by, NULL when it is this node's own business and so are its rows. */
 char *statement_own_child(const struct catalog_entity *entity, const struct catalog_foreign_key *key,
-                          const struct catalog_entity *child);
+                          const struct catalog_entity *child, bool from_log);

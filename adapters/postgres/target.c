@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "adapters/postgres/report.h"
+#include "adapters/postgres/sql.h"
 #include "adapters/postgres/target_private.h"
 #include "bridge/base/memory.h"
 #include "bridge/flow/policy.h"
@@ -101,6 +102,42 @@ static bool load_rules(struct pg_target *target, struct error *error)
     return true;
 }
 
+/* Marks what this session writes, so that capture from the WAL passes over it. A second adapter may stand by, and a session that was
+ * lost may not be gone yet. */
+static bool begin_origin(struct pg_target *target, struct error *error)
+{
+    static const char *const numbers[] = {"in1", "in2"};
+    for (size_t i = 0;; i++) {
+        const char *parameters[] = {numbers[i]};
+        PG_RESULT result = pg_query(&target->session, "origin_begin", 1, parameters, error);
+        if (result == NULL && strcmp(error->code, SOURCE_IN_USE) == 0 && i == 0)
+            continue;
+        if (result == NULL && error->fault == FAULT_OPERATOR)
+            return error_hint(error, "run \"pgbridge install\": it makes this node's replication origins and grants their use");
+        return result != NULL;
+    }
+}
+
+/* What is applied and what the log tells must know of each other. */
+static bool begin_log(struct pg_target *target, struct error *error)
+{
+    PG_RESULT result = pg_query(&target->session, "log_since", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    target->from_log = target->config->capture == CAPTURE_WAL;
+    bool lasts = PQntuples(result) == 1 && !PQgetisnull(result, 0, 1);
+    if (!target->from_log)
+        return !lasts || error_set(error, FAULT_CONNECTION, "55000",
+                                   "what was written before capture went over to triggers is still being read from the log: nothing is "
+                                   "applied before that");
+    if (!lasts || strcmp(PQgetvalue(result, 0, 0), "wal") != 0) {
+        error_set(error, FAULT_OPERATOR, NULL, "the config says \"capture: wal\", and another is installed");
+        return error_hint(error, "run \"pgbridge install\", or restart the adapter if the config was changed");
+    }
+    target->versions_since = pg_integer(result, 0, 1);
+    return begin_origin(target, error);
+}
+
 static bool target_open(struct target *port, struct error *error)
 {
     struct pg_target *target = target_of(port);
@@ -129,7 +166,7 @@ static bool target_open(struct target *port, struct error *error)
             error_hint(error, "run \"pgbridge install\": it grants SET ON PARAMETER session_replication_role");
         return false;
     }
-    if (!catalog_load(&target->catalog, &target->session, error))
+    if (!begin_log(target, error) || !catalog_load(&target->catalog, &target->session, error))
         return false;
     return load_rules(target, error) && collect_tombstones(target, error);
 }
@@ -146,7 +183,11 @@ bool target_begin_in(struct pg_target *target, struct error *error)
     arena_reset(&target->scratch);
     target_forget_checks(target);
     target->role_is_origin = target->options.apply_is_captured;
-    return pg_execute(&target->session, "begin isolation level read committed", error);
+    static const char begin[] = "begin isolation level read committed";
+    if (!target->from_log)
+        return pg_execute(&target->session, begin, error);
+    struct text sql = arena_printf(&target->arena, "%s; %s", begin, sql_text("queries/lock_versions"));
+    return pg_execute(&target->session, sql.data, error);
 }
 
 static bool target_begin(struct target *port, struct error *error)
@@ -173,7 +214,9 @@ PGresult *target_run_statement(struct pg_target *target, struct statement *state
     int count = kind == STATEMENT_LOCK ? (int)statement->entity->key_count : parameters->count;
     const char *name = statement->name[kind];
     if (!statement->prepared[kind]) {
-        struct statement_options options = {.write_equal = target->options.write_equal};
+        struct statement_options options = {.write_equal = target->options.write_equal,
+                                            .log_node = target->from_log ? target->config->node : NULL,
+                                            .versions_since = target->versions_since};
         char *sql = statement_sql(statement, kind, &options);
         int sent = PQsendPrepare(target->session.connection, name, sql, count, parameters->types);
         PG_RESULT prepared = pg_checked(&target->session, pg_answer(&target->session, sent), error);

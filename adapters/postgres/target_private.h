@@ -23,6 +23,8 @@ struct pg_target {
     int64_t horizon_us; /* an unknown row whose version is not after it may have been deleted and forgotten */
     char instance[37];   /* of this process */
     bool role_is_origin; /* in this transaction: triggers fire */
+    bool from_log;       /* this node captures from the WAL: rows that row_version does not know have the versions of their commits, */
+    int64_t versions_since; /* if those are later */
 };
 
 /* A row as it is here. */
@@ -34,6 +36,9 @@ struct local_row {
     struct merge merge;
     struct text correlation;
     struct text fields; /* text[] literal of the entity's fields, null when not present */
+    struct text xmin;     /* of a node that captures from the WAL */
+    bool own;             /* an application wrote it, and row_version has no entry of that */
+    struct version entry; /* which it has; none when it has none */
 };
 
 /* Rows [first, first + count) inside the open transaction, whatever the mode says about undoing. */

@@ -89,6 +89,7 @@ struct config {
     char *http_host; /* NULL: off */
     int http_port;
     enum log_format log;
+    size_t wal_keep_max_bytes; /* of capture: wal; beyond it the slot is given up */
     size_t message_bytes;  /* soft bound of a message with more than one row */
     size_t entity_count;
     struct entity_config *entities;

@@ -38,6 +38,10 @@ enum {
     BROKER_NAME_BYTES_MAX = 255, /* AMQP's short string */
 };
 
+#define WAL_KEEP_MIN (64UL << 20) /* four segments */
+#define WAL_KEEP_DEFAULT (8UL << 30)
+#define WAL_KEEP_MAX (1UL << 50)
+
 struct numbered {
     const char *name;
     size_t index;
@@ -274,16 +278,6 @@ static bool read_broker(struct reading *reading, struct config *config)
            read_heartbeat(reading, broker) && read_topology(reading, config);
 }
 
-static bool read_capture(struct reading *reading, const struct config_raw *raw, struct config *config)
-{
-    config->capture = raw->capture;
-    if (config->capture == CAPTURE_OUTBOX)
-        return true;
-    reading_fail(reading, reading_require(reading->root, "capture")->mark,
-                 "capture from the WAL comes with a later version");
-    return error_hint(reading->error, "Use `capture: outbox`");
-}
-
 static bool read_http(struct reading *reading, struct config *config)
 {
     const struct outline *node = reading_find(reading->root, "http");
@@ -294,28 +288,40 @@ static bool read_http(struct reading *reading, struct config *config)
     return true;
 }
 
-static bool read_message_bytes(struct reading *reading, struct config *config)
+/* "262144", "256 KiB", "1 MiB", "8 GiB". shown: the bounds, and what it may look like. */
+static bool read_bytes(struct reading *reading, const char *key, unsigned long min, unsigned long max, const char *shown, size_t *bytes)
 {
-    const struct outline *node = reading_find(reading->root, "message_bytes");
-    config->message_bytes = LIMIT_MESSAGE_BYTES;
+    static const struct {
+        const char *name;
+        unsigned long bytes;
+    } units[] = {{"KiB", 1UL << 10}, {"MiB", 1UL << 20}, {"GiB", 1UL << 30}};
+    const struct outline *node = reading_find(reading->root, key);
     if (node == NULL)
         return true;
     struct text number = text_from(node->value);
     unsigned long unit = 1;
-    if (number.length > 3 && strcmp(node->value + number.length - 3, "KiB") == 0)
-        unit = 1 << 10;
-    if (number.length > 3 && strcmp(node->value + number.length - 3, "MiB") == 0)
-        unit = 1 << 20;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (number.length > 3 && strcmp(node->value + number.length - 3, units[i].name) == 0)
+            unit = units[i].bytes;
     if (unit > 1)
         number.length -= 3;
     while (unit > 1 && number.length > 0 && number.data[number.length - 1] == ' ')
         number.length--;
     unsigned long value = 0;
-    if (!parse_number(number, MESSAGE_BYTES_MAX / unit, &value) || value * unit < MESSAGE_BYTES_MIN)
-        return reading_fail(reading, node->mark,
-                            "\"message_bytes\" must be from 1 KiB to 1 MiB, such as 262144 or 256 KiB");
-    config->message_bytes = value * unit;
+    if (!parse_number(number, max / unit, &value) || value * unit < min)
+        return reading_fail(reading, node->mark, "\"%s\" must be %s", key, shown);
+    *bytes = value * unit;
     return true;
+}
+
+static bool read_sizes(struct reading *reading, struct config *config)
+{
+    config->message_bytes = LIMIT_MESSAGE_BYTES;
+    config->wal_keep_max_bytes = WAL_KEEP_DEFAULT;
+    return read_bytes(reading, "message_bytes", MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX,
+                      "from 1 KiB to 1 MiB, such as 262144 or 256 KiB", &config->message_bytes) &&
+           read_bytes(reading, "wal_keep_max", WAL_KEEP_MIN, WAL_KEEP_MAX, "from 64 MiB to 1048576 GiB, such as 8 GiB",
+                      &config->wal_keep_max_bytes);
 }
 
 /* "300", "300 s", "5 min", "1 h", "7 d". */
@@ -605,6 +611,15 @@ static bool read_counters(struct reading *reading, const struct outline *node, s
     return true;
 }
 
+/* The log has no state of a row before a write: what needs it, needs the triggers. */
+static bool check_capture(struct reading *reading, const struct outline *node, const struct config *config, const struct entity_config *entity)
+{
+    if (config->capture == CAPTURE_OUTBOX || strcmp(entity->policy->name, "merge") != 0)
+        return true;
+    reading_fail(reading, reading_require(node, "policy")->mark, "policy merge needs to know which fields a write has changed");
+    return error_hint(reading->error, "Use `capture: outbox` for this node, or leave it out here");
+}
+
 static bool read_budget(struct reading *reading, const struct outline *node, struct entity_config *entity)
 {
     unsigned long changes;
@@ -635,7 +650,8 @@ static bool read_entity(struct reading *reading, const struct outline *node, con
     return read_table(reading, reading_require(node, "table"), entity) && read_mappings(reading, key, entity) &&
            (fields == NULL || read_mappings(reading, fields, entity)) && check_mappings(reading, key, fields, entity) &&
            read_policy(reading, node, raw, config, entity) && read_owners(reading, node, config, entity) &&
-           read_counters(reading, node, entity) && read_retry(reading, node, &entity->retry) && read_budget(reading, node, entity);
+           read_counters(reading, node, entity) && read_retry(reading, node, &entity->retry) && read_budget(reading, node, entity) &&
+           check_capture(reading, node, config, entity);
 }
 
 /* Two entities of one table would answer each other's changes. */
@@ -680,10 +696,11 @@ static bool build(struct reading *reading, const struct config_raw *raw, struct 
 {
     config->path = name_copy(text_from(reading->path));
     config->log = raw->log;
+    config->capture = raw->capture;
     config->retry = (struct retry_rules){.base_s = 1, .factor = 2, .cap_s = 60, .max_attempts = 100};
     return read_node(reading, raw, config) && read_database(reading, config) && read_broker(reading, config) &&
-           read_peers(reading, raw, config) && read_capture(reading, raw, config) && read_http(reading, config) &&
-           read_message_bytes(reading, config) &&
+           read_peers(reading, raw, config) && read_http(reading, config) &&
+           read_sizes(reading, config) &&
            read_duration(reading, reading->root, "max_clock_skew", CLOCK_SKEW_MAX_S, CLOCK_SKEW_DEFAULT_S,
                          &config->max_clock_skew_us) &&
            read_duration(reading, reading->root, "tombstone_retention", RETENTION_MAX_S, RETENTION_DEFAULT_S,

@@ -46,7 +46,7 @@ struct config_raw_entity {
 };
 
 struct config_raw {
-    char *node, *database, *database_password_file, *http, *message_bytes, *max_clock_skew, *tombstone_retention;
+    char *node, *database, *database_password_file, *http, *message_bytes, *wal_keep_max, *max_clock_skew, *tombstone_retention;
     char *dead_letter_retention, *conflict_retention, *max_held_changes;
     struct config_raw_ping_pong *ping_pong;
     struct config_raw_mass_delete *mass_delete;

@@ -13,6 +13,7 @@ enum {
     CONTENTION_BASE_MS = 10,
     CONTENTION_CAP_MS = 1000,
     CLOCK_WARNING_US = 250000,
+    CLOCK_WAIT_US = 1000000, /* for a version ahead of the clock: what is further ahead is held */
     HURRY_MS = 200,    /* what was applied may be what a letter waits for; but many transactions may follow each other, */
     HURRY_SHARE = 10,  /* and trying in vain takes one tenth of the time at most */
     HURRY_CAP_MS = 5000,
@@ -475,26 +476,55 @@ static void condemn_storms(struct application *application, const struct item *i
                 condemn(&application->condemned, &items[i], row, &error);
 }
 
-/* Condemns the rows that a clock far ahead has stamped, for now: they would win every conflict until their time has come. */
-static void condemn_ahead(struct application *application, const struct item *items, size_t count)
+/* How far ahead of the clock a change may be; 0: as far as it likes. */
+static int64_t ahead_max_us(const struct application *application)
+{
+    int64_t most_us = application->max_clock_skew_us;
+    if (application->waits_for_clock && (most_us == 0 || most_us > CLOCK_WAIT_US))
+        return CLOCK_WAIT_US;
+    return most_us;
+}
+
+/* Condemns the rows that a clock far ahead has stamped, for now: they would win every conflict until their time has come. The newest
+ * version of the others. */
+static int64_t condemn_ahead(struct application *application, const struct item *items, size_t count)
 {
     struct clock *clock = application->worker->clock;
-    if (application->max_clock_skew_us == 0)
-        return;
-    int64_t latest_us = clock->ops->now_us(clock) + application->max_clock_skew_us;
+    int64_t most_us = ahead_max_us(application), newest_us = 0;
+    int64_t latest_us = most_us > 0 ? clock->ops->now_us(clock) + most_us : INT64_MAX;
     for (size_t i = 0; i < count; i++) {
         const struct message *message = &items[i].message;
         for (size_t row = 0; items[i].fate == FATE_APPLY && row < message->row_count; row++) {
-            int64_t ahead_us = message_version(message, row) - latest_us;
+            int64_t version_us = message_version(message, row);
             struct error error;
-            if (ahead_us <= 0)
+            if (version_us <= latest_us) {
+                newest_us = version_us > newest_us ? version_us : newest_us;
                 continue;
-            error_set(&error, FAULT_TRANSIENT, "CLOCK", "the clock of %.*s is %lld s further ahead than max_clock_skew allows",
-                      TEXT_PRINTF(message->source), (long long)(ahead_us / 1000000 + 1));
+            }
+            error_set(&error, FAULT_TRANSIENT, "CLOCK", "the clock of %.*s is %lld s further ahead than %s",
+                      TEXT_PRINTF(message->source), (long long)((version_us - latest_us) / 1000000 + 1),
+                      most_us == application->max_clock_skew_us ? "max_clock_skew allows" : "can be waited for");
             error_hint(&error, "correct that clock (NTP); the change waits until its time has come");
             condemn(&application->condemned, &items[i], row, &error);
         }
     }
+    return newest_us;
+}
+
+/* Until the clock has passed the version; false when the process stops before. */
+static bool await_clock(struct application *application, int64_t newest_us)
+{
+    struct worker *worker = application->worker;
+    while (application->waits_for_clock) {
+        int64_t left_us = newest_us - worker->clock->ops->now_us(worker->clock);
+        if (left_us <= 0)
+            return true;
+        if (worker_stopping(worker))
+            return false;
+        application->waiting(application->context);
+        worker->clock->ops->sleep_ms(worker->clock, (int)(left_us / 1000) + 1);
+    }
+    return true;
 }
 
 /* Some of the changes must be applied where they stand among all others. */
@@ -518,9 +548,13 @@ static enum outcome commit_items(struct application *application, const struct i
     enum outcome outcome = OUTCOME_STOPPED;
     application->condemned.count = 0;
     condemn_storms(application, items, count);
-    condemn_ahead(application, items, count);
+    int64_t newest_us = condemn_ahead(application, items, count);
     if (application->condemned.count > 0)
         manner = MANNER_ISOLATING;
+    if (!await_clock(application, newest_us)) {
+        free(tallies);
+        return OUTCOME_STOPPED;
+    }
     for (int contended = 0;;) {
         struct error error;
         size_t condemned = application->condemned.count;

@@ -39,6 +39,7 @@ struct application {
     struct worker *worker;
     struct target *target;
     int64_t max_clock_skew_us; /* 0: changes may come from any time */
+    bool waits_for_clock;      /* nothing is applied before the clock has passed its version */
     const struct holds *holds; /* entities whose changes are put aside */
     bool open; /* the target */
     struct retry contention;

@@ -523,6 +523,7 @@ void inbound_run(struct inbound *in)
     in->group = group;
     application_init(&group->application, &in->worker, in->target, keep_inlet_alive, in);
     group->application.max_clock_skew_us = in->max_clock_skew_us;
+    group->application.waits_for_clock = in->waits_for_clock;
     group->application.holds = &group->holds;
     if (in->rally_rule.times > 0)
         group->rallies = rallies_new(&in->rally_rule, in->worker.node);

@@ -10,6 +10,7 @@ struct inbound {
     size_t peer_count;
     const char *const *peers;
     int64_t max_clock_skew_us; /* a change from further ahead of the clock is held until its time has come; 0: none is */
+    bool waits_for_clock;      /* and one that is a little ahead is waited for: whatever this node writes upon it is later by the clock */
     struct rally_rule rally_rule;
     struct deletion_rule deletion_rule;
     bool apply_echoes; /* tests only: do not drop messages of this node's own */

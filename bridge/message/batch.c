@@ -31,11 +31,11 @@ static bool row_same(const void *changes, size_t place, const void *item)
  */
 
 /* Nobody else wrote the row in between: or else the one before travels too, for who wrote in between has to be told that both
- * wrote. A source that does not know bases tells by what was seen alone. */
+ * wrote. A source that does not know bases tells by what was seen alone, and may say an earlier write after a later one. */
 static bool chain_goes_on(const struct change *before, const struct change *change)
 {
     return (version_is_none(change->base) || version_equal(change->base, before->version)) &&
-           seen_equal(&change->seen, &before->seen);
+           seen_equal(&change->seen, &before->seen) && version_compare(before->version, change->version) <= 0;
 }
 
 /* began_created: the key's first change in the batch was its creation. */

@@ -10,5 +10,11 @@ begin
     end if;
     perform set_config('bridge.correlation_id', coalesce(id, ''), true);
     perform set_config('bridge.traceparent', coalesce(traceparent, ''), true);
+    -- Where this node captures from the WAL.
+    if current_setting('wal_level') = 'logical' and not pg_is_in_recovery()
+       and exists (select from pg_publication_rel where prrelid = to_regclass('bridge.capture_switch')) then
+        perform pg_logical_emit_message(true, 'pgbridge.correlation', coalesce(id, ''));
+        perform pg_logical_emit_message(true, 'pgbridge.traceparent', coalesce(traceparent, ''));
+    end if;
 end
 $$;

@@ -3,7 +3,8 @@
 -- The trigger stamps bridge.row_version under the row's lock and puts the row into bridge.outbox, in the transaction of
 -- the application. It does not fire for what the adapter applies: that runs with session_replication_role = replica, and
 -- where it does not (triggers: fire) the condition on session_user holds it back; session_user, because an
--- application can set any custom setting. Row triggers of a partitioned table are cloned to every partition, also to
+-- application can set any custom setting. With capture from the WAL there are no row triggers, only those for TRUNCATE, of which the log
+-- does not tell which rows it took. Row triggers of a partitioned table are cloned to every partition, also to
 -- later ones; TRUNCATE triggers are not, so each leaf gets its own, and the table itself one for leaves to come.
 --
 -- guarded = false is for the test that shows that each layer of loop prevention holds alone: apply is then captured too,
@@ -33,6 +34,18 @@ declare
     deleted_over text := '';
     written_anew text := '';
     written_over text := '';
+    noted        boolean;   -- the log tells, or has not told everything yet: what an entry of row_version is about, and what it replaces
+    noted_over   text := '';
+    noted_about  text := ''; -- the trigger's own transaction has written the row
+    noted_column text := '';
+    noted_value  text := '';
+    later        text := 'greatest(excluded.ts, v.ts + 1)';
+    -- The rows that a TRUNCATE takes. A partition that was made after install has no trigger of its own: the partitioned table's sees to it.
+    truncated constant text := $t$case when (select relkind from pg_class where oid = tg_relid) = 'p'
+             then format('%s t where t.tableoid in (select p.relid from pg_partition_tree(%L) p where p.isleaf and not exists
+                          (select from pg_trigger g where g.tgrelid = p.relid and g.tgname = ''bridge_truncate''))',
+                         tg_relid::regclass, tg_relid::regclass)
+             else format('only %s t', tg_relid::regclass) end$t$;
     leaf       record;
     i          int;
 begin
@@ -51,6 +64,14 @@ begin
         rows_ := rows_ || bridge.text_expression(format('t.%I', e.columns[i]), types[i]);
     end loop;
     pinned := bridge.pinned_settings(types);
+    noted := node.versions_since is not null;
+    if noted then
+        noted_over := ', lsn = pg_current_wal_insert_lsn(), at_us = excluded.ts, over = null, former = bridge.remember(v, pg_current_wal_insert_lsn()), row_xmin = ';
+        noted_about := noted_over || 'null';
+        noted_column := ', lsn';
+        noted_value := ', pg_current_wal_insert_lsn()';
+        later := 'bridge.version_upon(v.ts, v.at_us, excluded.ts)';
+    end if;
     owner_node := quote_literal(node.name);
     guard := format('session_user <> %L', node.adapter_role);
     changed := format('record_image_ne(row(%s), row(%s))',
@@ -91,11 +112,11 @@ declare
 begin
     -- A new key is the old key's end and another row's beginning.
     if tg_op = 'DELETE' or (tg_op = 'UPDATE' and record_image_ne(row(%3$s), row(%4$s))) then
-        insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%14$s)
-        values (%5$s, %6$s, now_us, %11$s, true, correlation%15$s)
+        insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%14$s%24$s)
+        values (%5$s, %6$s, now_us, %11$s, true, correlation%15$s%25$s)
         on conflict (entity, key) do update
-           set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = true,
-               base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%16$s
+           set ts = %23$s, node = excluded.node, deleted = true,
+               base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%16$s%26$s
         returning v.ts, v.base_ts, v.base_node, v.seen%20$s into stamp;
         insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent, seen%14$s)
         values (%7$s, 'd', array[%8$s]::text[], stamp.ts, %12$s, stamp.base_ts, stamp.base_node, correlation, traceparent,
@@ -105,11 +126,11 @@ begin
         end if;
         operation := 'c';
     end if;
-    insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%21$s%14$s)
-    values (%5$s, %9$s, now_us, %11$s, false, correlation%22$s%17$s)
+    insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%21$s%14$s%24$s)
+    values (%5$s, %9$s, now_us, %11$s, false, correlation%22$s%17$s%25$s)
     on conflict (entity, key) do update
-       set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = false,
-           base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%18$s
+       set ts = %23$s, node = excluded.node, deleted = false,
+           base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%18$s%26$s
     returning v.ts, v.base_ts, v.base_node, v.seen%20$s into stamp;
     insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent, seen%14$s)
     values (%7$s, operation, array[%10$s]::text[], stamp.ts, %12$s,
@@ -125,8 +146,9 @@ $trigger$ $f$,
         case when merged then ', merge' else '' end, deleted_anew, deleted_over, written_anew, written_over,
         case when merged then ', stamp.merge' else '' end, case when merged then ', v.merge' else '' end,
         case when forgets then ', seen' else '' end,
-        case when forgets then format($e$, case when operation = 'c' then bridge.certainly_seen(%L, %s) end$e$,
-                                      e.name, bridge.key_expression(news[1:e.key_count])) else '' end);
+        case when forgets then format($e$, case when operation = 'c' then bridge.certainly_seen(%s::smallint, %s) end$e$,
+                                      e.id, bridge.key_expression(news[1:e.key_count])) else '' end,
+        later, noted_column, noted_value, noted_about);
 
     -- TRUNCATE: the rows are still there before it, and the table is locked against everybody.
     if e.truncate = 'refuse' then
@@ -138,6 +160,28 @@ begin
         using errcode = '55000', hint = 'Use DELETE, or set "truncate: capture" for the entity and run pgbridge install.';
 end
 $trigger$ $f$, 'truncate_' || e.id, e.name);
+    elsif node.capture = 'wal' then
+        -- As deletions the log tells of it, in their place among the transaction's other writes; made as apply makes them, without a trigger:
+        -- one that fires even so would fire with the rights of the bridge's owner.
+        execute format($f$
+create or replace function bridge.%I() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = off
+as $trigger$
+declare
+    role text := current_setting('session_replication_role');
+begin
+    if exists (select from pg_trigger g where g.tgrelid in (select tg_relid union select p.relid from pg_partition_tree(tg_relid) p)
+                                          and g.tgenabled in ('A', 'R') and g.tgtype & 8 <> 0)
+       or exists (select from pg_rewrite r where r.ev_class in (select tg_relid union select p.relid from pg_partition_tree(tg_relid) p)
+                                             and r.ev_enabled in ('A', 'R') and r.ev_type = '4') then
+        raise exception 'TRUNCATE of %% is refused: a trigger or rule for its deletions fires always, also for those of pgbridge', tg_relid::regclass
+            using errcode = '55000', hint = 'Use DELETE, or let that trigger or rule be enabled without ALWAYS or REPLICA.';
+    end if;
+    perform set_config('session_replication_role', 'replica', true);
+    execute 'delete from ' || %s;
+    perform set_config('session_replication_role', role, true);
+    return null;
+end
+$trigger$ $f$, 'truncate_' || e.id, truncated);
     else
         execute format($f$
 create or replace function bridge.%1$I() returns trigger language plpgsql security definer
@@ -146,30 +190,25 @@ as $trigger$
 begin
     execute format($statement$
         with stamped as (
-            insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%9$s)
-            select %3$s, %4$s, now_us, %7$L, true, nullif(current_setting('bridge.correlation_id', true), '')%10$s
+            insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%14$s%9$s)
+            select %3$s, %4$s, now_us, %7$L, true, nullif(current_setting('bridge.correlation_id', true), '')%15$s%10$s
               from (select (date_part('epoch', clock_timestamp()) * 1000000)::bigint as now_us) as clock, %%s
             on conflict (entity, key) do update
-               set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = true,
-                   base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %8$s%11$s
+               set ts = %16$s, node = excluded.node, deleted = true,
+                   base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %8$s%11$s%13$s
             returning v.key, v.ts, v.base_ts, v.base_node, v.correlation, v.seen%12$s)
         insert into bridge.outbox (layout, op, fields, ts, base_ts, base_node, correlation, traceparent, seen%9$s)
         select %5$s, 'd', %6$s, ts, base_ts, base_node, correlation, nullif(current_setting('bridge.traceparent', true), ''),
                seen%9$s
           from stamped $statement$,
-        -- A partition that was made after install has no trigger of its own: the partitioned table's sees to it.
-        case when (select relkind from pg_class where oid = tg_relid) = 'p'
-             then format('%%s t where t.tableoid in (select p.relid from pg_partition_tree(%%L) p where p.isleaf and not exists
-                          (select from pg_trigger g where g.tgrelid = p.relid and g.tgname = ''bridge_truncate''))',
-                         tg_relid::regclass, tg_relid::regclass)
-             else format('only %%s t', tg_relid::regclass) end);
+        %17$s);
     return null;
 end
 $trigger$ $f$, 'truncate_' || e.id, pinned, e.id,
             replace(bridge.key_expression(rows_[1:e.key_count]), '%', '%%'), e.layout,
             case when e.key_count = 1 then 'array[key]' else 'key::text[]' end, node.name, seen,
             case when merged then ', merge' else '' end, deleted_anew, deleted_over,
-            case when merged then ', v.merge' else '' end);
+            case when merged then ', v.merge' else '' end, noted_about, noted_column, noted_value, later, truncated);
     end if;
 
     -- The row as it is now, said by this node to everybody: with a version after all that it knows of. For a write that no
@@ -184,14 +223,15 @@ as $function$
 declare
     present boolean;
     row_fields text[];
+    xmin_here xid;
     stamp   record;
 begin
-    select true, array[%3$s]::text[] into present, row_fields from %4$s t where %5$s;
-    insert into bridge.row_version as v (entity, key, ts, node, deleted)
-    values (%6$s, row_key, (date_part('epoch', clock_timestamp()) * 1000000)::bigint, %7$L, present is null)
+    select true, array[%3$s]::text[], t.xmin into present, row_fields, xmin_here from %4$s t where %5$s;
+    insert into bridge.row_version as v (entity, key, ts, node, deleted%15$s)
+    values (%6$s, row_key, (date_part('epoch', clock_timestamp()) * 1000000)::bigint, %7$L, present is null%16$s)
     on conflict (entity, key) do update
        set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = excluded.deleted,
-           base_ts = v.ts, base_node = v.node, seen = %8$s%11$s
+           base_ts = v.ts, base_node = v.node, seen = %8$s%11$s%17$s
     returning v.ts, v.base_ts, v.base_node, v.correlation, v.seen%14$s into stamp;
     insert into bridge.outbox (layout, op, fields, ts, base_ts, base_node, correlation, seen%12$s)
     values (%9$s, case when present then 'u' else 'd' end::"char", case when present then row_fields else %10$s end,
@@ -204,7 +244,9 @@ $function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relat
                                      replace(bridge.merge_expression(e, node.name, 'delete'), '{TS}', 'greatest(excluded.ts, v.ts + 1)'))
              else '' end,
         case when merged then ', merge' else '' end, case when merged then ', stamp.merge' else '' end,
-        case when merged then ', v.merge' else '' end);
+        case when merged then ', v.merge' else '' end, case when noted then ', lsn, row_xmin' else '' end,
+        case when noted then ', pg_current_wal_insert_lsn(), xmin_here' else '' end,
+        case when noted then noted_over || 'xmin_here' else '' end);
     execute format('alter function bridge.%I(text, boolean) owner to pgbridge_owner', 'assert_' || e.id);
     execute format('revoke execute on function bridge.%I(text, boolean) from public', 'assert_' || e.id);
     execute format('grant execute on function bridge.%I(text, boolean) to %I', 'assert_' || e.id, node.adapter_role);
@@ -213,19 +255,26 @@ $function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relat
     execute format('alter function bridge.%I() owner to pgbridge_owner', 'truncate_' || e.id);
     execute format('revoke execute on function bridge.%I(), bridge.%I() from public', 'capture_' || e.id, 'truncate_' || e.id);
 
-    execute format('create or replace trigger bridge_insert after insert on %s for each row when (%s) execute function bridge.%I()',
-                   e.relation, guard, 'capture_' || e.id);
-    execute format('create or replace trigger bridge_delete after delete on %s for each row when (%s) execute function bridge.%I()',
-                   e.relation, guard, 'capture_' || e.id);
-    -- An update that leaves every mapped column as it was is nobody else's business.
-    execute format('create or replace trigger bridge_update after update on %s for each row when (%s and %s) execute function bridge.%I()',
-                   e.relation, guard, changed, 'capture_' || e.id);
+    if node.capture = 'outbox' then
+        execute format('create or replace trigger bridge_insert after insert on %s for each row when (%s) execute function bridge.%I()',
+                       e.relation, guard, 'capture_' || e.id);
+        execute format('create or replace trigger bridge_delete after delete on %s for each row when (%s) execute function bridge.%I()',
+                       e.relation, guard, 'capture_' || e.id);
+        -- An update that leaves every mapped column as it was is nobody else's business.
+        execute format('create or replace trigger bridge_update after update on %s for each row when (%s and %s) execute function bridge.%I()',
+                       e.relation, guard, changed, 'capture_' || e.id);
+    end if;
     for leaf in select c.oid::regclass as name from pg_partition_tree(table_oid) p join pg_class c on c.oid = p.relid
                  where p.isleaf
                 union select table_oid::regclass loop
         execute format('create or replace trigger bridge_truncate before truncate on %s for each statement execute function bridge.%I()',
                        leaf.name, 'truncate_' || e.id);
         execute format('grant select on %s to pgbridge_owner', leaf.name);
+        if node.capture = 'wal' then
+            execute format('grant delete on %s to pgbridge_owner', leaf.name);
+        elsif exists (select from bridge.capture_switch) then
+            execute format('revoke delete on %s from pgbridge_owner', leaf.name);
+        end if;
     end loop;
 
     -- For bridge.entity_state, under pinned settings whoever looks.

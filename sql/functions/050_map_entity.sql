@@ -130,6 +130,7 @@ select null::text as entity, null::text as key, null::timestamptz as version_tim
        null::boolean as deleted, null::text as content_hash, null::text as correlation_id where false $part$];
     joined text;
     types  regtype[];
+    wal    boolean := (select n.capture = 'wal' from bridge.node n); -- what an application has written has the version of its commit
 begin
     for e in select * from bridge.entity where active order by id loop
         select array_agg(a.atttypid::regtype order by o) into types
@@ -139,15 +140,19 @@ begin
                                else format('t.%I = (v.key::text[])[%s]::%s', c, o, types[o]) end, ' and ')
           into joined from unnest(e.columns[1:e.key_count]) with ordinality as u (c, o);
         parts := parts || format($part$
-select %1$L::text, v.key, to_timestamp(v.ts / 1000000.0), v.node, v.deleted,
-       case when t.%2$I is not null then bridge.%3$I(t) end, v.correlation
-  from bridge.row_version v left join %4$s t on %5$s
+select %1$L::text, v.key, to_timestamp(h.ts / 1000000.0), h.node, v.deleted and t.%2$I is null,
+       case when t.%2$I is not null then bridge.%3$I(t) end, case when h.own then null else v.correlation end
+  from bridge.row_version v left join %4$s t on %5$s %8$s
  where v.entity = %6$s
 union all
-select %1$L::text, bridge.%7$I(t), null::timestamptz, null::text, false, bridge.%3$I(t), null::text
-  from %4$s t
+select %1$L::text, bridge.%7$I(t), to_timestamp(h.ts / 1000000.0), h.node, false, bridge.%3$I(t), null::text
+  from %4$s t %9$s
  where not exists (select from bridge.row_version v where v.entity = %6$s and v.key = bridge.%7$I(t)) $part$,
-            e.name, e.columns[1], 'row_hash_' || e.id, e.relation, joined, e.id, 'row_key_' || e.id);
+            e.name, e.columns[1], 'row_hash_' || e.id, e.relation, joined, e.id, 'row_key_' || e.id,
+            case when wal then 'cross join lateral bridge.version_here(v, v.xmin, t.xmin) h'
+                 else 'cross join lateral (select v.ts, v.node, false as own) h' end,
+            case when wal then 'cross join lateral bridge.version_here(null, null, t.xmin) h'
+                 else 'cross join lateral (select null::bigint as ts, null::text as node) h' end);
     end loop;
     drop view if exists bridge.entity_state;
     execute 'create view bridge.entity_state as ' || array_to_string(parts, E'\nunion all\n');

@@ -9,7 +9,7 @@ declare
 begin
     execute format('grant usage on schema bridge to %I', adapter);
     execute format('grant pgbridge_monitor, pgbridge_operator to %I', adapter);
-    execute format('grant select on bridge.version, bridge.fingerprint, bridge.node, bridge.peer, bridge.entity, bridge.layout to %I', adapter);
+    execute format('grant select on bridge.version, bridge.fingerprint, bridge.node, bridge.peer, bridge.entity, bridge.layout, bridge.capture_switch to %I', adapter);
     execute format('grant select, delete on bridge.outbox to %I', adapter);
     execute format('grant select, update on bridge.outbound to %I', adapter);
     execute format('grant select, insert, update on bridge.inbound, bridge.worker, bridge.row_version to %I', adapter);
@@ -17,6 +17,8 @@ begin
     execute format('grant set on parameter session_replication_role to %I', adapter);
     execute format('grant update on bridge.peer to %I', adapter);
     execute format('grant select on bridge.collection, bridge.pause, bridge.gap to %I', adapter);
+    revoke execute on function bridge.publish(), bridge.switch_capture(text), bridge.note_lost_log(), bridge.leave_log() from public;
+    execute format('grant execute on function bridge.note_lost_log(), bridge.leave_log() to %I', adapter);
     revoke execute on function bridge.pause(text, text, text, text, boolean), bridge.resume(text, text, text, boolean, text),
         bridge.discard_deletions(text) from public;
     grant execute on function bridge.pause(text, text, text, text, boolean), bridge.resume(text, text, text, boolean, text)
@@ -45,6 +47,19 @@ begin
     execute format('grant execute on function bridge.resolve_conflict(bigint, text), bridge.resolve_conflict(bigint, jsonb) to %I', adapter);
     revoke execute on function bridge.unique_blocker(smallint, text[], text[]) from public;
     execute format('grant execute on function bridge.unique_blocker(smallint, text[], text[]) to %I', adapter);
+    revoke execute on function bridge.make_origins(), bridge.note_changes(smallint[], text[], "char"[], bigint[], bigint[], pg_lsn[], xid[], bigint[]),
+        bridge.note_change(smallint, text, "char", bigint, bigint, pg_lsn, xid, bigint),
+        bridge.note_overtaken(bridge.row_version, "char", bigint, bigint, xid, bridge.known, jsonb, int),
+        bridge.settle_deletion(smallint, text, bridge.known), bridge.insist(smallint, text, bigint),
+        bridge.row_here(bridge.entity, text), bridge.has_child(bridge.entity, text), bridge.delete_quietly(bridge.entity, text) from public;
+    execute format('grant execute on function bridge.note_changes(smallint[], text[], "char"[], bigint[], bigint[], pg_lsn[], xid[], bigint[]),
+        bridge.note_change(smallint, text, "char", bigint, bigint, pg_lsn, xid, bigint),
+        bridge.note_overtaken(bridge.row_version, "char", bigint, bigint, xid, bridge.known, jsonb, int),
+        bridge.settle_deletion(smallint, text, bridge.known), bridge.insist(smallint, text, bigint),
+        bridge.row_here(bridge.entity, text), bridge.has_child(bridge.entity, text), bridge.delete_quietly(bridge.entity, text) to %I', adapter);
+    revoke execute on function bridge.say_whole(smallint[], text[], "char"[], bigint[], xid[], bigint[], bigint[], text[], text[], text[], text[]) from public;
+    execute format('grant execute on function bridge.say_whole(smallint[], text[], "char"[], bigint[], xid[], bigint[], bigint[], text[], text[], text[], text[]) to %I',
+                   adapter);
     grant select on bridge.audit_log to pgbridge_monitor;
     -- By hand, and each noted in bridge.audit.
     grant select on bridge.dead_letter_payloads to pgbridge_operator;

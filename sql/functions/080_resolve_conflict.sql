@@ -58,6 +58,10 @@ begin
     match := (select string_agg(case when e.key_count = 1 then format('t.%I = $1::%s', col, kind)
                                      else format('t.%I = ($1::text[])[%s]::%s', col, o, kind) end, ' and ' order by o)
                 from bridge.columns_of(e) where o <= e.key_count);
+    -- What apply and capture do with versions waits.
+    if (select n.versions_since is not null from bridge.node n) then
+        perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
+    end if;
     -- Data before metadata, as everybody locks. The row as it is, with all its fields.
     here := (select format('select to_jsonb(json_object($2, array[%s])) from %s t where %s', string_agg(format('t.%I::text', col), ', ' order by o), e.relation, match)
                from bridge.columns_of(e));

@@ -12,6 +12,7 @@ declare
     e     bridge.entity;
     texts text[];
     match text;
+    xmin_here xid;
 begin
     select * into strict e from bridge.entity where id = entity_id;
     texts := (select array_agg(bridge.text_expression(format('t.%I', col), (select a.atttypid from pg_attribute a
@@ -25,12 +26,14 @@ begin
          where i.indrelid = e.relation::regclass and i.indisunique and k.position <= i.indnkeyatts
          group by i.indexrelid
         having bool_and(c.col is not null) and not bool_and(c.o <= e.key_count) loop
-        execute format('select %s, array[%s]::text[] from %s t where %s limit 1',
+        execute format('select %s, array[%s]::text[], t.xmin from %s t where %s limit 1',
                        bridge.key_expression(texts[1:e.key_count]), array_to_string(texts, ', '), e.relation, match)
-           into key, fields using wanted;
+           into key, fields, xmin_here using wanted;
         if key is not null then
-            select v.ts, v.node, v.correlation into ts, node, correlation
-              from bridge.row_version v where v.entity = entity_id and v.key = unique_blocker.key;
+            select h.ts, h.node, v.correlation into ts, node, correlation
+              from (values (1)) as one (row)
+              left join bridge.row_version v on v.entity = entity_id and v.key = unique_blocker.key
+             cross join lateral bridge.version_here(v, v.xmin, xmin_here) h;
             return;
         end if;
     end loop;

@@ -2,7 +2,7 @@
 select 'error', 'schema bridge', format('%I lacks %s', current_user, string_agg(format('%s on bridge.%s', w.privilege, w.name), ', ')),
        'as an admin: select bridge.grant_adapter()'
   from (values ('version', 'select'), ('fingerprint', 'select'), ('node', 'select'), ('peer', 'select'), ('entity', 'select'),
-               ('layout', 'select'), ('outbox', 'select'), ('outbox', 'delete'), ('outbound', 'select'),
+               ('layout', 'select'), ('capture_switch', 'select'), ('outbox', 'select'), ('outbox', 'delete'), ('outbound', 'select'),
                ('outbound', 'update'), ('inbound', 'select'), ('inbound', 'insert'), ('inbound', 'update'),
                ('worker', 'select'), ('worker', 'insert'), ('worker', 'update'), ('row_version', 'select'),
                ('row_version', 'insert'), ('row_version', 'update'), ('dead_letter', 'select'),

@@ -6,9 +6,6 @@ with whole as (delete from bridge.outbox where txid = any ($1::xid8[]) and layou
                                            and layout <> all ($11::int[]))
 update bridge.outbound
    set epoch = $5, sequence = $6::bigint,
-       confirmed = case when $6::bigint = 0 then confirmed -- a row too large to travel, and nothing yet that has
-                        else (case when confirmed -> -1 ->> 0 = $5 then confirmed - -1
-                                   when jsonb_array_length(confirmed) >= 16 then confirmed - 0 else confirmed end)
-                             || jsonb_build_array(jsonb_build_array($5, $6::bigint)) end,
+       confirmed = bridge.confirm(confirmed, $5, $6::bigint),
        captured = captured + $7::bigint, published = published + $8::bigint,
        messages = messages + $9::bigint, bytes = bytes + $10::bigint, last_message = now()

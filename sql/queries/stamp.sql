@@ -1,10 +1,18 @@
--- The versions of the rows $2 of entity $1 become ($3, $4), their writers having seen $5, their merge states $7 where they have one; the rows
--- stay as they are. $6: there is no row. Only while a version is ($8, $9): nobody has written it since it was judged.
-insert into bridge.row_version as v (entity, key, ts, node, seen, deleted, merge, base_ts, base_node)
-select $1::smallint, s.key, s.ts, s.node, s.seen::jsonb, s.deleted, s.merge::jsonb, s.judged_ts, s.judged_node
-  from unnest($2::text[], $3::bigint[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::bigint[], $9::text[])
-       as s (key, ts, node, seen, deleted, merge, judged_ts, judged_node)
+-- The versions of the rows $3 of entity $1 become ($4, $5), their writers having seen $6, their merge states $8 where they have one; the rows
+-- stay as they are. $7: there is no row. Only while a version is ($9, $10): nobody has written it since it was judged. Of a node that captures
+-- from the WAL ($2) nobody else can have; then this is about rows of xmin $11, which with $12 an application has written.
+insert into bridge.row_version as v (entity, key, ts, node, seen, deleted, merge, base_ts, base_node, row_xmin, lsn, at_us, over)
+select $1::smallint, s.key, s.ts, s.node, s.seen::jsonb, s.deleted, s.merge::jsonb,
+       case when not $2::boolean then s.judged_ts end, case when not $2::boolean then s.judged_node end, s.row_xmin::xid,
+       case when $2::boolean then pg_current_wal_insert_lsn() end,
+       case when $2::boolean then (date_part('epoch', clock_timestamp()) * 1000000)::bigint end, case when s.own then s.row_xmin::xid end
+  from unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::boolean[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::boolean[])
+       as s (key, ts, node, seen, deleted, merge, judged_ts, judged_node, row_xmin, own)
 on conflict (entity, key) do update
-   set ts = excluded.ts, node = excluded.node, seen = excluded.seen, deleted = excluded.deleted,
-       merge = coalesce(excluded.merge, v.merge), base_ts = v.ts, base_node = v.node
- where v.ts = excluded.base_ts and v.node = excluded.base_node
+   set ts = excluded.ts, node = excluded.node, seen = excluded.seen,
+       -- A row that went without a word about it: that is still to come.
+       deleted = excluded.deleted and (not $2::boolean or v.deleted or (v.ts, v.node) <> (excluded.ts, excluded.node)),
+       merge = coalesce(excluded.merge, v.merge), base_ts = v.ts, base_node = v.node,
+       row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, over = excluded.over,
+       former = case when $2::boolean then bridge.remember(v, excluded.lsn) end
+ where $2::boolean or (v.ts = excluded.base_ts and v.node = excluded.base_node)

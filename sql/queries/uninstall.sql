@@ -1,4 +1,34 @@
--- Takes the bridge out of a database: triggers go with their functions. Roles stay where something else needs them.
+-- Takes the bridge out of a database: triggers go with their functions, the slot, its publication and the replication origins go first. Roles stay where something else needs them.
+do $$
+declare
+    slot   record;
+    origin name;
+begin
+    if to_regprocedure('bridge.slot_name(text)') is null then
+        return;
+    end if;
+    for slot in execute 'select bridge.slot_name(n.name) as name, s.active, s.slot_name is not null as present
+                           from bridge.node n left join pg_replication_slots s on s.slot_name = bridge.slot_name(n.name)
+                                                              and s.database = current_database()
+                          where s.slot_name is not null or exists (select from pg_publication p where p.pubname = bridge.slot_name(n.name))' loop
+        if slot.active then
+            raise exception 'the adapter of this node is running' using errcode = '55006', hint = 'Stop it first.';
+        end if;
+        if slot.present then
+            perform pg_drop_replication_slot(slot.name);
+        end if;
+        begin
+            execute format('drop publication if exists %I', slot.name);
+            for origin in select o.roname from pg_replication_origin o
+                           where o.roname = any (array[slot.name || '_in1', slot.name || '_in2', slot.name || '_out']) loop
+                perform pg_replication_origin_drop(origin);
+            end loop;
+        exception when insufficient_privilege then
+            raise notice 'publication % and the replication origins of that name are left: only a superuser can drop them', slot.name;
+        end;
+    end loop;
+end
+$$;
 drop schema if exists bridge cascade;
 do $$
 declare

@@ -27,8 +27,21 @@ with measured (check_name, value, warning, critical, unit, hint) as (
       from bridge.disagreement
     union all
     select 'message gaps', coalesce((select sum(upper(r) - lower(r)) from bridge.gap, unnest(missing) r
-                                      where filled_at is null and acknowledged_at is null), 0), 1, 1,
+                                      where filled_at is null and acknowledged_at is null and epoch <> 'log'), 0), 1, 1,
            'messages', 'Numbered messages of a peer never arrived (bridge.gaps): compare the tables of both sides, then bridge.acknowledge_gap(id, reason).'
+    union all
+    select 'log kept', case when n.capture = 'wal' then coalesce(round((pg_current_wal_lsn() - s.restart_lsn) / 1073741824.0, 2), 0) else 0 end,
+           round(n.wal_keep_max / 2147483648.0, 2), round(n.wal_keep_max / 1073741824.0, 2), 'GiB',
+           'The server keeps its log for this node: is the adapter running, and does the broker accept messages? Beyond wal_keep_max the slot is given up, and what is lost is noted in bridge.gaps.'
+      from bridge.node n
+      left join pg_replication_slots s on s.slot_name = bridge.slot_name(n.name) and s.database = current_database()
+    union all
+    select 'log lost', (select count(*) from bridge.gap where epoch = 'log' and acknowledged_at is null), 1, 1,
+           'times', 'The server had to remove log that this node had not read (bridge.gaps): touch what was written then, or compare the tables; then bridge.acknowledge_gap(id, reason).'
+    union all
+    select 'replication slot', (select count(*) from bridge.node n where n.capture = 'wal' and not exists (
+               select from pg_replication_slots s where s.slot_name = bridge.slot_name(n.name) and s.database = current_database() and s.wal_status <> 'lost')), 1, 1,
+           'missing', 'Without its slot this node captures nothing: pgbridge install.'
     union all
     select 'peer clock offset', coalesce((select max(round(greatest(abs(offset_us) - round_trip_us / 2, 0) / 1000000.0, 3)) from bridge.peer), 0), 0.25, 60,
            's', 'A peer''s clock differs from this one''s, and the later clock wins conflicts: see bridge.peers, and mend NTP.'

@@ -49,7 +49,7 @@ bridge_quiet one two three
 keep() {
     jq -nc '{routing_key: "one.item.updated", headers: {"x-source": "one", "x-content-hash": "compute"}, properties: {timestamp: 1},
         body: {entity: "item", op: "updated", key: ["id"], columns: ["id", "what"], rows: [[$key, "first"]], versions: [$ts]}}' \
-        --arg key "$1" --argjson ts "$(node_sql one "select ts from bridge.row_version where key = '$1'")" >"$SERVERS_DIR/old-$1.json"
+        --arg key "$1" --argjson ts "$(node_sql one "select (extract(epoch from version_time) * 1000000)::bigint from bridge.entity_state where key = '$1'")" >"$SERVERS_DIR/old-$1.json"
 }
 keep 7
 keep 8

@@ -80,10 +80,16 @@ create view judge.progress as
 select source, received, applied, unchanged, same, duplicate, stale, echo, kept, conflicts from bridge.inbound;
 SQL
 {
-    printf 'begin; set session_replication_role = replica;\n'
+    printf '%s begin;\n' "$UNSEEN"
     "$BUILD_DIR/tests/judge_cases" "$seed" "$count" commerce judge >"$SERVERS_DIR/cases"
     grep -v '^{' "$SERVERS_DIR/cases"
     printf 'commit; analyze;\n'
+    # With capture from the WAL a row that was there before has no version of its own either; and one that went without a word to
+    # row_version is on its way to be captured, and not deleted before that.
+    printf "update bridge.node set versions_since = (date_part('epoch', clock_timestamp()) * 1000000)::bigint where versions_since is not null;
+        update judge.expected e set deleted = false from bridge.node n, bridge.row_version v join bridge.entity m on m.id = v.entity
+         where n.versions_since is not null and m.name = e.entity and v.key = e.key and (v.ts, v.node) = (e.ts, e.node)
+           and not v.deleted and e.content is null and e.asserted is not true;\n"
 } | node_sql commerce - >/dev/null
 for entity in "${entities[@]}"; do
     grep '^{' "$SERVERS_DIR/cases" | grep -F "\"entity\":\"$entity\"" >"$SERVERS_DIR/$entity.messages"

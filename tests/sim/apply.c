@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "tests/sim/wal.h"
+
 static int number_of(struct text text)
 {
     return text_is_null(text) ? NOBODY : (int)strtol(text.data, NULL, 10);
@@ -49,6 +51,35 @@ static bool may_not_say(const struct node *node, const struct news *news, bool m
     return writers->rows[news->row].ever_forgotten && (manual || writers->letters.buried[news->row] != 0);
 }
 
+bool news_is_outdone(const struct world *world, size_t row, int write)
+{
+    const struct written *writes = world->history.writes[row];
+    for (size_t i = 0; i < world->history.counts[row]; i++)
+        if (writes[i].raised && writes[i].version.node == writes[write].version.node &&
+            stamp_compare(writes[i].version, writes[write].version) > 0)
+            return true;
+    return false;
+}
+
+/* A node that captures from the WAL has noted a deletion after others' changes had come, and put its own row back: what it says
+ * of what it has seen may be too little. */
+static bool says_too_little(const struct world *world, size_t row)
+{
+    for (size_t i = 0; i < world->schedule.node_count; i++)
+        if (world->nodes[i].database.overtaken[row])
+            return true;
+    return false;
+}
+
+/* Some version of the row was raised after apply had judged by it. */
+static bool is_raised(const struct world *world, size_t row)
+{
+    for (size_t i = 0; i < world->history.counts[row]; i++)
+        if (world->history.writes[row][i].raised)
+            return true;
+    return false;
+}
+
 /* By anybody: whoever wrote the row since may have known of no more than he. */
 static bool was_forgotten(const struct world *world, size_t row)
 {
@@ -77,20 +108,20 @@ static void check_truth(struct node *node, const struct news *news, const struct
     case VERDICT_DUPLICATE:
     case VERDICT_STALE:
         /* What waits here, and comes again, may be taken for one that is forgotten: it waits all the same. */
-        if (!known && (theirs & ~(ours | here->open | (news->message != NULL ? node->database.letters.buried[news->row] : 0))) != 0)
+        if (!known && !news_is_outdone(world, news->row, news->write) && (theirs & ~(ours | here->open | (news->message != NULL ? node->database.letters.buried[news->row] : 0))) != 0)
             wrong = "not known here";
         break;
     case VERDICT_FRESH:
         if (here->version.us != 0 && stamp_compare(news->written->version, here->version) <= 0)
             wrong = "older than what is here";
-        if (known)
+        if (known && !is_raised(world, news->row))
             wrong = "known here";
         if (here->forgotten && !disputed && (theirs & history_bit(here->write)) == 0 && !is_held_by_writer(node, news, here))
             wrong = "of one who did not know of the deletion that is forgotten here";
         break;
     case VERDICT_SAME:
     case VERDICT_CONCURRENT:
-        if ((known && !disputed) || (knows && !may_not_say(node, news, manual)))
+        if (!says_too_little(world, news->row) && ((known && !disputed) || (knows && !may_not_say(node, news, manual))))
             wrong = known ? "known here" : "of one who knew what is here";
         break;
     }
@@ -169,7 +200,9 @@ static void trace_verdict(const struct node *node, const struct news *news, cons
 static struct rules rules_of(const struct database *database, const struct news *news)
 {
     struct rules rules = database->rules[row_entity(news->row)];
-    bool ends = news->op == CHANGE_DELETED || !database->rows[news->row].content.present;
+    const struct row *here = &database->rows[news->row];
+    bool pending = here->entry.here && !here->entry.deleted;
+    bool ends = news->op == CHANGE_DELETED || (!here->content.present && !pending);
     if (ends && is_referred_to(database->world, news->row) && rules.policy != policy_find(TEXT_LITERAL("manual")))
         rules.policy = policy_default();
     return rules;
@@ -190,7 +223,7 @@ bool news_apply(struct node *node, const struct news *news, bool put_off, int64_
     struct transaction *transaction = &node->target.transaction;
     const struct row *here = &database->rows[news->row];
     database->locked[news->row] = true;
-    struct write local = write_of(here->version, here->base, here->seen_us, &world->scratch);
+    struct write local = wal_local(database, here, &news->change, &world->scratch);
     bool equal = content_equal(&here->content, &news->content);
     struct rules rules = rules_of(database, news);
     struct settlement settlement = policy_settle(&rules, node->name, &news->change, &local, equal, &world->scratch);
@@ -203,10 +236,11 @@ bool news_apply(struct node *node, const struct news *news, bool put_off, int64_
         return false;
     count_verdict(tally, &settlement);
     if (settlement.verdict == VERDICT_SAME || settlement.verdict == VERDICT_CONCURRENT) {
+        int write = wal_write_of(here);
         struct conflict conflict = {.row = news->row,
-                                    .local = here->write,
+                                    .local = write,
                                     .remote = news->write,
-                                    .local_past = here->past,
+                                    .local_past = write == here->write ? here->past : world->history.writes[news->row][write].past,
                                     .remote_past = news->written->past,
                                     .same = settlement.verdict == VERDICT_SAME,
                                     .of_letter = news->message == NULL,
@@ -217,6 +251,8 @@ bool news_apply(struct node *node, const struct news *news, bool put_off, int64_
         if (settlement.verdict == VERDICT_CONCURRENT) {
             struct row after = *here;
             after.open |= news->written->past;
+            if (wal_is_own(here))
+                wal_enter(database, transaction, here, &after, false);
             database_put(database, transaction, news->row, &after);
         }
         return true;
@@ -226,6 +262,7 @@ bool news_apply(struct node *node, const struct news *news, bool put_off, int64_
         database->taken[news->row] = true;
         world->statistics.exchanges++;
     }
+    wal_enter(database, transaction, here, &after, (settlement.action == ACTION_WRITE && !equal) || database->taken[news->row]);
     database_put(database, transaction, news->row, &after);
     if ((settlement.action == ACTION_WRITE && !equal) || database->taken[news->row])
         note_done(node, &(struct done){news->message, news->number, news->row});

@@ -21,6 +21,9 @@ struct news news_read(struct node *node, const struct message *message, size_t r
 bool news_apply(struct node *node, const struct news *news, bool put_off, int64_t horizon_us, struct tally *tally,
                 struct error *error);
 
+/* The write's node has raised an earlier one above it, and says afterwards once more what the row is, with all that it knows. */
+bool news_is_outdone(const struct world *world, size_t row, int write);
+
 /* What can only be checked at the end of the transaction. To blame are those rows of the newest message that breaks
  * anything. */
 bool news_check(struct node *node, struct offences *offences, struct error *error);

@@ -81,11 +81,13 @@ static void sweep(struct node *node)
         struct row *row = &database->rows[i];
         char name[32];
         if (row->content.present || row->version.us == 0 || row->version.us >= until_us ||
-            row->touched > collection->mark || database_has_letter(database, i) || (row->open & ~row->past) != 0)
+            (database->wal && !row->entry.deleted) || row->touched > collection->mark || database_has_letter(database, i) || (row->open & ~row->past) != 0)
             continue;
         if (row->version.us > collection->horizon_us)
             collection->horizon_us = row->version.us;
         row->version = row->base = (struct stamp){0};
+        row->entry.here = false;
+        row->entry.former_count = 0;
         memset(row->seen_us, 0, sizeof row->seen_us);
         row->forgotten = row->ever_forgotten = true;
         node->world->statistics.forgotten++;

@@ -1,15 +1,20 @@
 #include "tests/sim/database.h"
 
+#include "tests/sim/wal.h"
 #include "tests/sim/world.h"
 
 void database_clear(struct database *database, struct world *world, int node)
 {
     database->world = world;
     database->node = node;
+    database->wal = world->schedule.wal[node];
+    database->lsn = database->released_lsn = database->xids = database->commits = 0;
+    database->given_us = 0;
     for (size_t i = 0; i < ROWS_MAX; i++)
         database->rows[i] = (struct row){.write = NOBODY};
     memset(database->locked, 0, sizeof database->locked);
     memset(database->taken, 0, sizeof database->taken);
+    memset(database->overtaken, 0, sizeof database->overtaken);
     memset(database->refused, 0, sizeof database->refused);
     database->outbox_count = database->outbox_released = database->conflict_count = 0;
     database->tally = (struct tally){0};
@@ -22,6 +27,7 @@ void database_clear(struct database *database, struct world *world, int node)
     database->confirmed[0] = (struct confirmed_number){FIRST_EPOCH, 1};
     database->letters.count = 0;
     memset(database->letters.buried, 0, sizeof database->letters.buried);
+    memset(database->letters.ended, 0, sizeof database->letters.ended);
     memset(database->peers, 0, sizeof database->peers);
     database->collection = (struct collection){.checked_us = INT64_MIN};
     memset(database->pauses, 0, sizeof database->pauses);
@@ -40,6 +46,7 @@ struct savepoint transaction_begin(struct transaction *transaction)
 {
     transaction->undo_count = transaction->change_count = transaction->conflict_count = 0;
     transaction->letters_changed = false;
+    transaction->xid = 0;
     memset(transaction->heard, 0, sizeof transaction->heard);
     return transaction_point(transaction);
 }
@@ -70,6 +77,7 @@ static void letters_copy(struct letters *to, const struct letters *from)
     to->count = from->count;
     memcpy(to->list, from->list, from->count * sizeof from->list[0]);
     memcpy(to->buried, from->buried, sizeof from->buried);
+    memcpy(to->ended, from->ended, sizeof from->ended);
 }
 
 void transaction_roll_back(struct database *database, struct transaction *transaction)
@@ -86,8 +94,10 @@ void transaction_commit(struct database *database, struct transaction *transacti
     if (database->outbox_count + transaction->change_count > CHANGES_MAX ||
         database->conflict_count + transaction->conflict_count > CONFLICTS_MAX)
         world_fail(world, "node %.*s writes without end", TEXT_PRINTF(node_name(database->node)));
+    database->lsn++;
     for (size_t i = 0; i < transaction->change_count; i++) {
         struct outbox_change *change = &transaction->changes[i];
+        change->lsn = database->lsn;
         change->last = i + 1 == transaction->change_count;
         written_by(database, change)->state = WRITTEN_COMMITTED;
         database->outbox[database->outbox_count++] = *change;
@@ -144,18 +154,17 @@ void database_disagree(struct database *database, struct transaction *transactio
 
 /* ---- the capture trigger ---- */
 
-/* What this node has certainly seen of another's writes to a row that it does not know: everything up to the horizon, or it would not
- * be forgotten. But for what waits, and was news when it came. */
-static int64_t certainly_seen_us(const struct database *database, size_t row, int writer)
+void database_see(const struct database *database, size_t row, int64_t seen_us[NODES_MAX])
 {
-    int64_t seen_us = database->collection.horizon_us;
+    int64_t horizon_us = database->world->variant == VARIANT_ANEW ? 0 : database->collection.horizon_us;
+    for (int i = 0; i < NODES_MAX; i++)
+        seen_us[i] = i != database->node && i < (int)database->world->schedule.node_count ? horizon_us : 0;
     for (size_t i = 0; i < database->letters.count; i++) {
         const struct letter *letter = &database->letters.list[i];
-        bool news = letter->row == row && letter->version.node == writer && letter->version.us > letter->horizon_us;
-        if (news && letter->version.us <= seen_us)
-            seen_us = letter->version.us - 1;
+        int64_t *seen = &seen_us[letter->version.node];
+        if (letter->row == row && letter->version.us > letter->horizon_us && letter->version.us <= *seen)
+            *seen = letter->version.us - 1;
     }
-    return seen_us;
 }
 
 void database_write(struct database *database, struct transaction *transaction, size_t at, enum change_op op,
@@ -163,17 +172,20 @@ void database_write(struct database *database, struct transaction *transaction, 
 {
     struct world *world = database->world;
     struct text name = node_name(database->node);
+    if (database->wal && !assertion) {
+        wal_write(database, transaction, at, op, content);
+        return;
+    }
     struct row after = database->rows[at];
     struct stamp before = after.version;
-    int64_t now_us = node_clock_us(&world->nodes[database->node]);
+    int64_t now_us = node_clock_us(&world->nodes[database->node]) + (database->wal ? (int64_t)++database->commits : 0);
     bool bumps = world->variant != VARIANT_BUMP;
     after.content = *content;
     after.version = (struct stamp){bumps && now_us <= before.us ? before.us + 1 : now_us, database->node};
     struct write known = write_of(before, after.base, after.seen_us, &world->scratch), nothing = {0};
     seen_of(write_join(&known, &nothing, name, &world->scratch), after.seen_us);
-    bool anew = before.us == 0 && world->variant != VARIANT_ANEW;
-    for (int i = 0; anew && i < (int)world->schedule.node_count; i++)
-        after.seen_us[i] = i == database->node ? 0 : certainly_seen_us(database, at, i);
+    if (before.us == 0)
+        database_see(database, at, after.seen_us);
     after.forgotten = false;
     after.base = before;
     after.write = history_add(&world->history, at, after.version, after.past, content);
@@ -184,6 +196,7 @@ void database_write(struct database *database, struct transaction *transaction, 
     transaction->changes[transaction->change_count++] = (struct outbox_change){
         .row = at, .op = op, .content = *content, .version = after.version, .base = after.base, .write = after.write};
     memcpy(transaction->changes[transaction->change_count - 1].seen_us, after.seen_us, sizeof after.seen_us);
+    wal_enter(database, transaction, &database->rows[at], &after, false);
     database_put(database, transaction, at, &after);
     world->statistics.writes++;
     world->statistics.assertions += assertion;

@@ -13,6 +13,31 @@ enum { CHANGES_MAX = 256, CONFLICTS_MAX = 512, LETTERS_MAX = 128 };
 
 struct world;
 
+/* An entry of row_version that was replaced, for changes before that which are not published yet. */
+struct former {
+    uint64_t replaced_at, lsn, xid, over;
+    bool late; /* noted when apply had replaced it already, without knowing of it */
+    struct stamp version, base;
+    int64_t at_us;
+    int64_t seen_us[NODES_MAX];
+};
+
+enum { FORMERS_MAX = 48 };
+
+/* bridge.row_version's, of a node that captures from the WAL. */
+struct entry {
+    bool here, deleted;
+    int write;
+    struct stamp version, base;
+    int64_t seen_us[NODES_MAX];
+    uint64_t xid; /* which transaction's state of the row it speaks of */
+    uint64_t lsn; /* when it was written */
+    int64_t at_us; /* by this node's clock */
+    uint64_t over; /* which transaction's write apply replaced or judged by it; 0: none of this node's */
+    size_t former_count;
+    struct former formers[FORMERS_MAX]; /* in the order in which they were replaced */
+};
+
 struct row {
     struct content content;
     int write; /* which made it what it is; NOBODY: none */
@@ -23,6 +48,10 @@ struct row {
     bool forgotten;             /* its deletion was, and its version with it */
     bool ever_forgotten;
     uint64_t touched; /* when it was written, counted in writes */
+    /* of a node that captures from the WAL; version, base and seen_us are what apply takes the row for */
+    struct entry entry;
+    uint64_t xid;      /* who wrote its content */
+    int64_t commit_us; /* when an application's transaction did; 0: apply did */
 };
 
 /* A row of the outbox. */
@@ -35,6 +64,9 @@ struct outbox_change {
     int write;
     bool last; /* of its transaction */
     bool released;
+    bool raw;  /* from the WAL: it has no version before it is noted */
+    uint64_t lsn, xid;
+    int64_t commit_us;
 };
 
 /* Two writes that did not know each other. */
@@ -67,6 +99,7 @@ struct letters {
     size_t count;
     struct letter list[LETTERS_MAX];
     past buried[ROWS_MAX]; /* what ever became a letter, with all upon which it stands */
+    uint64_t ended[ROWS_MAX]; /* when the last of them did not wait any more; 0: never */
 };
 
 /* What another node has said of itself. */
@@ -107,6 +140,8 @@ enum { SUSPECTS_MAX = 64 };
 /* What a transaction has done, so that it can be undone. */
 struct transaction {
     size_t undo_count, change_count, conflict_count;
+    uint64_t xid;      /* 0: none yet */
+    int64_t commit_us;
     struct {
         size_t row;
         struct row before;
@@ -127,9 +162,13 @@ struct savepoint {
 struct database {
     struct world *world;
     int node;
+    bool wal; /* captures from the WAL */
+    uint64_t lsn, released_lsn, xids, commits;
+    int64_t given_us; /* the newest version given to a transaction, as of the last release */
     struct row rows[ROWS_MAX];
     bool locked[ROWS_MAX]; /* by the transaction that applies */
     bool taken[ROWS_MAX];  /* not in the unique index until that commits */
+    bool overtaken[ROWS_MAX]; /* a deletion of it was noted after apply had written it */
     bool refused[ROWS_MAX]; /* a change of it has ever met a constraint: it was set aside, and later ones may have come first */
     /* committed */
     size_t outbox_count, outbox_released;
@@ -176,6 +215,10 @@ const struct row *database_committed(const struct database *database, const stru
                                      size_t row);
 /* Adds a conflict to the transaction. */
 void database_disagree(struct database *database, struct transaction *transaction, const struct conflict *conflict);
+
+/* What this node has certainly seen of a row that it does not know: everything up to the horizon, or it would not be forgotten. But for
+ * what waits, and was news when it came. */
+void database_see(const struct database *database, size_t row, int64_t seen_us[NODES_MAX]);
 
 /* A write of this node's own, as the trigger stamps it: a new version, into the outbox. */
 void database_write(struct database *database, struct transaction *transaction, size_t row, enum change_op op,

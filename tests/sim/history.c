@@ -31,7 +31,8 @@ int history_add(struct history *history, size_t row, struct stamp version, past 
 int history_find(const struct history *history, size_t row, struct stamp version)
 {
     for (size_t i = 0; i < history->counts[row]; i++)
-        if (history->writes[row][i].state != WRITTEN_FREE && stamp_equal(history->writes[row][i].version, version))
+        if (history->writes[row][i].state != WRITTEN_FREE && !history->writes[row][i].unnoted &&
+            stamp_equal(history->writes[row][i].version, version))
             return (int)i;
     return NOBODY;
 }

@@ -45,6 +45,8 @@ struct written {
     past past; /* itself included */
     struct content content;
     bool assertion;        /* made by apply, not by an application */
+    bool unnoted;          /* captured from the WAL: its version is not known yet */
+    bool raised;           /* apply had judged it by an earlier version before it was noted */
     unsigned publications; /* how many messages carried it */
 };
 

@@ -1,5 +1,7 @@
 #include "tests/sim/letters.h"
 
+#include "tests/sim/wal.h"
+
 enum { SECOND_US = 1000000, RETRY_AT_LEAST_MS = 50 };
 #define NEVER_US (INT64_MAX / 4)
 
@@ -45,7 +47,7 @@ void letters_bury(struct node *node, const struct dead_letter *dead)
     if (i == letters->count) {
         bool clock = is_code(dead->error->code, "CLOCK");
         letter.next_us =
-            clock ? letter.version.us - world->schedule.max_clock_skew_us : node_clock_us(node) + SECOND_US;
+            clock ? letter.version.us - (database->wal ? -1 : world->schedule.max_clock_skew_us) : node_clock_us(node) + SECOND_US;
         letter.tried = UINT64_MAX;
         letter.horizon_us = node->target.horizon_us;
         if (is_code(dead->error->code, "PAUSED"))
@@ -92,7 +94,7 @@ static bool keep_parent(struct node *node, const struct news *news)
     const struct row *here = &database->rows[news->row];
     if (!here->content.present || !has_own_child(node, news->row))
         return false;
-    struct write local = write_of(here->version, here->base, here->seen_us, &world->scratch);
+    struct write local = wal_local(database, here, &news->change, &world->scratch);
     bool later = version_compare(local.version, news->change.version) > 0;
     struct version stands = later ? local.version : news->change.version;
     struct conflict conflict = {.row = news->row,
@@ -109,6 +111,7 @@ static bool keep_parent(struct node *node, const struct news *news)
     after.version = stamp_of(stands);
     after.past |= news->written->past;
     after.write = later ? after.write : news->write;
+    wal_enter(database, transaction, here, &after, false);
     database_disagree(database, transaction, &conflict);
     database_put(database, transaction, news->row, &after);
     database_write(database, transaction, news->row, CHANGE_UPDATED, &after.content, true);
@@ -187,8 +190,9 @@ void letters_let_go(struct node *node)
             letters->list[i].next_us = node_clock_us(node);
 }
 
-static void letter_remove(struct letters *letters, size_t i)
+static void letter_remove(struct node *node, struct letters *letters, size_t i)
 {
+    letters->ended[letters->list[i].row] = ++node->database.lsn;
     memmove(&letters->list[i], &letters->list[i + 1], (--letters->count - i) * sizeof letters->list[0]);
 }
 
@@ -221,7 +225,7 @@ static bool try_alone(struct node *node, bool hurry, struct error *error)
             done[i] = true;
             continue;
         }
-        letter_remove(letters, i);
+        letter_remove(node, letters, i);
         memmove(&done[i], &done[i + 1], (LETTERS_MAX - 1 - i) * sizeof done[0]);
     }
     return true;
@@ -310,7 +314,7 @@ static bool try_circle(struct node *node, struct letters *letters, uint32_t rows
             continue;
         struct letter *letter = newest_letter(letters, row);
         note_fate(node, letter, tallies[row].applied + tallies[row].kept > 0 ? LETTER_RELEASED : LETTER_SUPERSEDED);
-        letter_remove(letters, (size_t)(letter - letters->list));
+        letter_remove(node, letters, (size_t)(letter - letters->list));
     }
     return good;
 }

@@ -118,8 +118,27 @@ void schedule_draw(struct schedule *schedule, uint64_t seed, size_t node_count, 
         schedule->worker_weight[i] = (unsigned)ONE_OF(random, 4, 16, 64);
 }
 
+void schedule_draw_capture(struct schedule *schedule, enum capture capture, bool jumps)
+{
+    struct random random = {schedule->seed ^ UINT64_C(0x77616c)};
+    size_t kind = random_below(&random, 3);
+    for (size_t i = 0; i < NODES_MAX; i++) {
+        bool drawn = random_chance(&random, 2);
+        schedule->wal[i] = capture == CAPTURE_WAL || (capture == CAPTURE_MIXED && (kind == 1 || (kind == 2 && drawn)));
+        if (!schedule->wal[i] || i >= schedule->node_count)
+            continue;
+        schedule->clocks_jump = schedule->clocks_jump && jumps;
+        /* Commit times come from a clock that shows more than that, and somebody waits for it. */
+        if (schedule->tick_us > 1000)
+            schedule->tick_us = 1000;
+    }
+}
+
 void schedule_print(const struct schedule *schedule)
 {
+    for (size_t i = 0; i < schedule->node_count; i++)
+        if (schedule->wal[i])
+            printf("%.*s captures from the WAL; ", TEXT_PRINTF(node_name((int)i)));
     printf("%zu nodes, %zu writes, policies %s and %s (%zu nodes in order, the first %s)%s%s; clocks show multiples of "
            "%lld us, are %lld us off%s, and may be %lld us ahead; deletions are remembered for %lld us, %zu pauses of "
            "%lld us; %zu faults%s%s%s; paused or resumed %zu times; at most %zu deliveries (0: any number)\n",

@@ -30,6 +30,7 @@ struct schedule {
     size_t priority[NODES_MAX]; /* nodes, the first goes before the others */
     size_t priority_count;
     bool coalesce[ENTITIES];
+    bool wal[NODES_MAX];       /* the node captures from the WAL, not by triggers */
     size_t message_bytes;      /* small: batches of many parts */
     size_t batch_transactions; /* most in one batch */
     bool constraints;          /* unique values and references are checked, on every node for itself: see workload.c */
@@ -60,6 +61,11 @@ struct schedule {
 /* node_count 0: the seed decides that, too; forgets: it is one of those in which deletions are forgotten. Leaves random
  * where the schedule's history begins. */
 void schedule_draw(struct schedule *schedule, uint64_t seed, size_t node_count, bool forgets, struct random *random);
+
+enum capture { CAPTURE_MIXED, CAPTURE_OUTBOX, CAPTURE_WAL };
+/* Which nodes capture from the WAL; the rest of the schedule is the same, but that no clock goes back then without jumps: what that does to
+ * commits that are not read yet is not always told apart. Mixed: a third of the schedules has none, a third all. */
+void schedule_draw_capture(struct schedule *schedule, enum capture capture, bool jumps);
 
 /* For people. */
 void schedule_print(const struct schedule *schedule);

@@ -11,21 +11,25 @@
 #include "tests/sim/script.h"
 
 struct options {
-    bool seeded, forgets, counted, script;
+    bool seeded, forgets, counted, script, jumps;
     uint64_t seed, count;
     size_t node_count;
+    enum capture capture;
 };
 
 static struct world world;
 
 static void usage(void)
 {
-    printf("usage: simulate [--seed N] [--count N] [--nodes N] [--forget] [--variant NAME] [--verbose]\n"
+    printf("usage: simulate [--seed N] [--count N] [--nodes N] [--forget] [--capture HOW] [--jumps]\n"
+           "                [--variant NAME] [--verbose]\n"
            "       simulate --script [--seed N] [--count N] [--nodes N]\n\n"
            "  --seed     of the first schedule; drawn and printed when it is not given\n"
            "  --count    how many schedules: 1000; or scripts: 1\n"
            "  --nodes    2 to %d; otherwise every schedule has its own number\n"
            "  --forget   only schedules in which deletions are forgotten: otherwise every eighth\n"
+           "  --capture  outbox, wal, or mixed, the default: a third of the schedules has nodes of both kinds\n"
+           "  --jumps    clocks of nodes that capture from the WAL go back, too: not always made good\n"
            "  --script   prints scripts that real servers can run, and what every node must hold after each step\n"
            "  --verbose  one line for every step\n"
            "  --variant  a rule broken on purpose:\n",
@@ -45,12 +49,24 @@ static uint64_t number_of(const char *text)
     return number;
 }
 
+static enum capture capture_of(const char *text)
+{
+    static const char *const names[] = {"mixed", "outbox", "wal"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(text, names[i]) == 0)
+            return (enum capture)i;
+    usage();
+    exit(2);
+}
+
 static struct options read_options(int argc, char **argv)
 {
     static const struct option known[] = {{"seed", required_argument, NULL, 's'},
                                           {"count", required_argument, NULL, 'c'},
                                           {"nodes", required_argument, NULL, 'n'},
                                           {"forget", no_argument, NULL, 'f'},
+                                          {"capture", required_argument, NULL, 'C'},
+                                          {"jumps", no_argument, NULL, 'j'},
                                           {"variant", required_argument, NULL, 'V'},
                                           {"verbose", no_argument, NULL, 'v'},
                                           {"script", no_argument, NULL, 'S'},
@@ -72,6 +88,12 @@ static struct options read_options(int argc, char **argv)
             break;
         case 'f':
             options.forgets = true;
+            break;
+        case 'j':
+            options.jumps = true;
+            break;
+        case 'C':
+            options.capture = capture_of(optarg);
             break;
         case 'S':
             options.script = true;
@@ -105,6 +127,10 @@ static const char *replay_command(const char *program, const struct options *opt
         length += snprintf(command + length, sizeof command - (size_t)length, " --nodes %zu", options->node_count);
     if (options->forgets)
         length += snprintf(command + length, sizeof command - (size_t)length, " --forget");
+    static const char *const captures[] = {"", " --capture outbox", " --capture wal"};
+    length += snprintf(command + length, sizeof command - (size_t)length, "%s", captures[options->capture]);
+    if (options->jumps)
+        length += snprintf(command + length, sizeof command - (size_t)length, " --jumps");
     if (options->script)
         length += snprintf(command + length, sizeof command - (size_t)length, " --script");
     if (world.variant != VARIANT_NONE)
@@ -184,7 +210,7 @@ int main(int argc, char **argv)
     fflush(stdout);
     double start = seconds_now();
     for (uint64_t i = 0; i < options.count; i++)
-        world_run(&world, options.seed + i, options.node_count, options.forgets);
+        world_run(&world, options.seed + i, options.node_count, options.forgets, options.capture, options.jumps);
     print_statistics(seconds_now() - start);
     return 0;
 }

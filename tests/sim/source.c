@@ -1,5 +1,6 @@
 /* The source port on the model database's outbox, and the clock port. */
 #include "tests/sim/collection.h"
+#include "tests/sim/wal.h"
 
 static const struct text parent_fields[] = {{"id", 2}, {"value", 5}, {"code", 4}};
 static const struct text child_fields[] = {{"id", 2}, {"value", 5}, {"parent", 6}};
@@ -43,11 +44,18 @@ static struct text number_text(int number, struct arena *arena)
 struct ticket {
     uint64_t generation;
     size_t from, to;
+    int64_t newest_us;
 };
 
 static uint64_t holds_number(const struct source_port *source)
 {
     return source->port.holds != NULL ? source->port.holds->number : 0;
+}
+
+/* The log has no gaps: it is released up to somewhere. */
+static size_t unreleased_from(const struct node *node)
+{
+    return node->database.wal ? node->database.outbox_released : 0;
 }
 
 static bool source_open(struct source *port, struct error *error)
@@ -59,7 +67,9 @@ static bool source_open(struct source *port, struct error *error)
     node->links[LINK_SOURCE] = (struct link){.open = true};
     struct source_port *source = &node->source;
     source->generation++;
-    source->given = source->window = source->unreleased = source->released = 0;
+    source->newest_us = node->database.given_us;
+    source->given = source->window = source->released = unreleased_from(node);
+    source->unreleased = 0;
     source->has_heartbeat = false;
     source->holds_number = holds_number(source) - 1;
     return true;
@@ -73,7 +83,7 @@ static bool take_holds(struct node *node)
         return true;
     if (source->unreleased > 0)
         return false;
-    source->given = source->window = source->released = 0;
+    source->given = source->window = source->released = unreleased_from(node);
     source->has_heartbeat = false;
     source->holds_number = holds_number(source);
     for (size_t i = 0; i < ENTITIES; i++)
@@ -81,9 +91,18 @@ static bool take_holds(struct node *node)
     return true;
 }
 
+/* Of a log nothing is given out while any entity is held: what comes behind could not be released. */
+static bool holds_log(const struct node *node)
+{
+    bool any = false;
+    for (size_t i = 0; i < ENTITIES; i++)
+        any = any || node->source.held[i];
+    return node->database.wal && any;
+}
+
 static bool is_held(const struct node *node, const struct outbox_change *change)
 {
-    return node->source.held[row_entity(change->row)];
+    return node->source.held[row_entity(change->row)] || holds_log(node);
 }
 
 static bool is_wanted(const struct node *node, const struct outbox_change *change)
@@ -169,6 +188,26 @@ static void fill(struct node *node, const struct outbox_change *from, struct bat
                           .seen = write.seen};
 }
 
+static bool apply_is_done(const struct node *node)
+{
+    return !node->target.in_transaction;
+}
+
+/* The changes get their versions, durably, before anybody hears of them. */
+static bool note(struct node *node, size_t from, size_t to, struct error *error)
+{
+    int64_t newest_us = node->source.newest_us;
+    if (!node->database.wal)
+        return true;
+    while (!wal_only_reads(node, from, to, newest_us) && !apply_is_done(node) && !node->dead)
+        if (!world_wait(node, LINK_SOURCE, 1000, apply_is_done, error))
+            return false;
+    if (!node->dead)
+        wal_note(node, from, to, &newest_us);
+    node->source.newest_us = newest_us;
+    return world_call(node, LINK_SOURCE, CALL_NOTED, error) == FAILS_NOT;
+}
+
 static bool source_next(struct source *port, int wait_ms, struct batch *batch, bool *found, struct error *error)
 {
     struct node *node = node_of(port);
@@ -185,12 +224,14 @@ static bool source_next(struct source *port, int wait_ms, struct batch *batch, b
     look(node);
     size_t most = 1 + random_below(&node->world->random, node->world->schedule.batch_transactions);
     size_t from = node->source.given, to = from;
-    batch->changes = arena_take_array(&batch->arena, node->source.window - from, sizeof *batch->changes);
-    for (; to < node->source.window && most > 0; to++) {
-        if (is_wanted(node, &database->outbox[to]))
-            fill(node, &database->outbox[to], batch, &batch->changes[batch->change_count++]);
-        most -= database->outbox[to].last;
-    }
+    while (to < node->source.window && most > 0)
+        most -= database->outbox[to++].last;
+    if (!holds_log(node) && !note(node, from, to, error))
+        return false;
+    batch->changes = arena_take_array(&batch->arena, to - from, sizeof *batch->changes);
+    for (size_t i = from; i < to; i++)
+        if (is_wanted(node, &database->outbox[i]))
+            fill(node, &database->outbox[i], batch, &batch->changes[batch->change_count++]);
     batch->captured_count = batch->change_count;
     node->source.given = to;
     give_heartbeat(node, batch);
@@ -199,7 +240,7 @@ static bool source_next(struct source *port, int wait_ms, struct batch *batch, b
     if (batch->change_count == 0)
         return true;
     struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
-    *ticket = (struct ticket){node->source.generation, from, to};
+    *ticket = (struct ticket){node->source.generation, from, to, node->source.newest_us};
     batch->ticket = ticket;
     world_trace(node->world, "%.*s captures changes %zu to %zu", TEXT_PRINTF(node->name), from, to - 1);
     return true;
@@ -252,6 +293,8 @@ static bool source_release(struct source *port, const struct batch *batch, const
     note_confirmed(database, receipt);
     node->source.released = ticket->to;
     database->outbox_released += count;
+    database->given_us = ticket->newest_us;
+    database->released_lsn = database->outbox[ticket->to - 1].lsn;
     world_trace(node->world, "%.*s releases changes %zu to %zu", TEXT_PRINTF(node->name), ticket->from, ticket->to - 1);
     return failing == FAILS_NOT || link_break(node, LINK_SOURCE, error);
 }

@@ -16,6 +16,11 @@ static const struct {
     [VARIANT_ANEW] = {"anew", "Who makes a row anew whose deletion is forgotten has seen nothing of it."},
     [VARIANT_ALONE] = {"alone", "Of changes that wait each is tried alone, also when they wait for each other."},
     [VARIANT_PROMISE] = {"promise", "A node that holds changes back says all the same that it has sent everything."},
+    [VARIANT_UNNOTED] = {"unnoted", "Of a deletion that is captured from the WAL no tombstone is kept."},
+    [VARIANT_BACKWARD] = {"backward", "A commit time is a version, also when the clock has gone back."},
+    [VARIANT_FORMER] = {"former", "What a write replaced is looked up where it stands now, also when apply has replaced it since."},
+    [VARIANT_UNDATED] = {"undated", "An entry of row_version is the row's version, also when an application has written since."},
+    [VARIANT_HASTY] = {"hasty", "What is stamped ahead of the clock of a node that captures from the WAL is applied at once."},
 };
 
 static enum variant chosen;

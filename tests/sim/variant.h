@@ -14,6 +14,11 @@ enum variant {
     VARIANT_ANEW,      /* who makes a row anew whose deletion is forgotten has seen nothing of it */
     VARIANT_ALONE,     /* of changes that wait each is tried alone, also when they wait for each other */
     VARIANT_PROMISE,   /* a node that holds changes back says all the same that it has sent everything */
+    VARIANT_UNNOTED,   /* of a deletion that is captured from the WAL no tombstone is kept */
+    VARIANT_BACKWARD,  /* a commit time is a version, also when the clock has gone back */
+    VARIANT_FORMER,    /* what a write replaced is looked up where it stands now, also when apply has replaced it since */
+    VARIANT_UNDATED,   /* an entry of row_version is the row's version, also when an application has written since */
+    VARIANT_HASTY,     /* what is stamped ahead of the clock of a node that captures from the WAL is applied at once */
     VARIANTS,
 };
 

@@ -181,7 +181,8 @@ static void node_start(struct node *node)
                                      .target = &node->target.port,
                                      .peer_count = world->schedule.node_count - 1,
                                      .peers = peer_lists[i],
-                                     .max_clock_skew_us = world->schedule.max_clock_skew_us};
+                                     .max_clock_skew_us = world->schedule.max_clock_skew_us,
+                                     .waits_for_clock = node->database.wal && world->variant != VARIANT_HASTY};
     worker_init(&node->outbound.worker, "out", node->name, &node->clock.port, &node->counters, &node->stop);
     worker_init(&node->inbound.worker, "in", node->name, &node->clock.port, &node->counters, &node->stop);
     node->outbound.worker.brake = node->inbound.worker.brake = &node->brake.port;
@@ -469,9 +470,10 @@ void world_play(struct world *world)
         world->statistics.calls_max = world->calls;
 }
 
-void world_run(struct world *world, uint64_t seed, size_t node_count, bool forgets)
+void world_run(struct world *world, uint64_t seed, size_t node_count, bool forgets, enum capture capture, bool jumps)
 {
     schedule_draw(&world->schedule, seed, node_count, forgets, &world->random);
+    schedule_draw_capture(&world->schedule, capture, jumps);
     world_play(world);
     checker_check(world);
 }

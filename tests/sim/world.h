@@ -15,6 +15,7 @@
 enum call {
     CALL_SOURCE_OPEN,
     CALL_NEXT,
+    CALL_NOTED,
     CALL_RELEASE,
     CALL_SOURCE_REPORT,
     CALL_OUTLET_OPEN,
@@ -79,6 +80,7 @@ struct source_port {
     struct source port; /* first */
     struct node *node;
     uint64_t generation; /* of opening */
+    int64_t newest_us;   /* given to any transaction, of a node that captures from the WAL */
     size_t given;        /* changes of the outbox that have been given out, or are held */
     size_t window;       /* its end when it was looked at last */
     size_t unreleased;   /* batches */
@@ -199,7 +201,7 @@ struct world {
 void world_init(struct world *world);
 
 /* One schedule from beginning to end, with its checks. Does not return when anything is wrong. */
-void world_run(struct world *world, uint64_t seed, size_t node_count, bool forgets);
+void world_run(struct world *world, uint64_t seed, size_t node_count, bool forgets, enum capture capture, bool jumps);
 /* The schedule that is set, with the random numbers that are, and without the checks. */
 void world_play(struct world *world);
 

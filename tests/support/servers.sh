@@ -433,7 +433,8 @@ log_line_prefix = '%m [%p] %q%u@%d '
 POSTGRES_END
         chmod 644 "$SERVERS_DIR/postgres-$name.conf"
     fi
-    for setting in "$@"; do
+    # shellcheck disable=SC2086 # words
+    for setting in ${POSTGRES_SETTINGS:-} "$@"; do
         printf "%s = '%s'\n" "${setting%%=*}" "${setting#*=}" >>"$SERVERS_DIR/postgres-$name.conf"
     done
 }
@@ -482,7 +483,7 @@ postgres_launch() {
 
 # postgres_start NAME [SETTING=VALUE...]: creates and starts a cluster, or starts one again. Superuser postgres, trusted on
 # the Unix socket; scram-sha-256 on 127.0.0.1. Settings stay for later starts, e.g. fsync=off where nobody tests crashes of
-# the machine, or wal_level=logical.
+# the machine, or wal_level=logical. Those in $POSTGRES_SETTINGS are for all clusters.
 postgres_start() {
     postgres_prepare "$@" && postgres_boot "$1"
 }

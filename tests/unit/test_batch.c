@@ -158,6 +158,13 @@ static void test_a_source_without_bases_coalesces_by_what_was_seen(void **state)
     assert_int_equal(batch.change_count, 2);
     assert_change(0, CHANGE_CREATED, 0, 12);
     assert_change(1, CHANGE_UPDATED, 0, 13);
+
+    /* It may say an earlier write once more: that does not take the place of a later one. */
+    batch.change_count = 0;
+    add(&full, CHANGE_DELETED, "1", NULL, 0, 12);
+    add(&full, CHANGE_UPDATED, "1", "y", 0, 10);
+    batch_coalesce(&batch);
+    assert_int_equal(batch.change_count, 2);
 }
 
 static void test_the_operation_says_what_became_of_the_key(void **state)

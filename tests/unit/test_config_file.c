@@ -117,7 +117,7 @@ static void test_a_whole_configuration_is_read(void **state)
                 "  password_file: /etc/pgbridge/commerce.amqp\n"
                 "  exchange: bridge.sync                            # default\n"
                 "peers: [operations]\n"
-                "capture: outbox                                    # wal comes later\n"
+                "capture: outbox                                    # or wal\n"
                 "http: 127.0.0.1:9187                               # off when left out\n"
                 "entities:\n"
                 "  - name: customer\n"
@@ -701,11 +701,30 @@ static void test_policies_that_cannot_work_are_refused(void **state)
                  "x.yaml:7:80: node \"commerce\" is given twice");
 }
 
-static void test_wal_capture_is_announced_only(void **state)
+static void test_capture_from_the_wal_is_read(void **state)
 {
     (void)state;
-    refuse_parts((struct parts){.more = "capture: wal\n"}, "x.yaml:8:10: capture from the WAL comes with a later "
-                                                           "version\nHINT: Use `capture: outbox`");
+    struct config config;
+    read_parts((struct parts){.more = "capture: wal\nwal_keep_max: 2 GiB\n"}, &config);
+    assert_int_equal(config.capture, CAPTURE_WAL);
+    assert_int_equal(config.wal_keep_max_bytes, 2ULL << 30);
+    config_free(&config);
+    read_parts((struct parts){0}, &config);
+    assert_int_equal(config.wal_keep_max_bytes, 8ULL << 30);
+    config_free(&config);
+    refuse_parts((struct parts){.more = "wal_keep_max: 1 MiB\n"},
+                 "x.yaml:8:15: \"wal_keep_max\" must be from 64 MiB to 1048576 GiB, such as 8 GiB");
+}
+
+static void test_what_needs_the_triggers_is_refused_with_the_wal(void **state)
+{
+    (void)state;
+#define WAL(text) ((struct parts){.entities = "  - {name: c, table: t, key: [id], fields: [n], " text "}", .more = "capture: wal\n"})
+    refuse_parts(WAL("policy: merge"), "x.yaml:7:57: policy merge needs to know which fields a write has changed\n"
+                                       "HINT: Use `capture: outbox` for this node, or leave it out here");
+    struct config config;
+    read_parts(WAL("policy: manual, coalesce: false, owners: [n = commerce], truncate: refuse"), &config);
+    config_free(&config);
 }
 
 static void test_names_are_checked(void **state)
@@ -1076,6 +1095,7 @@ static void test_the_example_shows_the_defaults(void **state)
     assert_int_equal(full.capture, plain.capture);
     assert_int_equal(full.log, plain.log);
     assert_int_equal(full.message_bytes, plain.message_bytes);
+    assert_int_equal(full.wal_keep_max_bytes, plain.wal_keep_max_bytes);
     assert_int_equal(full.max_clock_skew_us, plain.max_clock_skew_us);
     assert_int_equal(full.tombstone_retention_us, plain.tombstone_retention_us);
     assert_int_equal(full.dead_letter_retention_us, plain.dead_letter_retention_us);
@@ -1115,7 +1135,7 @@ static void test_every_key_is_in_the_example(void **state)
         if (!found)
             fail_msg("deploy/config/example.yaml does not show key \"%s\" of \"%s\"", key, section);
     }
-    assert_int_equal(count, 52);
+    assert_int_equal(count, 53);
     free(yaml);
 }
 
@@ -1144,7 +1164,8 @@ int main(void)
         cmocka_unit_test(test_counters_are_read),
         cmocka_unit_test(test_owners_are_read),
         cmocka_unit_test(test_policies_that_cannot_work_are_refused),
-        cmocka_unit_test(test_wal_capture_is_announced_only),
+        cmocka_unit_test(test_capture_from_the_wal_is_read),
+        cmocka_unit_test(test_what_needs_the_triggers_is_refused_with_the_wal),
         cmocka_unit_test(test_names_are_checked),
         cmocka_unit_test(test_the_database_carries_no_password),
         cmocka_unit_test(test_the_broker_is_checked),

@@ -1,0 +1,952 @@
+#include "adapters/postgres/capture_wal.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "adapters/postgres/array_text.h"
+#include "adapters/postgres/parameters.h"
+#include "adapters/postgres/wal_reader.h"
+#include "bridge/base/log.h"
+#include "bridge/base/memory.h"
+#include "bridge/message/codec.h"
+
+enum {
+    SAVE_EVERY_MS = 1000,       /* durable, and told to the server: what is after it comes twice after a crash */
+    ADVANCE_EVERY_MS = 10000,   /* when there is nothing of ours in the log */
+    ANSWER_MS = 10000,
+    DRAIN_WAIT_MS = 100,
+    VISIBLE_WAIT_MS = 10000,
+    DROP_WAIT_MS = 10000,
+    STUCK_MS = 30000,
+};
+
+struct ticket {
+    bool whole; /* place counts */
+    struct wal_place place;
+    const char *txids, *seqs; /* of the outbox's rows in it: '{1,2}' */
+    const struct wal_row *oversize; /* too large to travel */
+    size_t oversize_count;
+    const struct change *oversize_changes;
+};
+
+enum stage {
+    STAGE_OUTBOX, /* the outbox is the source */
+    STAGE_DRAIN,  /* what is older than the slot */
+    STAGE_LOG,
+    STAGE_LEAVE,  /* the log is read to the end of its time */
+    STAGE_LEFT,   /* and what came of it is not confirmed yet */
+};
+
+struct pg_wal {
+    struct source port;
+    const struct config *config;
+    struct clock *clock;
+    struct pg_outbox *outbox;
+    struct source *outbox_port;
+    struct pg_session *session; /* the outbox's */
+    struct wal_mapping mapping;
+    struct wal_reader *reader;
+    char slot[LIMIT_NAME_BYTES + 1];
+    int answer_ms;
+    enum stage stage;
+    /* Batches that were given out and are not released, of the outbox and of the log, and which is which in their order. */
+    size_t outbox_batches, unreleased;
+    size_t oldest;
+    bool of_outbox[LIMIT_UNCONFIRMED_BATCHES];
+    struct wal_place released, saved;
+    int64_t moved_ms; /* when something came through, or nothing was waiting */
+    uint64_t until_lsn; /* of leaving: everything that was there when it was opened */
+    int64_t saved_ms;
+    char *heartbeat; /* in the log, and not come out yet */
+};
+
+static struct pg_wal *wal_of(struct source *source)
+{
+    return (struct pg_wal *)source;
+}
+
+static int64_t now_ms(struct pg_wal *wal)
+{
+    return wal->clock->ops->monotonic_ms(wal->clock);
+}
+
+static void note_given(struct pg_wal *wal, bool of_outbox)
+{
+    size_t count = wal->outbox_batches + wal->unreleased;
+    assert(count < LIMIT_UNCONFIRMED_BATCHES);
+    wal->of_outbox[(wal->oldest + count) % LIMIT_UNCONFIRMED_BATCHES] = of_outbox;
+    wal->outbox_batches += of_outbox;
+    wal->unreleased += !of_outbox;
+}
+
+/* Tells whether it was of the outbox. */
+static bool note_released(struct pg_wal *wal)
+{
+    bool of_outbox = wal->of_outbox[wal->oldest];
+    assert(wal->outbox_batches + wal->unreleased > 0);
+    wal->moved_ms = now_ms(wal);
+    wal->oldest = (wal->oldest + 1) % LIMIT_UNCONFIRMED_BATCHES;
+    wal->outbox_batches -= of_outbox;
+    wal->unreleased -= !of_outbox;
+    return of_outbox;
+}
+
+static bool same_place(const struct wal_place *a, const struct wal_place *b)
+{
+    return a->lsn == b->lsn && a->given_us == b->given_us && a->captures == b->captures;
+}
+
+/* ---- how far it is ---- */
+
+static const char *lsn_text(char out[static 24], uint64_t lsn)
+{
+    snprintf(out, 24, "%X/%X", (unsigned)(lsn >> 32), (unsigned)lsn);
+    return out;
+}
+
+static void show_place(struct pg_wal *wal)
+{
+    wal_reader_release(wal->reader, wal->released.lsn, wal->saved.lsn);
+}
+
+/* The place is durable: the server may forget what is before it. */
+static void place_saved(struct pg_wal *wal)
+{
+    wal->saved = wal->released;
+    wal->saved_ms = now_ms(wal);
+    show_place(wal);
+}
+
+static bool begin_durable(struct pg_wal *wal, struct error *error)
+{
+    return pg_execute(wal->session, "begin; set local synchronous_commit = on", error);
+}
+
+static bool save_place(struct pg_wal *wal, struct error *error)
+{
+    char lsn[24], given[24];
+    snprintf(given, sizeof given, "%" PRId64, wal->released.given_us);
+    const char *parameters[] = {lsn_text(lsn, wal->released.lsn), given, wal->released.captures ? "true" : "false"};
+    if (!begin_durable(wal, error))
+        return false;
+    PG_RESULT result = pg_query(wal->session, "wal_advance", 3, parameters, error);
+    if (result == NULL || !pg_commit(wal->session, error))
+        return false;
+    place_saved(wal);
+    return true;
+}
+
+/* ---- opening ---- */
+
+static void stop_reading(struct pg_wal *wal)
+{
+    wal_reader_stop(wal->reader);
+    wal->reader = NULL;
+    free(wal->heartbeat);
+    wal->heartbeat = NULL;
+    wal->unreleased = 0;
+}
+
+/* What is released shall not come again only because we stop. */
+static void save_at_end(struct pg_wal *wal)
+{
+    struct error ignored;
+    bool can = wal->reader != NULL && wal->session->connection != NULL && PQtransactionStatus(wal->session->connection) == PQTRANS_IDLE;
+    if (can && !same_place(&wal->released, &wal->saved))
+        save_place(wal, &ignored);
+}
+
+static void wal_close(struct source *source)
+{
+    struct pg_wal *wal = wal_of(source);
+    save_at_end(wal);
+    stop_reading(wal);
+    wal->outbox_port->ops->close(wal->outbox_port);
+    wal->outbox_batches = 0;
+}
+
+/* What the database says of the slot and of how far it was read. */
+struct slot_state {
+    bool present, lost, wanted; /* wanted: this node is installed to capture from the log */
+    int64_t kept_bytes;
+};
+
+static bool look_at_slot(struct pg_wal *wal, struct slot_state *state, struct error *error)
+{
+    PG_RESULT result = pg_query(wal->session, "wal_state", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    if (PQntuples(result) == 0)
+        return error_set(error, FAULT_OPERATOR, NULL, "the bridge is not installed here: run \"pgbridge install\"");
+    snprintf(wal->slot, sizeof wal->slot, "%s", PQgetvalue(result, 0, 0));
+    wal->released = (struct wal_place){.lsn = (uint64_t)pg_integer(result, 0, 1), .given_us = pg_integer(result, 0, 2),
+                                       .captures = pg_boolean(result, 0, 3)};
+    wal->saved = wal->released;
+    *state = (struct slot_state){.present = pg_boolean(result, 0, 5), .lost = pg_boolean(result, 0, 6), .kept_bytes = pg_integer(result, 0, 7),
+                                 .wanted = text_equal(pg_value(result, 0, 4), TEXT_LITERAL("wal"))};
+    wal->until_lsn = (uint64_t)pg_integer(result, 0, 9);
+    int64_t timeout_ms = pg_integer(result, 0, 8);
+    wal->answer_ms = timeout_ms > 0 && timeout_ms / 3 < ANSWER_MS ? (int)(timeout_ms / 3) : ANSWER_MS;
+    if (wal->answer_ms < 10)
+        wal->answer_ms = 10;
+    return true;
+}
+
+static bool run_with_slot(struct pg_wal *wal, const char *query, struct error *error)
+{
+    const char *parameters[] = {wal->slot};
+    PG_RESULT result = pg_query(wal->session, query, 1, parameters, error);
+    return result != NULL;
+}
+
+/* The server notices late that nobody reads it any more. */
+static bool drop_slot(struct pg_wal *wal, struct error *error)
+{
+    int64_t deadline = now_ms(wal) + DROP_WAIT_MS;
+    while (!run_with_slot(wal, "wal_drop_slot", error)) {
+        if (!text_equal(text_from(error->code), TEXT_LITERAL(SOURCE_IN_USE)) || now_ms(wal) > deadline)
+            return false;
+        wal->clock->ops->sleep_ms(wal->clock, 100);
+    }
+    return true;
+}
+
+/* What the slot kept is lost; from now on it is kept again. */
+static bool make_slot_anew(struct pg_wal *wal, struct error *error)
+{
+    return drop_slot(wal, error) && run_with_slot(wal, "wal_make_slot", error);
+}
+
+static bool installed_again(struct error *error)
+{
+    return error_set(error, FAULT_CONTENTION, NULL, "capture from the log was installed again while it was being left: opening anew");
+}
+
+static bool note_left(struct pg_wal *wal, struct error *error)
+{
+    PG_RESULT result = pg_query(wal->session, "wal_left", 0, NULL, error);
+    wal->stage = STAGE_OUTBOX;
+    return result != NULL && (pg_boolean(result, 0, 0) || installed_again(error));
+}
+
+static bool give_up_log(struct pg_wal *wal, struct error *error)
+{
+    {
+        PG_RESULT leaving = pg_query(wal->session, "wal_leaving", 0, NULL, error);
+        if (leaving == NULL || !pg_boolean(leaving, 0, 0))
+            return leaving != NULL && installed_again(error);
+    }
+    if (!drop_slot(wal, error) || !note_left(wal, error))
+        return false;
+    PG_RESULT gone = pg_query(wal->session, "wal_gone", 0, NULL, error);
+    return gone != NULL;
+}
+
+/* A slot that begins after what was read so far was made anew, by us or somebody else: what lies between is gone, and noted for repair. */
+static bool note_loss(struct pg_wal *wal, struct slot_state *state, struct error *error)
+{
+    PG_RESULT result = pg_query(wal->session, "wal_lost", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    if (PQntuples(result) == 0)
+        return true;
+    log_event(LOG_LEVEL_ERROR, "lost", "from=%s to=%s reason=\"the server has no more of its log for slot %s: see bridge.gaps\"", PQgetvalue(result, 0, 0),
+              PQgetvalue(result, 0, 1), wal->slot);
+    bool lost = state->lost;
+    bool good = look_at_slot(wal, state, error);
+    state->lost = lost;
+    return good;
+}
+
+static bool start_reading(struct pg_wal *wal, struct error *error)
+{
+    struct wal_reader_options options = {
+        .config = wal->config, .mapping = &wal->mapping, .slot = wal->slot, .place = wal->released, .answer_ms = wal->answer_ms};
+    wal->reader = wal_reader_start(&options, error);
+    wal->moved_ms = now_ms(wal);
+    wal->unreleased = 0;
+    return wal->reader != NULL;
+}
+
+static bool open_log(struct pg_wal *wal, struct error *error)
+{
+    struct slot_state state = {0};
+    wal->stage = STAGE_OUTBOX;
+    if (!look_at_slot(wal, &state, error))
+        return false;
+    bool leaves = wal->config->capture == CAPTURE_OUTBOX;
+    if (leaves == state.wanted) {
+        error_set(error, FAULT_OPERATOR, NULL, "capture is installed to be by %s, and the config says otherwise", leaves ? "the log" : "triggers");
+        return error_hint(error, "run \"pgbridge install\"");
+    }
+    if (leaves && !state.present)
+        return note_left(wal, error);
+    /* One that somebody has dropped, or that a standby did not have, is as lost as one that the server gave up. */
+    state.lost = state.lost || !state.present;
+    if ((state.lost && !make_slot_anew(wal, error)) || !note_loss(wal, &state, error))
+        return false;
+    if (leaves && state.lost)
+        return give_up_log(wal, error);
+    wal->stage = leaves ? STAGE_LEAVE : STAGE_DRAIN;
+    return wal_mapping_load(&wal->mapping, wal->config, wal->session, error) && start_reading(wal, error);
+}
+
+static bool wal_open(struct source *source, struct error *error)
+{
+    struct pg_wal *wal = wal_of(source);
+    wal_close(source);
+    if (!wal->outbox_port->ops->open(wal->outbox_port, error))
+        return false;
+    if (open_log(wal, error))
+        return true;
+    wal_close(source);
+    return false;
+}
+
+/* The mapping under which the log was read: when it is another by now, rows may have been read wrongly, or not at all. */
+static bool mapping_holds(struct pg_wal *wal, struct error *error)
+{
+    if (!wal_reader_met_table(wal->reader))
+        return true;
+    struct wal_mapping now = {0};
+    bool good = wal_mapping_load(&now, wal->config, wal->session, error);
+    if (good && strcmp(now.digest, wal->mapping.digest) != 0)
+        good = error_set(error, FAULT_CONTENTION, NULL, "the mapping has changed: the log is read anew");
+    wal_mapping_free(&now);
+    return good;
+}
+
+/* There is no chunk: when none is under way either, what the log had since then was not ours to send. */
+static bool advance(struct pg_wal *wal, struct error *error)
+{
+    struct wal_place place;
+    bool idle = wal_reader_idle(wal->reader, &place) && wal->unreleased == 0;
+    if (!mapping_holds(wal, error))
+        return false;
+    if (idle)
+        wal->released = place;
+    if (same_place(&wal->released, &wal->saved))
+        return true;
+    show_place(wal);
+    bool progress = wal->released.given_us != wal->saved.given_us || wal->released.captures != wal->saved.captures;
+    int64_t wait_ms = progress ? SAVE_EVERY_MS : ADVANCE_EVERY_MS;
+    return now_ms(wal) - wal->saved_ms < wait_ms || save_place(wal, error);
+}
+
+/* ---- the outbox ---- */
+
+static bool next_of_outbox(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
+{
+    wal->outbox_port->holds = wal->port.holds;
+    if (!wal->outbox_port->ops->next(wal->outbox_port, wait_ms, batch, found, error))
+        return false;
+    if (*found)
+        note_given(wal, true);
+    return true;
+}
+
+/* What is in the table now is older than the slot, or comes once more with the log; of everything committed later the log tells. A heartbeat would be too
+ * early. */
+static bool drain(struct pg_wal *wal, struct batch *batch, bool *found, struct error *error)
+{
+    bool due = batch->heartbeat_due;
+    batch->heartbeat_due = false;
+    bool good = next_of_outbox(wal, DRAIN_WAIT_MS, batch, found, error);
+    batch->heartbeat_due = due;
+    /* The outbox also gives nothing while it waits for what it has given out. */
+    if (good && !*found && wal->outbox_batches == 0)
+        wal->stage = STAGE_LOG;
+    return good;
+}
+
+/* ---- leaving the log ---- */
+
+/* Whether the last switch is behind this place, and it was to the triggers. */
+static bool at_end(const struct pg_wal *wal, const struct wal_place *place)
+{
+    return !place->captures && place->lsn >= wal->until_lsn;
+}
+
+/* Everything up to the switch is confirmed: from here on the triggers have told. */
+static bool leave(struct pg_wal *wal, struct error *error)
+{
+    if (!save_place(wal, error))
+        return false;
+    stop_reading(wal);
+    if (!give_up_log(wal, error))
+        return false;
+    log_event(LOG_LEVEL_INFO, "left", "slot=%s reason=\"capture is by triggers now, and the log was read to where they begin\"", wal->slot);
+    return true;
+}
+
+/* ---- batches ---- */
+
+/* The text of a key, as in bridge.row_version: of several fields that of their array. */
+static struct text key_text(struct arena *arena, const struct change *change)
+{
+    return change->layout->key_count == 1 ? change->values[0] : array_text_write(arena, change->values, change->layout->key_count);
+}
+
+/* Texts of an array literal's numbers and names, one column for each parameter of wal_note. */
+struct columns {
+    char *texts[8];
+    size_t sizes[8];
+    FILE *out[8];
+};
+
+enum { NOTE_ENTITY, NOTE_KEY, NOTE_OP, NOTE_COMMIT_US, NOTE_TS, NOTE_LSN, NOTE_XID, NOTE_LATER, NOTE_COLUMNS };
+
+static void columns_open(struct columns *columns)
+{
+    for (size_t i = 0; i < NOTE_COLUMNS; i++) {
+        columns->out[i] = open_memstream(&columns->texts[i], &columns->sizes[i]);
+        if (columns->out[i] == NULL)
+            memory_exhausted(__func__);
+    }
+}
+
+static void columns_close(struct columns *columns)
+{
+    for (size_t i = 0; i < NOTE_COLUMNS; i++) {
+        fputc('}', columns->out[i]);
+        fclose(columns->out[i]);
+    }
+}
+
+static void columns_free(struct columns *columns)
+{
+    for (size_t i = 0; i < NOTE_COLUMNS; i++)
+        free(columns->texts[i]);
+}
+
+static void put_note(struct columns *columns, char mark, const struct wal_row *row, const struct change *change)
+{
+    char lsn[24];
+    for (size_t i = 0; i < NOTE_COLUMNS; i++)
+        fputc(mark, columns->out[i]);
+    fprintf(columns->out[NOTE_ENTITY], "%d", row->entity->id);
+    fputc(change->op == CHANGE_DELETED ? 'd' : change->op == CHANGE_CREATED ? 'c' : 'u', columns->out[NOTE_OP]);
+    fprintf(columns->out[NOTE_COMMIT_US], "%" PRId64, row->commit_us);
+    fprintf(columns->out[NOTE_TS], "%" PRId64, change->version.timestamp_us);
+    fputs(lsn_text(lsn, row->commit_lsn), columns->out[NOTE_LSN]);
+    fprintf(columns->out[NOTE_XID], "%" PRIu32, row->xid);
+    fprintf(columns->out[NOTE_LATER], "%" PRId64, row->later_us);
+}
+
+static bool take_versions(const struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, size_t count, PGresult *result,
+                          struct error *error)
+{
+    if ((size_t)PQntuples(result) != count)
+        return error_set(error, FAULT_BUG, NULL, "of %zu changes %d have a version", count, PQntuples(result));
+    int at = 0;
+    for (size_t i = from; i < end; i++) {
+        if (chunk->rows[i].entity == NULL)
+            continue;
+        struct change *change = &chunk->changes[i];
+        change->version.timestamp_us = pg_integer(result, at, 1);
+        change->base = (struct version){pg_integer(result, at, 2), arena_copy(arena, pg_value(result, at, 3))};
+        if (!codec_decode_seen(pg_value(result, at, 4), arena, &change->seen, error))
+            return false;
+        at++;
+    }
+    return true;
+}
+
+/* Rows with a value that the log does not have travel as a whole, through the outbox: a peer may have another value there, or no such row
+ * any more. Those that were written again meanwhile lack it for the moment. */
+static bool say_whole(struct pg_wal *wal, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
+{
+    enum { ENTITY, KEY, OP, COMMIT_US, XID, TS, BASE_TS, BASE_NODE, SEEN, CORRELATION, TRACEPARENT, COLUMNS };
+    size_t count = 0, room = end - from, *rows = arena_take_array(arena, room, sizeof *rows);
+    for (size_t i = from; i < end; i++) {
+        chunk->rows[i].said = false; /* what was said by an attempt that failed is undone */
+        if (chunk->rows[i].lacks && chunk->rows[i].bytes == 0)
+            rows[count++] = i;
+    }
+    if (count == 0)
+        return true;
+    struct text *columns[COLUMNS];
+    for (size_t i = 0; i < COLUMNS; i++)
+        columns[i] = arena_take_array(arena, count, sizeof **columns);
+    for (size_t i = 0; i < count; i++) {
+        const struct change *change = &chunk->changes[rows[i]];
+        const struct wal_row *row = &chunk->rows[rows[i]];
+        columns[ENTITY][i] = arena_printf(arena, "%d", row->entity->id);
+        columns[KEY][i] = key_text(arena, change);
+        columns[OP][i] = text_from(change->op == CHANGE_CREATED ? "c" : "u");
+        columns[COMMIT_US][i] = arena_printf(arena, "%" PRId64, row->commit_us);
+        columns[XID][i] = arena_printf(arena, "%" PRIu32, row->xid);
+        columns[TS][i] = arena_printf(arena, "%" PRId64, change->version.timestamp_us);
+        if (!version_is_none(change->base)) {
+            columns[BASE_TS][i] = arena_printf(arena, "%" PRId64, change->base.timestamp_us);
+            columns[BASE_NODE][i] = change->base.node;
+        }
+        columns[SEEN][i] = codec_encode_seen(change->seen, arena);
+        columns[CORRELATION][i] = change->correlation;
+        columns[TRACEPARENT][i] = change->traceparent;
+    }
+    const char *parameters[COLUMNS];
+    for (size_t i = 0; i < COLUMNS; i++)
+        parameters[i] = parameters_literal(arena, columns[i], count);
+    PG_RESULT result = pg_query(wal->session, "wal_say", COLUMNS, parameters, error);
+    if (result == NULL)
+        return false;
+    for (int i = 0; i < PQntuples(result); i++)
+        chunk->rows[rows[pg_integer(result, i, 0) - 1]].said = true;
+    return true;
+}
+
+static void put_name(FILE *out, struct pg_session *session, struct text name)
+{
+    char *quoted = PQescapeIdentifier(session->connection, name.data, name.length);
+    if (quoted == NULL)
+        memory_exhausted(__func__);
+    fputs(quoted, out);
+    PQfreemem(quoted);
+}
+
+static bool lock_row(struct pg_wal *wal, const struct wal_entity *entity, const struct change *change, struct arena *arena, struct error *error)
+{
+    char *sql = NULL;
+    size_t size;
+    const char *parameters[LIMIT_KEY_FIELDS];
+    FILE *out = open_memstream(&sql, &size);
+    if (out == NULL)
+        memory_exhausted(__func__);
+    fputs("select from ", out);
+    put_name(out, wal->session, entity->schema);
+    fputc('.', out);
+    put_name(out, wal->session, entity->table);
+    for (size_t i = 0; i < entity->layout->key_count; i++) {
+        fputs(i == 0 ? " where " : " and ", out);
+        put_name(out, wal->session, entity->columns[i]);
+        fprintf(out, " = $%zu", i + 1);
+        parameters[i] = arena_string(arena, change->values[i]);
+    }
+    fputs(" for update", out);
+    fclose(out);
+    PG_RESULT result = pg_query_text(wal->session, sql, (int)entity->layout->key_count, parameters, error);
+    free(sql);
+    return result != NULL;
+}
+
+/* Rows that lack a value which no peer has either, and are not what the change made of them, perhaps because their table was rewritten: this node
+ * says them as they are now, with a version of now. */
+static bool say_anew(struct pg_wal *wal, const struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
+{
+    for (size_t i = from; i < end; i++) {
+        if (!chunk->rows[i].made || chunk->rows[i].said || chunk->rows[i].bytes > 0)
+            continue;
+        const struct wal_entity *entity = chunk->rows[i].entity;
+        const char *parameters[] = {arena_string(arena, key_text(arena, &chunk->changes[i]))};
+        char sql[64];
+        snprintf(sql, sizeof sql, "select bridge.assert_%d($1, false)", entity->id);
+        if (!lock_row(wal, entity, &chunk->changes[i], arena, error))
+            return false;
+        PG_RESULT result = pg_query_text(wal->session, sql, 1, parameters, error);
+        if (result == NULL)
+            return false;
+    }
+    return true;
+}
+
+/* The log tells of a commit a moment before anybody sees it, and what is looked up of its rows must be what it wrote. */
+static bool await_visible(struct pg_wal *wal, const char *xids, struct error *error)
+{
+    const char *parameters[] = {xids};
+    int64_t deadline = now_ms(wal) + VISIBLE_WAIT_MS;
+    for (;;) {
+        PG_RESULT result = pg_query(wal->session, "wal_visible", 1, parameters, error);
+        if (result == NULL)
+            return false;
+        if (pg_boolean(result, 0, 0))
+            return true;
+        if (now_ms(wal) > deadline)
+            return error_set(error, FAULT_CONTENTION, NULL, "a transaction of the log is not seen as committed: reading anew");
+        /* The server sleeps, because our own sleep ends at once when we are to stop. */
+        if (!pg_execute(wal->session, "select pg_sleep(0.001)", error))
+            return false;
+    }
+}
+
+/* Whether the database has to remember it: a commit says neither that a row is gone nor that its version is another than its time. */
+static bool is_to_be_noted(const struct wal_row *row, const struct change *change)
+{
+    return row->entity != NULL &&
+           (change->op == CHANGE_DELETED || change->version.timestamp_us != row->commit_us || row->made);
+}
+
+/* Where a transaction ends that begins with the change at from. Each locks the rows that it notes, in their order of the log; where triggers lock the
+ * same ones in an order of their own, each row is a transaction. */
+static size_t note_end(const struct wal_chunk *chunk, size_t from, bool one_by_one)
+{
+    if (!one_by_one)
+        return chunk->count;
+    size_t end = from;
+    while (end < chunk->count && !is_to_be_noted(&chunk->rows[end], &chunk->changes[end]))
+        end++;
+    return end > from ? end : from + 1;
+}
+
+static bool note_range(struct pg_wal *wal, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
+{
+    size_t count = 0;
+    struct text *keys = arena_take_array(arena, end - from, sizeof *keys);
+    struct columns columns;
+    columns_open(&columns);
+    for (size_t i = from; i < end; i++) {
+        if (chunk->rows[i].entity == NULL)
+            continue;
+        put_note(&columns, count == 0 ? '{' : ',', &chunk->rows[i], &chunk->changes[i]);
+        keys[count++] = key_text(arena, &chunk->changes[i]);
+    }
+    columns_close(&columns);
+    bool good = true;
+    if (count > 0) {
+        const char *parameters[NOTE_COLUMNS];
+        for (size_t i = 0; i < NOTE_COLUMNS; i++)
+            parameters[i] = columns.texts[i];
+        parameters[NOTE_KEY] = parameters_literal(arena, keys, count);
+        good = await_visible(wal, columns.texts[NOTE_XID], error) && begin_durable(wal, error);
+        PG_RESULT result = good ? pg_query(wal->session, "wal_note", NOTE_COLUMNS, parameters, error) : NULL;
+        good = result != NULL && take_versions(chunk, from, end, arena, count, result, error) &&
+               say_whole(wal, chunk, from, end, arena, error) && say_anew(wal, chunk, from, end, arena, error) && pg_commit(wal->session, error);
+    }
+    columns_free(&columns);
+    return good;
+}
+
+static bool note_ranges(struct pg_wal *wal, struct wal_chunk *chunk, bool one_by_one, struct arena *arena, struct error *error)
+{
+    for (size_t from = 0, end; from < chunk->count; from = end) {
+        end = note_end(chunk, from, one_by_one);
+        if (!note_range(wal, chunk, from, end, arena, error))
+            return false;
+    }
+    return true;
+}
+
+/* What the database knows of the rows, and is to know of them before anybody else does: durable. Noted twice is noted once. */
+static bool note_changes(struct pg_wal *wal, struct wal_chunk *chunk, struct arena *arena, struct error *error)
+{
+    if (wal->stage == STAGE_LEAVE)
+        return note_ranges(wal, chunk, true, arena, error);
+    if (note_ranges(wal, chunk, false, arena, error))
+        return true;
+    return error->fault == FAULT_CONTENTION && pg_execute(wal->session, "rollback", error) && note_ranges(wal, chunk, true, arena, error);
+}
+
+/* Takes out what does not travel: what is too large, and what was said as a whole instead. */
+static void keep_travellers(struct wal_chunk *chunk, struct ticket *ticket, struct arena *arena)
+{
+    size_t kept = 0, outsize = 0;
+    struct wal_row *rows = NULL;
+    struct change *changes = NULL;
+    for (size_t i = 0; i < chunk->count; i++) {
+        if (chunk->rows[i].bytes > 0 && rows == NULL) {
+            rows = arena_take_array(arena, chunk->count - i, sizeof *rows);
+            changes = arena_take_array(arena, chunk->count - i, sizeof *changes);
+        }
+        if (chunk->rows[i].bytes > 0) {
+            rows[outsize] = chunk->rows[i];
+            changes[outsize++] = chunk->changes[i];
+        }
+        /* What was said is counted when it comes. */
+        chunk->captured -= chunk->rows[i].said || (chunk->rows[i].made && chunk->rows[i].bytes == 0);
+        if (chunk->rows[i].bytes > 0 || chunk->rows[i].said || chunk->rows[i].made)
+            continue;
+        chunk->changes[kept] = chunk->changes[i];
+        chunk->rows[kept++] = chunk->rows[i];
+    }
+    chunk->count = kept;
+    ticket->oversize = rows;
+    ticket->oversize_changes = changes;
+    ticket->oversize_count = outsize;
+}
+
+/* Which of the outbox's rows to forget with the batch. */
+static void note_outbox_rows(const struct wal_chunk *chunk, struct ticket *ticket, struct arena *arena)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < chunk->count; i++)
+        count += chunk->rows[i].entity == NULL;
+    char *txids = arena_take(arena, count * 21 + 3), *seqs = arena_take(arena, count * 21 + 3);
+    ticket->txids = txids;
+    ticket->seqs = seqs;
+    const char *mark = "{";
+    for (size_t i = 0; i < chunk->count; i++) {
+        if (chunk->rows[i].entity != NULL)
+            continue;
+        txids += sprintf(txids, "%s%" PRIu64, mark, chunk->rows[i].outbox_txid);
+        seqs += sprintf(seqs, "%s%" PRId64, mark, chunk->rows[i].outbox_seq);
+        mark = ",";
+    }
+    strcpy(txids, count > 0 ? "}" : "{}");
+    strcpy(seqs, count > 0 ? "}" : "{}");
+}
+
+static bool take_heartbeat(struct pg_wal *wal, const struct wal_chunk *chunk, struct batch *batch, struct error *error)
+{
+    /* Anybody may write such a message: ours is the one that we have written. */
+    if (text_is_null(chunk->heartbeat) || wal->heartbeat == NULL || !text_equal(chunk->heartbeat, text_from(wal->heartbeat)))
+        return true;
+    struct heartbeat *heartbeat = arena_take(&batch->arena, sizeof *heartbeat);
+    heartbeat->source = text_from(wal->config->node);
+    bool good = codec_decode_heartbeat(text_from(wal->heartbeat), &batch->arena, heartbeat, error);
+    batch->heartbeat = heartbeat;
+    free(wal->heartbeat);
+    wal->heartbeat = NULL;
+    return good;
+}
+
+/* The chunk's memory becomes the batch's. */
+static bool fill_batch(struct pg_wal *wal, struct wal_chunk *chunk, struct batch *batch, struct error *error)
+{
+    struct arena empty = batch->arena;
+    batch->arena = chunk->arena;
+    chunk->arena = empty;
+    struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
+    if (!mapping_holds(wal, error) || !note_changes(wal, chunk, &batch->arena, error) || !take_heartbeat(wal, chunk, batch, error))
+        return false;
+    note_outbox_rows(chunk, ticket, &batch->arena);
+    keep_travellers(chunk, ticket, &batch->arena);
+    ticket->whole = chunk->whole;
+    ticket->place = chunk->place;
+    batch->changes = chunk->changes;
+    batch->change_count = chunk->count;
+    batch->captured_count = chunk->captured;
+    batch->ticket = ticket;
+    return true;
+}
+
+/* Puts one into the log, when one is due and none is there. */
+static bool say_heartbeat(struct pg_wal *wal, bool due, struct error *error)
+{
+    if (!due || wal->heartbeat != NULL)
+        return true;
+    PG_RESULT result = pg_query(wal->session, "wal_heartbeat", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    wal->heartbeat = strdup(PQgetvalue(result, 0, 0));
+    return true;
+}
+
+/* What is held waits; that this node lives is said all the same. */
+static bool wait_held(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
+{
+    if (!batch->heartbeat_due) {
+        wal->clock->ops->sleep_ms(wal->clock, wait_ms);
+        return true;
+    }
+    PG_RESULT result = pg_query(wal->session, "wal_heartbeat_again", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    if (PQntuples(result) == 0)
+        return true;
+    struct heartbeat *heartbeat = arena_take(&batch->arena, sizeof *heartbeat);
+    heartbeat->source = text_from(wal->config->node);
+    batch->heartbeat = heartbeat;
+    batch->ticket = arena_take(&batch->arena, sizeof(struct ticket));
+    note_given(wal, false);
+    *found = true;
+    return codec_decode_heartbeat(pg_value(result, 0, 0), &batch->arena, heartbeat, error);
+}
+
+static bool next_of_log(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
+{
+    struct wal_chunk *chunk;
+    if (wal->stage == STAGE_LOG && !say_heartbeat(wal, batch->heartbeat_due, error))
+        return false;
+    wal_reader_bound(wal->reader, wal->port.holds != NULL ? wal->port.holds->changes_max : 0);
+    if (!wal_reader_next(wal->reader, wait_ms, &chunk, error))
+        return false;
+    if (chunk == NULL)
+        return advance(wal, error);
+    bool ends = wal->stage == STAGE_LEAVE && chunk->whole && at_end(wal, &chunk->place);
+    bool good = fill_batch(wal, chunk, batch, error);
+    wal_reader_recycle(wal->reader, chunk);
+    if (!good)
+        return false;
+    *found = true;
+    note_given(wal, false);
+    if (ends)
+        wal->stage = STAGE_LEFT;
+    return true;
+}
+
+static bool is_held(const struct pg_wal *wal)
+{
+    return wal->port.holds != NULL && wal->port.holds->count > 0;
+}
+
+static bool next(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
+{
+    if (wal->session->connection == NULL)
+        return error_set(error, FAULT_CONNECTION, "08003", "the database session is closed");
+    if (wal->stage == STAGE_OUTBOX)
+        return next_of_outbox(wal, wait_ms, batch, found, error);
+    if (wal->stage == STAGE_LEFT || (wal->stage == STAGE_LEAVE && wal->unreleased == 0 && at_end(wal, &wal->released))) {
+        wal->clock->ops->sleep_ms(wal->clock, wal->unreleased > 0 ? wait_ms : 0);
+        return wal->unreleased > 0 || leave(wal, error);
+    }
+    if (is_held(wal))
+        return wait_held(wal, wait_ms, batch, found, error);
+    if (wal->stage == STAGE_DRAIN)
+        return drain(wal, batch, found, error);
+    return next_of_log(wal, wait_ms, batch, found, error);
+}
+
+static bool wal_next(struct source *source, int wait_ms, struct batch *batch, bool *found, struct error *error)
+{
+    *found = false;
+    if (next(wal_of(source), wait_ms, batch, found, error))
+        return true;
+    wal_close(source);
+    return false;
+}
+
+/* ---- release ---- */
+
+static bool bury_row(struct pg_wal *wal, const struct wal_row *row, const struct change *change, struct arena *arena, struct error *error)
+{
+    const char *correlation = text_is_null(change->correlation) ? NULL : arena_string(arena, change->correlation);
+    const char *parameters[] = {arena_printf(arena, "%d", row->entity->id).data, arena_string(arena, key_text(arena, change)), change_op_name(change->op),
+                                arena_printf(arena, "%" PRId64, change->version.timestamp_us).data, arena_printf(arena, "%zu", row->bytes).data, correlation};
+    PG_RESULT result = pg_query(wal->session, "wal_oversize", 6, parameters, error);
+    return result != NULL;
+}
+
+static bool bury_outbox_row(struct pg_wal *wal, const struct wal_row *row, struct arena *arena, struct error *error)
+{
+    const char *parameters[] = {arena_printf(arena, "%" PRId64, row->outbox_seq).data, arena_printf(arena, "%" PRIu64, row->outbox_txid).data};
+    PG_RESULT result = pg_query(wal->session, "outbox_oversize", 2, parameters, error);
+    return result != NULL;
+}
+
+/* A row that cannot travel stops nobody, and is not forgotten. */
+static bool bury_oversize(struct pg_wal *wal, const struct ticket *ticket, struct error *error)
+{
+    bool good = true;
+    struct arena arena;
+    arena_init(&arena, LIMIT_ARENA_BYTES);
+    for (size_t i = 0; good && i < ticket->oversize_count; i++) {
+        const struct wal_row *row = &ticket->oversize[i];
+        good = row->entity != NULL ? bury_row(wal, row, &ticket->oversize_changes[i], &arena, error) : bury_outbox_row(wal, row, &arena, error);
+    }
+    arena_free(&arena);
+    return good;
+}
+
+static bool record_release(struct pg_wal *wal, const struct ticket *ticket, const struct receipt *receipt, struct error *error)
+{
+    char numbers[5][24], lsn[24], given[24], epoch[40];
+    const int64_t values[5] = {receipt->sequence, (int64_t)receipt->captured, (int64_t)receipt->tally.applied, (int64_t)receipt->messages,
+                               (int64_t)receipt->bytes};
+    for (size_t i = 0; i < 5; i++)
+        snprintf(numbers[i], sizeof numbers[i], "%" PRId64, values[i]);
+    snprintf(given, sizeof given, "%" PRId64, wal->released.given_us);
+    snprintf(epoch, sizeof epoch, "%.*s", TEXT_PRINTF(receipt->epoch));
+    const char *parameters[] = {ticket->txids, ticket->seqs, epoch, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
+                                lsn_text(lsn, wal->released.lsn), given, wal->released.captures ? "true" : "false"};
+    bool durable = ticket->oversize_count > 0 || now_ms(wal) - wal->saved_ms >= SAVE_EVERY_MS;
+    if (durable && !(begin_durable(wal, error) && bury_oversize(wal, ticket, error)))
+        return false;
+    PG_RESULT result = pg_query(wal->session, "wal_release", 11, parameters, error);
+    if (result == NULL || (durable && !pg_commit(wal->session, error)))
+        return false;
+    if (durable)
+        place_saved(wal);
+    else
+        show_place(wal);
+    return true;
+}
+
+static bool wal_release(struct source *source, const struct batch *batch, const struct receipt *receipt, struct error *error)
+{
+    struct pg_wal *wal = wal_of(source);
+    if (note_released(wal))
+        return wal->outbox_port->ops->release(wal->outbox_port, batch, receipt, error);
+    const struct ticket *ticket = batch->ticket;
+    struct wal_place before = wal->released;
+    if (ticket->whole)
+        wal->released = ticket->place;
+    if (receipt->messages == 0 && ticket->oversize_count == 0)
+        return true;
+    if (record_release(wal, ticket, receipt, error))
+        return true;
+    /* Nothing is saved that was not recorded. */
+    wal->released = before;
+    wal_close(source);
+    return false;
+}
+
+/* Whether something waits that has not come through for long: the broker takes nothing, or all is held. While parts of a transaction are
+ * released, or the server decodes what is not ours, nothing is stuck. */
+static bool is_stuck(struct pg_wal *wal)
+{
+    struct wal_place place;
+    if (wal->unreleased == 0 && wal_reader_idle(wal->reader, &place))
+        wal->moved_ms = now_ms(wal);
+    return now_ms(wal) - wal->moved_ms > STUCK_MS;
+}
+
+/* When nothing comes through and the server keeps more of its log than it may, the slot is given up on purpose, rather than fill the
+ * disk: it is made anew, and what was lost is noted. */
+static bool keep_budget(struct pg_wal *wal, struct error *error)
+{
+    PG_RESULT result = pg_query(wal->session, "wal_kept", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    if (!is_stuck(wal) || PQntuples(result) == 0 || !pg_boolean(result, 0, 1))
+        return true;
+    stop_reading(wal);
+    if (!make_slot_anew(wal, error))
+        return false;
+    error_set(error, FAULT_TRANSIENT, "53100", "the server kept %s bytes of its log for this node, more than wal_keep_max: the slot was given up and made anew",
+              PQgetvalue(result, 0, 0));
+    error_hint(error, "what was not sent is noted in bridge.gaps: touch what was written then, or compare the tables");
+    return false;
+}
+
+static bool wal_report(struct source *source, const struct report *report, struct error *error)
+{
+    struct pg_wal *wal = wal_of(source);
+    if (!wal->outbox_port->ops->report(wal->outbox_port, report, error))
+        return false;
+    return wal->reader == NULL || keep_budget(wal, error);
+}
+
+static const struct source_ops wal_ops = {wal_open, wal_next, wal_release, wal_report, wal_close};
+
+struct pg_wal *pg_wal_new(const struct config *config, struct clock *clock)
+{
+    struct pg_wal *wal = calloc(1, sizeof *wal);
+    if (wal == NULL)
+        memory_exhausted(__func__);
+    *wal = (struct pg_wal){.port = {&wal_ops}, .config = config, .clock = clock, .outbox = pg_outbox_new(config, clock)};
+    wal->outbox_port = pg_outbox_source(wal->outbox);
+    wal->session = pg_outbox_session(wal->outbox);
+    return wal;
+}
+
+struct source *pg_wal_source(struct pg_wal *wal)
+{
+    return &wal->port;
+}
+
+struct brake *pg_wal_brake(struct pg_wal *wal)
+{
+    return pg_outbox_brake(wal->outbox);
+}
+
+void pg_wal_free(struct pg_wal *wal)
+{
+    if (wal == NULL)
+        return;
+    wal_close(&wal->port);
+    wal_mapping_free(&wal->mapping);
+    pg_outbox_free(wal->outbox);
+    free(wal);
+}

@@ -1,0 +1,128 @@
+#include "adapters/postgres/wal_mapping.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bridge/base/limits.h"
+#include "bridge/base/memory.h"
+#include "bridge/message/digest.h"
+
+static bool load_layouts(struct wal_mapping *mapping, const struct config *config, struct pg_session *session, struct error *error)
+{
+    PG_RESULT result = pg_query(session, "layouts", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    int rows = PQntuples(result);
+    mapping->layouts = arena_take_array(&mapping->arena, (size_t)rows + 1, sizeof *mapping->layouts);
+    for (int row = 0; row < rows;) {
+        int field_count = (int)pg_integer(result, row, 5);
+        struct text *fields = arena_take_array(&mapping->arena, (size_t)field_count, sizeof *fields);
+        for (int i = 0; i < field_count; i++)
+            fields[i] = arena_copy(&mapping->arena, pg_value(result, row + i, 6));
+        struct text entity = arena_copy(&mapping->arena, pg_value(result, row, 1));
+        mapping->layouts[mapping->layout_count++] = (struct layout){
+            .id = (int32_t)pg_integer(result, row, 0),
+            .entity = entity,
+            .policy = config_policy(config_entity(config, entity.data), &mapping->arena),
+            .key_count = (size_t)pg_integer(result, row, 2),
+            .schema = arena_copy(&mapping->arena, pg_value(result, row, 3)),
+            .coalesce = pg_boolean(result, row, 4),
+            .field_count = (size_t)field_count,
+            .fields = fields,
+        };
+        row += field_count;
+    }
+    return true;
+}
+
+static bool load_entities(struct wal_mapping *mapping, struct pg_session *session, struct error *error)
+{
+    PG_RESULT result = pg_query(session, "wal_mapping", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    int rows = PQntuples(result);
+    mapping->entities = arena_take_array(&mapping->arena, LIMIT_ENTITIES, sizeof *mapping->entities);
+    for (int row = 0; row < rows && mapping->entity_count < LIMIT_ENTITIES;) {
+        struct wal_entity *entity = &mapping->entities[mapping->entity_count++];
+        size_t columns = (size_t)pg_integer(result, row, 5);
+        struct text *names = arena_take_array(&mapping->arena, columns, sizeof *names);
+        bool *generated = arena_take_array(&mapping->arena, columns, sizeof *generated);
+        *entity = (struct wal_entity){
+            .id = (int)pg_integer(result, row, 0),
+            .schema = arena_copy(&mapping->arena, pg_value(result, row, 2)),
+            .table = arena_copy(&mapping->arena, pg_value(result, row, 3)),
+            .layout = wal_mapping_layout(mapping, (int32_t)pg_integer(result, row, 4)),
+            .columns = names,
+            .generated = generated,
+        };
+        if (entity->layout == NULL || entity->layout->field_count != columns)
+            return error_set(error, FAULT_BUG, NULL, "entity \"%s\" does not match its layout", PQgetvalue(result, row, 1));
+        for (size_t i = 0; i < columns; i++, row++) {
+            if (!pg_boolean(result, row, 8)) {
+                error_set(error, FAULT_OPERATOR, "42703", "entity \"%s\": its table or the column %s does not exist any more",
+                          PQgetvalue(result, row, 1), PQgetvalue(result, row, 7));
+                return error_hint(error, "correct the mapping in the config and run \"pgbridge install\"");
+            }
+            generated[i] = pg_boolean(result, row, 9);
+            names[i] = arena_copy(&mapping->arena, pg_value(result, row, 7));
+        }
+    }
+    return true;
+}
+
+static void put_text(FILE *out, struct text text)
+{
+    fprintf(out, "%zu:%.*s,", text.length, TEXT_PRINTF(text));
+}
+
+static void make_digest(struct wal_mapping *mapping)
+{
+    char *all = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&all, &length);
+    if (out == NULL)
+        memory_exhausted(__func__);
+    for (size_t i = 0; i < mapping->entity_count; i++) {
+        const struct wal_entity *entity = &mapping->entities[i];
+        fprintf(out, "%d %d ", entity->id, entity->layout->id);
+        put_text(out, entity->schema);
+        put_text(out, entity->table);
+        for (size_t j = 0; j < entity->layout->field_count; j++)
+            put_text(out, entity->columns[j]);
+    }
+    fclose(out);
+    digest_bytes((struct text){all, length}, mapping->digest);
+    free(all);
+}
+
+bool wal_mapping_load(struct wal_mapping *mapping, const struct config *config, struct pg_session *session, struct error *error)
+{
+    wal_mapping_free(mapping);
+    arena_init(&mapping->arena, LIMIT_ARENA_BYTES);
+    if (!load_layouts(mapping, config, session, error) || !load_entities(mapping, session, error))
+        return false;
+    make_digest(mapping);
+    return true;
+}
+
+void wal_mapping_free(struct wal_mapping *mapping)
+{
+    arena_free(&mapping->arena);
+    *mapping = (struct wal_mapping){0};
+}
+
+const struct wal_entity *wal_mapping_find(const struct wal_mapping *mapping, struct text schema, struct text table)
+{
+    for (size_t i = 0; i < mapping->entity_count; i++)
+        if (text_equal(mapping->entities[i].table, table) && text_equal(mapping->entities[i].schema, schema))
+            return &mapping->entities[i];
+    return NULL;
+}
+
+const struct layout *wal_mapping_layout(const struct wal_mapping *mapping, int32_t id)
+{
+    for (size_t i = 0; i < mapping->layout_count; i++)
+        if (mapping->layouts[i].id == id)
+            return &mapping->layouts[i];
+    return NULL;
+}

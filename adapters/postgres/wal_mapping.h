@@ -1,0 +1,31 @@
+#pragma once
+/* What of the log is mirrored: which tables, which of their columns, and in which shape their rows travel. Loaded by the source and read by its reader's thread,
+ * which never changes it. */
+#include "adapters/postgres/session.h"
+#include "bridge/control/config.h"
+#include "bridge/message/change.h"
+
+struct wal_entity {
+    int id;
+    struct text schema, table; /* as the log names it */
+    const struct layout *layout; /* of whole rows */
+    const struct text *columns;  /* of the table, layout->field_count of them */
+    const bool *generated;       /* the log does not have them */
+};
+
+struct wal_mapping {
+    struct arena arena;
+    size_t entity_count;
+    struct wal_entity *entities;
+    size_t layout_count;
+    struct layout *layouts; /* every one that rows of the outbox may have */
+    char digest[65];        /* another one whenever the rest is another */
+};
+
+/* A mapped table or column that is gone is FAULT_OPERATOR. The mapping must be freed also after a failure. */
+bool wal_mapping_load(struct wal_mapping *mapping, const struct config *config, struct pg_session *session, struct error *error);
+void wal_mapping_free(struct wal_mapping *mapping);
+
+/* NULL: it is not mapped. */
+const struct wal_entity *wal_mapping_find(const struct wal_mapping *mapping, struct text schema, struct text table);
+const struct layout *wal_mapping_layout(const struct wal_mapping *mapping, int32_t id);

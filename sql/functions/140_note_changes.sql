@@ -1,0 +1,127 @@
+-- bridge.note_changes(...): what capture from the WAL asks of every change of this node, in the order of commit, before it is given out: its
+-- version, and what its writer had seen of the row: the entry of row_version that was there then, and what that had seen. Apply takes a row
+-- that it has no entry of for the same (adapters/postgres/statement.c). commit_us is the commit's time and ts at least the version, later
+-- where the clock has gone back; lsn is the commit's place in the log. A transaction that is given out in parts may write a row in several: later is
+-- by how much its version is later than in the first, so that each part has the same one whenever it is asked for.
+--
+-- What a commit does not say is noted: deletions, and a later version. Where apply has written the row since, it has judged without that: a
+-- deletion is judged now, as if what was brought came after it; by a wrong version, what came of it becomes this node's word.
+create or replace function bridge.note_changes(entity smallint[], key text[], op "char"[], commit_us bigint[], ts bigint[], lsn pg_lsn[], xid xid[], later bigint[])
+    returns table (n bigint, version_ts bigint, base_ts bigint, base_node text, seen text)
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    this_node text := (select name from bridge.node);
+    noted     boolean := exists (select from unnest(note_changes.op, note_changes.commit_us, note_changes.ts) as c (op, commit_us, ts)
+                                  where c.op = 'd' or c.ts <> c.commit_us);
+    c         record;
+    k         bridge.known;
+begin
+    if noted then
+        perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
+        -- Of many rows, gives way before the server looks for a deadlock, and may take an application for it: the caller then notes each by itself.
+        perform set_config('lock_timeout', '400ms', true) where cardinality(note_changes.key) > 1;
+    end if;
+    for c in
+        with given as (
+            select g.*, bridge.lsn_number(g.lsn) as place, count(*) over (partition by g.entity, g.key) > 1 as again,
+                   bool_or(g.op = 'd' or g.ts <> g.commit_us) over (partition by g.entity, g.key) as noted
+              from unnest(note_changes.entity, note_changes.key, note_changes.op, note_changes.commit_us, note_changes.ts, note_changes.lsn,
+                          note_changes.xid, note_changes.later) with ordinality as g (entity, key, op, commit_us, ts, lsn, xid, later, n)),
+        found as materialized (
+            select g.*, v.ts is not null as here, greatest(g.ts, bridge.version_upon(v.ts, v.at_us, g.commit_us) + g.later) as version,
+                   case when v.ts is not null then bridge.join_seen(v.seen, null, v.ts, v.node, this_node)
+                        when e.policy in ('node-priority', 'manual')
+                        then bridge.certainly_seen(g.entity, g.key, to_timestamp(g.commit_us / 1000000.0)) end as known,
+                   -- Nobody has written row_version since, and it is not about this very change.
+                   v.ts is null or (v.former is null and (v.lsn is null or v.lsn < g.lsn) and v.row_xmin is distinct from g.xid) as simple
+              from given g
+              join bridge.entity e on e.id = g.entity
+              left join bridge.row_version v on v.entity = g.entity and v.key = g.key),
+        tombstones as (
+            insert into bridge.row_version as v (entity, key, ts, node, deleted, seen, row_xmin, lsn, at_us, later_us)
+            select f.entity, f.key, f.version, this_node, f.op = 'd', f.known, f.xid, f.lsn, f.commit_us, nullif(f.later, 0)
+              from found f where f.noted and f.simple and not f.again
+            on conflict (entity, key) do update
+               set ts = excluded.ts, node = excluded.node, deleted = excluded.deleted, seen = excluded.seen, base_ts = v.ts, base_node = v.node,
+                   row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, later_us = excluded.later_us, over = null, correlation = null,
+                   former = bridge.remember(v, excluded.lsn))
+        select f.n, f.entity, f.key, f.op, f.commit_us, f.ts, f.lsn, f.xid, f.later, f.version, f.known, f.simple and not (f.noted and f.again) as done
+          from found f order by f.n
+    loop
+        if c.done then
+            n := c.n; version_ts := c.version; seen := c.known;
+        else
+            k := bridge.note_change(c.entity, c.key, c.op, c.commit_us, c.ts, c.lsn, c.xid, c.later);
+            n := c.n; version_ts := k.ts; seen := k.seen;
+        end if;
+        return next;
+    end loop;
+end
+$$;
+
+-- bridge.note_change(...): one change that cannot be told by a look at row_version alone.
+create or replace function bridge.note_change(entity_id smallint, row_key text, op "char", commit_us bigint, given bigint, lsn pg_lsn, xid xid, later bigint)
+    returns bridge.known
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    this_node text := (select name from bridge.node);
+    place     bigint := bridge.lsn_number(lsn);
+    v         bridge.row_version;
+    f         jsonb;          -- the entry that was there, if it has been replaced since
+    at        int;            -- its place in v.former
+    k         bridge.known;
+    replaced  bigint;         -- the version that the change was written upon
+    replaced_at bigint;       -- and when that was written, by this node's clock
+    overtaken boolean;
+begin
+    if op = 'd' or given <> commit_us then
+        -- In the order of everybody: first the row, then what is known of it.
+        perform from bridge.entity e, bridge.row_here(e, row_key) where e.id = entity_id;
+        perform from bridge.row_version r where r.entity = entity_id and r.key = row_key for update;
+    end if;
+    select * into v from bridge.row_version r where r.entity = entity_id and r.key = row_key;
+    select e.value, e.ordinality - 1 into f, at from jsonb_array_elements(v.former) with ordinality e
+     where (e.value ->> 'replaced')::bigint > place order by e.ordinality limit 1;
+    overtaken := f is not null or coalesce(bridge.lsn_number(v.lsn), 0) > place;
+    if f is null and v.ts is not null then
+        f := jsonb_strip_nulls(jsonb_build_object('lsn', bridge.lsn_number(v.lsn), 'xmin', v.row_xmin::text, 'ts', v.ts, 'node', v.node,
+                                                  'at', v.at_us, 'later', v.later_us, 'seen', v.seen));
+    end if;
+    if f ->> 'xmin' = xid::text and (f ->> 'lsn')::bigint <= place then
+        -- It was noted before.
+        k.ts := (f ->> 'ts')::bigint + later - coalesce((f ->> 'later')::bigint, 0);
+        k.seen := bridge.join_seen(f -> 'seen', null, null, null, this_node);
+        -- By an earlier part: the row is what this one says.
+        update bridge.row_version r set ts = k.ts, deleted = op = 'd', later_us = note_change.later
+         where at is null and r.entity = entity_id and r.key = row_key and note_change.later > coalesce(r.later_us, 0);
+        return k;
+    end if;
+    if coalesce((f ->> 'lsn')::bigint, 0) < place and f is not null then
+        replaced := f ->> 'ts';
+        replaced_at := f ->> 'at';
+        k.seen := bridge.join_seen(f -> 'seen', null, replaced, f ->> 'node', this_node);
+    elsif (select e.policy from bridge.entity e where e.id = entity_id) in ('node-priority', 'manual') then
+        k.seen := bridge.certainly_seen(entity_id, row_key, to_timestamp(commit_us / 1000000.0));
+    end if;
+    k.ts := greatest(given, bridge.version_upon(replaced, replaced_at, commit_us) + later);
+    if op <> 'd' and given = commit_us then
+        return k;
+    end if;
+    if not overtaken then
+        insert into bridge.row_version as r (entity, key, ts, node, deleted, seen, row_xmin, lsn, at_us, later_us)
+        values (entity_id, row_key, k.ts, this_node, op = 'd', k.seen, xid, lsn, commit_us, nullif(later, 0))
+        on conflict (entity, key) do update
+           set ts = excluded.ts, node = excluded.node, deleted = excluded.deleted, seen = excluded.seen, base_ts = r.ts, base_node = r.node,
+               row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, later_us = excluded.later_us, over = null, correlation = null,
+               former = bridge.remember(r, excluded.lsn);
+        return k;
+    end if;
+    return bridge.note_overtaken(v, op, commit_us, place, xid, k, f, at);
+end
+$$;

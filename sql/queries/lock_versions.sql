@@ -1,0 +1,1 @@
+select bridge.lock_versions()

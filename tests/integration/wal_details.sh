@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# What the log tells beside rows: correlation ids, changed tables, partitions, what came from a native subscription; and what check says before and after
+# install about a server, a role and tables that are not made for it.
+set -euo pipefail
+CAPTURE_COMMERCE=wal
+# shellcheck source=tests/support/servers.sh
+source "$SOURCE_DIR/tests/support/servers.sh"
+# shellcheck source=tests/support/bridge.sh
+source "$SOURCE_DIR/tests/support/bridge.sh"
+
+servers_init
+POSTGRES_SETTINGS="" servers_start alpha fsync=off
+postgres_start beta fsync=off
+for cluster in alpha beta; do
+    sql $cluster postgres "create database shop"
+    sql $cluster shop "create table item (id int primary key, what text, hidden text);
+        create table code (code text not null, what text);
+        create unique index code_code on code (code);
+        create table part (id int, at date not null, what text, primary key (id, at)) partition by range (at);
+        create table part_1 partition of part for values from ('2026-01-01') to ('2026-07-01');
+        create table part_2 partition of part for values from ('2026-07-01') to ('2027-01-01')"
+done
+entities() {
+    printf '  - {name: item, table: item, key: [id], fields: [what]}\n  - {name: code, table: code, key: [code], fields: [what]}\n'
+    printf '  - {name: part, table: part, key: [id, at], fields: [what]}\n'
+}
+bridge_node commerce alpha shop operations < <(entities)
+bridge_node operations beta shop commerce < <(entities)
+bridge_install operations >"$SERVERS_DIR/install.log"
+
+# ---- what is not made for it ----
+
+says() { grep -qF "$1" "$SERVERS_DIR/said" || fail "wanted \"$1\": $(cat "$SERVERS_DIR/said")"; }
+says_not() { ! grep -qF "$1" "$SERVERS_DIR/said" || fail "did not want \"$1\": $(cat "$SERVERS_DIR/said")"; }
+check() { bridge commerce check >"$SERVERS_DIR/said" || true; }
+if bridge_install commerce >"$SERVERS_DIR/said" 2>&1; then fail "installed on a server that does not log rows"; fi
+says "needs wal_level = logical and track_commit_timestamp = on"
+postgres_stop alpha
+postgres_start alpha wal_level=logical track_commit_timestamp=on
+if bridge_install commerce >"$SERVERS_DIR/said" 2>&1; then fail "installed with a table whose rows cannot be told"; fi
+says 'entity "code": table public.code has no replica identity'
+says "alter table public.code replica identity using index code_code"
+sql alpha shop "alter table code replica identity using index code_code"
+bridge_install commerce >>"$SERVERS_DIR/install.log"
+check
+says_not "error"
+postgres_stop alpha
+postgres_start alpha track_commit_timestamp=off
+check
+says "track_commit_timestamp is off"
+postgres_stop alpha
+postgres_start alpha track_commit_timestamp=on
+sql alpha shop "alter role pgbridge noreplication"
+check
+says "it lacks REPLICATION"
+sql alpha shop "alter role pgbridge replication; alter table part_2 replica identity nothing; create table part_3 partition of part for values from ('2027-01-01') to ('2028-01-01');
+    alter publication pgbridge_commerce drop table code; create trigger bridge_insert after insert on item for each row execute function bridge.capture_1()"
+check
+says "table public.part_2 has REPLICA IDENTITY NOTHING"
+says "publication pgbridge_commerce is without table public.code"
+says "capture triggers are there on public.item, and the log tells as well: bridge_insert"
+sql alpha shop "alter table part_2 replica identity default"
+bridge_install commerce >>"$SERVERS_DIR/install.log"
+check
+says_not "error"
+assert_equal "database: up to date, nothing changed" "$(bridge_install commerce | head -n 1)" "install, run again"
+printf 'ok - check and install say what is missing\n'
+
+# Before the adapter was ever there.
+sql alpha shop "select pg_drop_replication_slot(slot_name) from pg_replication_slots; insert into part values (900, '2026-03-03', 'lost')" >"$SERVERS_DIR/null"
+bridge_start commerce
+gap_noted() { [[ $(sql alpha shop "select string_agg(source || ' ' || state, ',') from bridge.gaps") == "commerce open" ]]; }
+wait_for 120 "the gap to be noted" gap_noted
+sql alpha shop "select bridge.acknowledge_gap(id, 'deleted') from bridge.gaps; delete from part" >"$SERVERS_DIR/null"
+printf 'ok - a slot that was lost before it was read is a gap\n'
+bridge_start operations
+same() { [[ $(sql alpha shop "$1") == "$(sql beta shop "$1")" ]]; }
+equal() { wait_for 120 "$1" same "$2" && printf 'ok - %s\n' "$1"; }
+
+# ---- labels ----
+
+sql alpha shop "begin; insert into item values (1, 'x'); select bridge.correlate('req-1', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'); insert into item values (2, 'x');
+    select bridge.correlate('req-2'); insert into item values (3, 'x'); commit;
+    begin; insert into item values (4, 'x'); select pg_logical_emit_message(true, 'pgbridge.correlation', 'req-3'); commit; insert into item values (5, 'x')" >"$SERVERS_DIR/null"
+labelled() { [[ $(sql beta shop "select string_agg(key || '=' || coalesce(correlation, '-'), ' ' order by key) from bridge.row_version where entity = 1") == "1=req-1 2=req-1 3=req-2 4=req-3 5=-" ]]; }
+wait_for 120 "correlation ids" labelled
+printf 'ok - correlation ids arrive\n'
+
+# ---- partitions ----
+
+sql alpha shop "insert into part select i, '2026-06-01'::date + i, 'p' || i from generate_series(1, 60) i; update part set what = 'moved', at = at + 60 where id = 1; delete from part where id = 2; delete from part_1 where id = 3"
+equal "partitions are told as their table" "select * from part order by 1, 2"
+sql alpha shop "create table part_4 partition of part for values from ('2028-01-01') to ('2029-01-01')"
+sql beta shop "create table part_4 partition of part default"
+sql alpha shop "insert into part values (100, '2028-02-02', 'new partition'); truncate part_2"
+equal "a new partition, and TRUNCATE of one" "select * from part order by 1, 2"
+
+# ---- DDL in between ----
+
+sql alpha shop "begin; insert into item values (10, 'before'); alter table item add more text default 'm', alter what type varchar(100); insert into item values (11, 'after'); update item set what = 'after' where id = 10; commit;
+    alter table item drop hidden; insert into item values (12, 'later')"
+equal "rows before, during and after a change of their table" "select id, what from item order by 1"
+sql alpha shop "insert into item values (13, 'told before the column went'); alter table item rename what to why; insert into item values (14, 'not to be lost')"
+told() { grep -q 'the column what does not exist any more' "$SERVERS_DIR/log/node-commerce.log"; }
+wait_for 120 "the adapter to say that a column is gone" told
+sed -i 's/fields: \[what\]}/fields: [what = why]}/; ' "$SERVERS_DIR/commerce.yaml"
+sed -i 's/table: code, key: \[code\], fields: \[what = why\]/table: code, key: [code], fields: [what]/; s/table: part, key: \[id, at\], fields: \[what = why\]/table: part, key: [id, at], fields: [what]/' "$SERVERS_DIR/commerce.yaml"
+bridge_install commerce >>"$SERVERS_DIR/install.log"
+item_same() { [[ $(sql alpha shop "select id, why from item order by 1") == "$(sql beta shop "select id, what from item order by 1")" ]]; }
+wait_for 120 "rows written before the new mapping" item_same
+printf 'ok - a mapped column that is gone stops the log until the mapping is mended, and nothing is lost\n'
+
+# ---- somebody else's origin ----
+
+sql alpha shop "select pg_replication_origin_create('other'); select pg_replication_origin_session_setup('other');
+    begin; select pg_replication_origin_xact_setup('0/17', now()); insert into code values ('foreign', 'x'); commit" >"$SERVERS_DIR/null"
+equal "what a native subscription writes is told" "select * from code order by 1"
+sql alpha shop "select pg_replication_origin_create('pgbridge_test'); select pg_replication_origin_session_setup('pgbridge_test');
+    begin; select pg_replication_origin_xact_setup('0/17', now()); insert into code values ('ours', 'x'); commit" >"$SERVERS_DIR/null"
+sql alpha shop "insert into code values ('last', 'x')"
+arrived() { [[ $(sql beta shop "select count(*) from code where code = 'last'") == 1 ]]; }
+wait_for 120 "the last row" arrived
+assert_equal "0" "$(sql beta shop "select count(*) from code where code = 'ours'")" "rows of an apply transaction that came back"
+printf 'ok - what was applied is not told\n'
+
+assert_equal "0|0" "$(sql beta shop "select (select count(*) from bridge.conflict), (select count(*) from bridge.dead_letter)")" "conflicts and dead letters"
+counters_conserve operations
+bridge_stop operations
+
+# ---- the end ----
+
+bridge commerce uninstall --admin "$PG_ADMIN_ALPHA" >"$SERVERS_DIR/said" 2>&1 && fail "uninstalled under a running adapter"
+says "the adapter of this node is running"
+bridge_stop commerce
+bridge commerce uninstall --admin "$PG_ADMIN_ALPHA" >>"$SERVERS_DIR/install.log"
+assert_equal "0|0|0" "$(sql alpha shop "select (select count(*) from pg_replication_slots), (select count(*) from pg_publication), (select count(*) from pg_trigger where tgname like 'bridge%')")" "slots, publications and triggers left"
+sql alpha shop "update item set why = 'x'; delete from part" || fail "the tables are not free"
+printf 'ok - uninstall leaves nothing\n'
