@@ -26,8 +26,8 @@ begin
     end if;
     for c in
         with given as (
-            select g.*, bridge.lsn_number(g.lsn) as place, count(*) over (partition by g.entity, g.key) > 1 as again,
-                   bool_or(g.op = 'd' or g.ts <> g.commit_us) over (partition by g.entity, g.key) as noted
+            select g.*, bridge.lsn_number(g.lsn) as place, count(*) over (partition by g.entity, g.key collate "C") > 1 as again,
+                   bool_or(g.op = 'd' or g.ts <> g.commit_us) over (partition by g.entity, g.key collate "C") as noted
               from unnest(note_changes.entity, note_changes.key, note_changes.op, note_changes.commit_us, note_changes.ts, note_changes.lsn,
                           note_changes.xid, note_changes.later) with ordinality as g (entity, key, op, commit_us, ts, lsn, xid, later, n)),
         found as materialized (
@@ -39,7 +39,8 @@ begin
                    v.ts is null or (v.former is null and (v.lsn is null or v.lsn < g.lsn) and v.row_xmin is distinct from g.xid) as simple
               from given g
               join bridge.entity e on e.id = g.entity
-              left join bridge.row_version v on v.entity = g.entity and v.key = g.key),
+              -- Looked up one by one, whatever the statistics say of a table that was empty when they were made.
+              left join lateral (select * from bridge.row_version r where r.entity = g.entity and r.key = g.key offset 0) v on true),
         tombstones as (
             insert into bridge.row_version as v (entity, key, ts, node, deleted, seen, row_xmin, lsn, at_us, later_us)
             select f.entity, f.key, f.version, this_node, f.op = 'd', f.known, f.xid, f.lsn, f.commit_us, nullif(f.later, 0)
