@@ -46,3 +46,25 @@ by_index outbox_part '\(?txid = \$1' "xid8, bigint, bigint, int[]" "quote_litera
 by_index outbox_window '\(?txid >= ' "text, bigint, boolean, int[]" "quote_literal(first || ':' || first || ':') || ', 500, false, ''{}'''"
 by_index outbox_release '\(?txid = ANY \(\$1' "xid8[], xid8, bigint, bigint, text, bigint, bigint, bigint, bigint, bigint, int[]" \
     "quote_literal(txids) || ', null, null, null, ''epoch'', 1, 1, 1, 1, 1, ''{}'''"
+
+# What capture from the WAL asks of row_version: planned when it was empty, asked when it is not.
+plans=$(sql alpha shop 2>&1 <<'SQL'
+delete from bridge.row_version;
+vacuum analyze bridge.row_version;
+load 'auto_explain';
+set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set plan_cache_mode = force_generic_plan;
+create function pg_temp.ask(n int) returns bigint language sql as $$
+    select count(*) from (select array_agg(1::smallint) as entities, array_agg(i::text) as keys, array_agg('u'::"char") as ops, array_agg(1::bigint) as times,
+                                 array_agg('0/1'::pg_lsn) as lsns, array_agg('1'::xid) as xids, array_agg(0::bigint) as laters from generate_series(1, n) i) a,
+        bridge.note_changes(a.entities, a.keys, a.ops, a.times, a.times, a.lsns, a.xids, a.laters) $$;
+select 'asked ' || pg_temp.ask(1);
+insert into bridge.row_version (entity, key, ts, node, deleted) select 1, i, 1, 'one', false from generate_series(1, 1000) i;
+set auto_explain.log_nested_statements = on; set auto_explain.log_analyze = on; set auto_explain.log_timing = off;
+set client_min_messages = log; set auto_explain.log_min_duration = 0;
+select 'asked ' || pg_temp.ask(1000);
+SQL
+)
+grep -q '^asked 1000$' <<<"$plans" || fail "the changes were not noted: $plans"
+grep -q 'row_version_pkey on row_version' <<<"$plans" || fail "no plan has been told: $plans"
+! grep -qE 'Rows Removed by Join Filter: [0-9]{4,}' <<<"$plans" || fail "entries of row_version are read and thrown away: $plans"
+printf 'ok - changes of the log find what is known of their rows by index\n'
