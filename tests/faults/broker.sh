@@ -39,21 +39,22 @@ tps() {
 
 # Applications do not notice that the broker is away, and what they wrote arrives when it is back.
 fault_broker_away() {
-    local before during after pending
+    local before during after backlog
     draw_node
     load_begin
     before=$(tps "$NODE" 5)
     rabbit_kill
     sleep 1
     during=$(tps "$NODE" "$1")
-    pending=$(node_sql "$NODE" "select count(*) from bridge.outbox")
-    ((pending > 0)) || fail "nothing waited in the outbox"
+    ! outboxes_empty "$NODE" || fail "nothing waited in the outbox or the log"
+    backlog=$(node_sql "$NODE" "select case when n.capture = 'wal' then pg_size_pretty(pg_current_wal_lsn() - o.released_lsn) || ' of the log'
+        else (select count(*) from bridge.outbox) || ' changes' end from bridge.node n, bridge.outbound o")
     rabbit_start
     QUIET_SECONDS=600
     bridge_recovered
     after=$(tps "$NODE" 5)
     healed
-    FAULT_DETAIL="tps before $before, during $during, after $after: $(awk -v a="$before" -v b="$during" -v c="$after" 'BEGIN { printf "1 : %.2f : %.2f", b / a, c / a }'), backlog $pending changes"
+    FAULT_DETAIL="tps before $before, during $during, after $after: $(awk -v a="$before" -v b="$during" -v c="$after" 'BEGIN { printf "1 : %.2f : %.2f", b / a, c / a }'), backlog $backlog"
 }
 scenario "broker_away 20" "the broker away for 20 s under full load"
 scenario "broker_away 300" "the broker away for 5 min under full load"

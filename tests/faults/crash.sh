@@ -1,13 +1,34 @@
 # shellcheck shell=bash
 # The adapter dies, at a place: see crash_points.c.
 
+# Statements that only one way to capture has.
+declare -A OWN_STATEMENTS=([outbox_window]=outbox [outbox_rows]=outbox [claim]=outbox [outbox_release]=outbox
+    [wal_visible]=wal [wal_note]=wal [wal_release]=wal [wal_heartbeat]=wal)
+# passes POINT NODE: whether the node's adapter comes past it.
+passes() {
+    local capture=${OWN_STATEMENTS[${1##*.}]:-}
+    [[ -z $capture || $capture == "$(capture_of "$2")" ]]
+}
+# Whether any of the two does.
+is_passed() {
+    passes "$1" commerce || passes "$1" operations
+}
+# draw_node_past POINT: as draw_node, of those whose adapter comes past it.
+draw_node_past() {
+    draw_node
+    passes "$1" "$NODE" || { PEER=$NODE NODE=${OTHER[$NODE]}; }
+}
+
 # point: what it is
 declare -A CRASH_POINTS=(
     [after-source.open]="outbound: leading, nothing read"
     [before-source.next]="outbound: before reading"
     [before-out.outbox_rows]="outbound: window read, its rows not"
     [after-out.claim]="outbound: in the claim that makes what was read durable"
-    [sent-out.commit]="outbound: the claim's COMMIT sent, its reply unread"
+    [before-out.wal_visible]="outbound: changes of the log read, nothing asked of them"
+    [before-out.wal_note]="outbound: changes of the log read, and not noted"
+    [after-out.wal_note]="outbound: changes of the log noted, not committed"
+    [sent-out.commit]="outbound: COMMIT of the claim or of what was noted sent, its reply unread"
     [after-source.next]="outbound: read, not sealed"
     [before-outlet.publish]="outbound: sealed, not sent"
     [half-outlet.message]="outbound: half a message sent"
@@ -16,6 +37,9 @@ declare -A CRASH_POINTS=(
     [after-outlet.confirm]="outbound: confirmed and not known to be"
     [before-source.release]="outbound: confirmed and not released"
     [sent-out.outbox_release]="outbound: release sent, its reply unread"
+    [before-out.wal_release]="outbound: confirmed, and the place in the log not noted"
+    [sent-out.wal_release]="outbound: the place in the log sent, its reply unread"
+    [before-out.wal_heartbeat]="outbound: before a heartbeat is put into the log"
     [after-source.release]="outbound: released"
     [before-out.worker_report]="outbound: before its report"
     [after-inlet.open]="inbound: consuming, nothing delivered yet"
@@ -24,6 +48,8 @@ declare -A CRASH_POINTS=(
     [before-in.apply]="inbound: before rows are written"
     [sent-in.apply]="inbound: rows being written"
     [after-in.apply]="inbound: some rows written"
+    [sent-in.renew]="inbound: rows that their node writes again being written"
+    [after-in.renew]="inbound: rows that their node writes again written"
     [before-in.lock]="inbound: before rows are locked that others change"
     [before-in.fetch]="inbound: before a row of both sides is judged"
     [before-in.conflict_record]="inbound: before a conflict is recorded"
@@ -79,7 +105,7 @@ branches_end() {
 draw_count() {
     case $1 in
         *open) COUNT=1 ;;
-        *worker_report | *hear | *out.commit | *letter* | *retry | *bury | *conflict_record) COUNT=$((1 + RANDOM % 2)) ;;
+        *worker_report | *hear | *heartbeat | *out.commit | *letter* | *retry | *bury | *conflict_record) COUNT=$((1 + RANDOM % 2)) ;;
         *) COUNT=$((1 + RANDOM % 12)) ;;
     esac
 }
@@ -97,7 +123,7 @@ crash_at() {
 fault_crash() {
     local point=$1
     ! is_of_letters "$point" || FAULT_LETTERS="class <> 'transient' or state not in ('released', 'superseded', 'settled')"
-    draw_node
+    draw_node_past "$point"
     load_begin
     ! is_of_letters "$point" || branches_begin
     crash_at "$point" "$NODE"
@@ -107,6 +133,7 @@ fault_crash() {
     healed
 }
 for point in "${!CRASH_POINTS[@]}"; do
+    is_passed "$point" || { unset "CRASH_POINTS[$point]"; continue; }
     scenario "crash $point" "${CRASH_POINTS[$point]}"
 done
 
@@ -163,7 +190,7 @@ fault_crashes() {
     load_begin
     branches_begin
     for point in "${points[@]}"; do
-        draw_node
+        draw_node_past "$point"
         crash_at "$point" "$NODE"
         adapter_start "$NODE"
         passed=$((passed + 1))
@@ -177,10 +204,11 @@ scenario short "crashes 9" "some crash points, one after the other"
 
 # The adapter lives, and its session ends before a statement, or after it with the answer unread.
 SEVERED_POINTS=()
-for statement in out.outbox_window out.outbox_rows out.claim out.commit out.outbox_release out.worker_report \
-    in.begin in.apply in.lock in.fetch in.conflict_record in.hear in.inbound_receipt in.commit in.worker_report \
+for statement in out.outbox_window out.outbox_rows out.claim out.wal_visible out.wal_note out.commit out.outbox_release out.wal_release \
+    out.wal_heartbeat out.worker_report \
+    in.begin in.apply in.renew in.lock in.fetch in.conflict_record in.hear in.inbound_receipt in.commit in.worker_report \
     in.bury in.letters_due in.savepoint_letter in.letter_ended in.letter_again in.letters_next; do
-    SEVERED_POINTS+=("before-$statement" "sent-$statement")
+    ! is_passed "$statement" || SEVERED_POINTS+=("before-$statement" "sent-$statement")
 done
 
 # severed_at POINT NODE
@@ -194,7 +222,7 @@ severed_at() {
 
 fault_severed() {
     FAULT_LETTERS="class <> 'transient' or state not in ('released', 'superseded', 'settled')"
-    draw_node
+    draw_node_past "$1"
     load_begin
     ! is_of_letters "$1" || branches_begin
     severed_at "$1" "$NODE"
@@ -214,7 +242,7 @@ fault_all_severed() {
     load_begin
     branches_begin
     for point in "${points[@]}"; do
-        draw_node
+        draw_node_past "$point"
         severed_at "$point" "$NODE"
     done
     branches_end

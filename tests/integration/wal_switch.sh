@@ -81,7 +81,7 @@ for round in 1 2; do
     fi
     keeps_writing
     bridge_start commerce
-    wait_for 60 "the log to be read to its end, and the slot given up" no_slot
+    wait_for 240 "the log to be read to its end, and the slot given up" no_slot
     keeps_writing
     wait_for 60 "what the triggers tell" arrived_to "$(lines alpha)"
     printf 'ok - round %s: to the log and back, under load\n' "$round"

@@ -27,10 +27,16 @@ assert_equal() {
     [[ $1 == "$2" ]] || fail "$3: wanted $(printf '%q' "${1:0:600}"), got $(printf '%q' "${2:0:600}")"
 }
 
+# capture_of NODE: outbox or wal.
+capture_of() {
+    local variable=CAPTURE_${1^^}
+    printf '%s\n' "${!variable:-${CAPTURE:-outbox}}"
+}
+
 # bridge_node NODE CLUSTER DATABASE "PEER..." [LINE...]: writes the config; entities come from stdin, further top-level lines
 # as arguments. The database must exist. The adapter's role connects over TCP with a password.
 bridge_node() {
-    local node=$1 cluster=$2 database=$3 peers=$4 port_variable capture=CAPTURE_${1^^}
+    local node=$1 cluster=$2 database=$3 peers=$4 port_variable
     shift 4
     port_variable=PG_TCP_${cluster^^}
     declare -gA NODE_CLUSTER NODE_DATABASE
@@ -44,8 +50,7 @@ bridge_node() {
         printf 'database_password_file: %s.password\n' "$cluster"
         printf 'broker:\n  url: amqp://%s@127.0.0.1:%s/bridge\n  password_file: %s.password\n' "$node" "$RABBIT_PORT" "$node"
         printf 'peers: [%s]\n' "${peers// /, }"
-        capture=${!capture:-${CAPTURE:-}}
-        if [[ -n $capture ]]; then printf 'capture: %s\n' "$capture"; fi
+        [[ -z ${!CAPTURE*} ]] || printf 'capture: %s\n' "$(capture_of "$node")"
         if (($#)); then printf '%s\n' "$@"; fi
         printf 'entities:\n'
         cat
