@@ -86,7 +86,7 @@ struct statement *statement_for(struct catalog *catalog, struct catalog_entity *
             statement->column_index[statement->column_count++] = index;
         }
     }
-    static const char *const kinds[STATEMENT_KINDS] = {"lock", "apply", "fetch", "insert", "take", "put_back"};
+    static const char *const kinds[STATEMENT_KINDS] = {"lock", "apply", "fetch", "create", "renew", "insert", "take", "put_back"};
     for (int kind = 0; kind < STATEMENT_KINDS; kind++)
         snprintf(statement->name[kind], sizeof statement->name[kind], "%s_%d_%zu", kinds[kind], entity->id, number);
     statement->next = entity->statements;
@@ -156,16 +156,11 @@ static bool typed_exactly(const struct statement *statement, size_t i)
     return strcmp(column_of(statement, i)->exact_type, column_of(statement, i)->bare_type) == 0;
 }
 
-/* Whether row t holds the input's content: by image, because equality of types such as citext or numeric is not
- * equality of content. */
-static void put_equal(FILE *out, const struct statement *statement)
+/* Of a row t that is there. */
+static void put_same_image(FILE *out, const struct statement *statement)
 {
     size_t keys = statement->entity->key_count;
-    if (statement->column_count == keys) {
-        fputs("t.tableoid is not null", out);
-        return;
-    }
-    fputs("coalesce(t.tableoid is not null and record_image_eq(row(", out);
+    fputs("record_image_eq(row(", out);
     for (size_t i = keys; i < statement->column_count; i++)
         fprintf(out, "%st.%s", i > keys ? ", " : "", column_of(statement, i)->column);
     fputs("), row(", out);
@@ -175,7 +170,21 @@ static void put_equal(FILE *out, const struct statement *statement)
         else
             fprintf(out, "%s(k.t%zu)::%s", i > keys ? ", " : "", i + 1, column_of(statement, i)->exact_type);
     }
-    fputs(")), false)", out);
+    fputs("))", out);
+}
+
+/* Whether row t holds the input's content: by image, because equality of types such as citext or numeric is not
+ * equality of content. */
+static void put_equal(FILE *out, const struct statement *statement)
+{
+    size_t keys = statement->entity->key_count;
+    if (statement->column_count == keys) {
+        fputs("t.tableoid is not null", out);
+        return;
+    }
+    fputs("coalesce(t.tableoid is not null and ", out);
+    put_same_image(out, statement);
+    fputs(", false)", out);
 }
 
 static bool owns(const struct statement *statement, size_t i)
@@ -204,11 +213,14 @@ static void put_order(FILE *out, const struct catalog_entity *entity)
             fputs(" order by c1", out);
 }
 
-/* input: the parameters as typed rows, and as text where that is needed, too. */
+/* input: the parameters as typed rows, and as text where that is needed, too. The entity as a value of the row: entries of row_version are
+ * looked up by it and the key, where by a constant the server might read all that the entity has, if it once had none. */
 static void put_input(FILE *out, const struct statement *statement)
 {
     size_t n = statement->column_count;
-    fputs("with input as materialized (\n  select i.n, i.ts, i.base_ts, i.base_node, i.seen, i.merge, i.correlation, i.locked", out);
+    fprintf(out,
+            "with input as materialized (\n  select %d::smallint as entity, i.n, i.ts, i.base_ts, i.base_node, i.seen, i.merge, i.correlation, i.locked",
+            statement->entity->id);
     for (size_t i = 0; i < n; i++) {
         fprintf(out, ", (i.t%zu)::%s as c%zu", i + 1, column_of(statement, i)->bare_type, i + 1);
         if (i < statement->entity->key_count || owns(statement, i) || !typed_exactly(statement, i))
@@ -297,7 +309,7 @@ static void put_judged(FILE *out, const struct statement *statement, const struc
     else
         fputs("  select z.*, v.ts as row_ts, v.node as row_node, v.seen as row_seen", out);
     fprintf(out, ", v.merge as row_merge, %s as equal\n  from (\n"
-                 "  select k.n, k.ts, k.base_ts, k.base_node, k.seen, k.merge, k.correlation, k.locked, ",
+                 "  select k.entity, k.n, k.ts, k.base_ts, k.base_node, k.seen, k.merge, k.correlation, k.locked, ",
             statement->deletion ? "not z.present and coalesce(v.deleted, false)" : "z.holds");
     put_names(out, "k.c", statement->column_count);
     if (options->log_node != NULL)
@@ -316,7 +328,7 @@ static void put_judged(FILE *out, const struct statement *statement, const struc
     put_owned(out, statement, source);
     fprintf(out, "\n    from input k left join %s t on ", entity->relation);
     put_key_match(out, entity, "t", "k");
-    fprintf(out, ") z\n    left join bridge.row_version v on v.entity = %d and v.key = z.key%s) y)", entity->id,
+    fprintf(out, ") z\n    left join bridge.row_version v on v.entity = z.entity and v.key = z.key%s) y)",
             options->log_node != NULL ? ") x) w" : "");
 }
 
@@ -340,7 +352,7 @@ static void put_stamped(FILE *out, const struct statement *statement, const stru
     fprintf(out,
             ", stamped as (\n  insert into bridge.row_version as v (entity, key, ts, node, deleted, base_ts, base_node, "
             "correlation, seen, merge%s)\n"
-            "  select %d, j.key, case when j.stands then j.ts else j.row_ts end,\n"
+            "  select j.entity, j.key, case when j.stands then j.ts else j.row_ts end,\n"
             "         case when j.stands then $%zu::text else j.row_node end, %s, j.row_ts, j.row_node, j.correlation,\n"
             "         case when j.row_node is null or (j.row_node = $%zu and j.row_seen is null and j.seen is null) then j.seen::jsonb\n"
             "              else bridge.join_seen(j.row_seen,\n"
@@ -355,7 +367,7 @@ static void put_stamped(FILE *out, const struct statement *statement, const stru
             "%s      merge = excluded.merge\n"
             "%s"
             "  returning v.key)\n",
-            options->log_node != NULL ? ", row_xmin, lsn, at_us, over, former" : "", statement->entity->id, source,
+            options->log_node != NULL ? ", row_xmin, lsn, at_us, over, former" : "", source,
             statement->deletion ? "true" : "false", source, source, source, entry, written,
             options->log_node != NULL ? remembered : "      at_us = null,\n",
             options->log_node != NULL ? "" : "   where v.ts = excluded.base_ts and v.node = excluded.base_node\n");
@@ -372,6 +384,15 @@ static void put_verdicts(FILE *out, const char *strays)
           "  from (select j.n, j.verdict, j.owned, j.equal and j.present as equal, j.key in (select s.key from stamped s) as done\n"
           "          from judged j offset 0) r", /* looked up once, not once a figure */
           strays);
+}
+
+/* "insert into t (a, b) overriding system value" */
+static void put_insert_into(FILE *out, const struct statement *statement)
+{
+    fprintf(out, "insert into %s as t (", statement->entity->relation);
+    for (size_t i = 0; i < statement->column_count; i++)
+        fprintf(out, "%s%s", i ? ", " : "", column_of(statement, i)->column);
+    fputs(") overriding system value", out);
 }
 
 static void put_apply_upsert(FILE *out, const struct statement *statement, const struct statement_options *options)
@@ -395,10 +416,9 @@ static void put_apply_upsert(FILE *out, const struct statement *statement, const
         put_unchanged_match(out, entity);
         fputs(" returning j.n)", out);
     }
-    fprintf(out, ", inserted as (\n  insert into %s as t (", entity->relation);
-    for (size_t i = 0; i < n; i++)
-        fprintf(out, "%s%s", i ? ", " : "", column_of(statement, i)->column);
-    fputs(") overriding system value\n  select ", out);
+    fputs(", inserted as (\n  ", out);
+    put_insert_into(out, statement);
+    fputs("\n  select ", out);
     put_names(out, "j.c", n);
     fputs(" from judged j where j.verdict = 'f' and not j.present order by j.n\n  on conflict (", out);
     for (size_t i = 0; i < keys; i++)
@@ -449,16 +469,68 @@ static void put_fetch(FILE *out, const struct statement *statement, const struct
             options->log_node != NULL ? "j.row_xmin, j.own_us is not null, j.entry_ts, j.entry_node" : "null, false, j.row_ts, j.row_node",
             statement->entity->relation);
     put_key_match(out, statement->entity, "t", "j");
-    fprintf(out, " left join bridge.row_version v on v.entity = %d and v.key = j.key order by j.n", statement->entity->id);
+    fputs(" left join bridge.row_version v on v.entity = j.entity and v.key = j.key order by j.n", out);
+}
+
+static void put_create(FILE *out, const struct statement *statement, const struct statement_options *options)
+{
+    const struct catalog_entity *entity = statement->entity;
+    size_t n = statement->column_count, source = n + 8, horizon = n + 10;
+    put_input(out, statement);
+    fprintf(out, ", news as (\n  select not exists (select from input k where k.ts <= $%zu::bigint or exists (select from %s t where ", horizon, entity->relation);
+    put_key_match(out, entity, "t", "k");
+    fputs(" offset 0)\n     or exists (select from bridge.row_version v where v.entity = k.entity and v.key = ", out);
+    put_key_text(out, entity, false);
+    fputs(" offset 0)) as yes)\n, inserted as (\n  ", out);
+    put_insert_into(out, statement);
+    fputs("\n  select ", out);
+    put_names(out, "k.c", n);
+    fputs(" from input k where (select yes from news)\n  returning ", out);
+    put_key_text(out, entity, true);
+    fprintf(out, " as key)\n"
+                 ", stamped as (\n  insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation, seen, merge%s)\n  select k.entity, ",
+            options->log_node != NULL ? ", lsn, at_us" : "");
+    put_key_text(out, entity, false);
+    fprintf(out, ", k.ts, $%zu::text, false, k.correlation, k.seen::jsonb, k.merge::jsonb%s\n    from input k where (select yes from news)\n  returning v.key)\n"
+                 "select count(*) filter (where i.key in (select s.key from stamped s)), (select count(*) from stamped) from inserted i",
+            source, options->log_node != NULL ? ", pg_current_wal_insert_lsn(), (date_part('epoch', clock_timestamp()) * 1000000)::bigint" : "");
+}
+
+/* The row is what its version is about when one transaction wrote both: after a wait for another's lock it is not any more. */
+static void put_renew(FILE *out, const struct statement *statement, const struct statement_options *options)
+{
+    const struct catalog_entity *entity = statement->entity;
+    size_t n = statement->column_count, keys = entity->key_count, source = n + 8;
+    bool from_log = options->log_node != NULL;
+    put_input(out, statement);
+    fprintf(out, ", renewed as (\n  update %s t set ", entity->relation);
+    for (size_t i = keys; i < n; i++)
+        fprintf(out, "%s%s = k.c%zu", i > keys ? ", " : "", column_of(statement, i)->column, i + 1);
+    fputs("\n    from input k, bridge.row_version v\n   where v.entity = k.entity and v.key = ", out);
+    put_key_text(out, entity, false);
+    fputs(" and ", out);
+    put_key_match(out, entity, "t", "k");
+    fprintf(out, "\n     and v.node = $%zu::text and v.ts < k.ts and v.seen is null and k.seen is null and not v.deleted%s\n     and t.xmin = %s and not ",
+            source, from_log ? " and v.over is null and v.former is null" : "", from_log ? "coalesce(v.row_xmin, v.xmin)" : "v.xmin");
+    put_same_image(out, statement);
+    fprintf(out, "\n  returning k.n, k.entity, v.key, k.ts, v.ts as base_ts, k.correlation, k.merge)\n"
+                 ", stamped as (\n  update bridge.row_version v\n     set ts = r.ts, base_ts = v.ts, base_node = v.node, correlation = r.correlation, "
+                 "merge = r.merge::jsonb, %s\n    from renewed r where v.entity = r.entity and v.key = r.key and v.ts = r.base_ts and v.node = $%zu\n"
+                 "  returning r.n)\n"
+                 "select case when (select count(*) from stamped) < (select count(*) from input)\n"
+                 "            then array(select k.n from input k where (k.n in (select s.n from stamped s)) is not true order by k.n) end,\n"
+                 "       (select count(*) from renewed) - (select count(*) from stamped)",
+            from_log ? "row_xmin = null, lsn = pg_current_wal_insert_lsn(), at_us = (date_part('epoch', clock_timestamp()) * 1000000)::bigint"
+                     : "at_us = null",
+            source);
 }
 
 static void put_insert(FILE *out, const struct statement *statement)
 {
     put_input(out, statement);
-    fprintf(out, " insert into %s (", statement->entity->relation);
-    for (size_t i = 0; i < statement->column_count; i++)
-        fprintf(out, "%s%s", i ? ", " : "", column_of(statement, i)->column);
-    fputs(") overriding system value select ", out);
+    fputc(' ', out);
+    put_insert_into(out, statement);
+    fputs(" select ", out);
     put_names(out, "i.c", statement->column_count);
     fputs(" from input i", out);
 }
@@ -517,6 +589,12 @@ char *statement_sql(const struct statement *statement, enum statement_kind kind,
         break;
     case STATEMENT_FETCH:
         put_fetch(out, statement, options);
+        break;
+    case STATEMENT_CREATE:
+        put_create(out, statement, options);
+        break;
+    case STATEMENT_RENEW:
+        put_renew(out, statement, options);
         break;
     case STATEMENT_INSERT:
         put_insert(out, statement);
@@ -603,8 +681,9 @@ char *statement_own_child(const struct catalog_entity *entity, const struct cata
     for (size_t i = 0; i < key->width; i++)
         fprintf(out, "%st.%s = p.%s", i ? " and " : "", key->child_columns[i], key->parent_columns[i]);
     if (child != NULL) {
-        fprintf(out, " left join bridge.row_version v on v.entity = %d and v.key = ", child->id);
+        fprintf(out, " left join lateral (select r.node, r.row_xmin, r.xmin from bridge.row_version r where r.entity = %d and r.key = ", child->id);
         put_key_text(out, child, true);
+        fputs(" offset 0) v on true", out);
         /* What no entry is about an application here has written. */
         fprintf(out, " where coalesce(v.node = $%zu%s, true)", entity->key_count + 1,
                 from_log ? " or t.xmin is distinct from coalesce(v.row_xmin, v.xmin)" : "");

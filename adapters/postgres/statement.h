@@ -23,6 +23,14 @@ enum statement_kind {
     /* -> key, present, deleted, timestamp, node, seen, correlation, equal, fields text[], owned, merge, xmin, own, entry's timestamp and
      * node: what the judge must know of each row. own: an application wrote it and row_version has no entry of that. */
     STATEMENT_FETCH,
+    /* -> rows, versions: writes rows, as those of a load are, and their versions, when they are all news: none is here, none is known, none
+     * may be forgotten; else none. rows: those that stand under the key of their version; when fewer than versions, a trigger has made others of them,
+     * and all must be undone. */
+    STATEMENT_CREATE,
+    /* -> rest bigint[], strays: writes rows whose last version here is the writer's own and older, with nobody else's in between, and their
+     * versions; those that hold this content already are among the rest. strays: rows that were written and whose version was changed
+     * by somebody meanwhile: they must be undone. */
+    STATEMENT_RENEW,
     /* Inserts without "on conflict", so that a clash is an error which names its constraint. */
     STATEMENT_INSERT,
     /* -> row: deletes the row and returns all of it as text of its row type. */
@@ -43,6 +51,7 @@ struct statement {
     size_t *message_index;      /* position in the message */
     size_t *column_index;       /* position in the entity */
     size_t unknown_count;       /* columns of the message that the entity does not map */
+    int pause[STATEMENT_KINDS]; /* so many messages more go without a statement of this kind */
     char name[STATEMENT_KINDS][32];
     bool prepared[STATEMENT_KINDS];
 };

@@ -393,6 +393,12 @@ static bool close_conflicts(struct pg_target *target, const struct catalog_entit
     return result != NULL;
 }
 
+static void select_rest(struct selection *selection, size_t *rows, const size_t *rest, size_t count)
+{
+    memcpy(rows, rest, count * sizeof *rows);
+    selection->count = count;
+}
+
 bool target_apply_rows(struct pg_target *target, const struct message *message, size_t first, size_t count,
                        enum apply_mode mode, struct tally *tally, struct error *error)
 {
@@ -430,12 +436,16 @@ bool target_apply_rows(struct pg_target *target, const struct message *message, 
     size_t left = count;
 
     struct selection selection = {.message = message, .count = left, .rows = rows, .horizon_us = target->horizon_us};
-    if (!target_apply_set(target, statement, &selection, tally, rest, &left, error))
+    if (!shortcuts_take(target, statement, &selection, tally, rest, &left, error))
         return false;
+    if (left > 0) {
+        select_rest(&selection, rows, rest, left);
+        if (!target_apply_set(target, statement, &selection, tally, rest, &left, error))
+            return false;
+    }
     /* What is left was being changed by somebody: look again under locks. */
     if (left > 0) {
-        memcpy(rows, rest, left * sizeof *rows);
-        selection.count = left;
+        select_rest(&selection, rows, rest, left);
         if (!target_lock_rows(target, statement, &selection, locked, error))
             return false;
         selection.locked = locked;

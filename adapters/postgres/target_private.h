@@ -69,6 +69,11 @@ bool target_take_row(struct pg_target *target, struct statement *statement, cons
 bool target_write_forced(struct pg_target *target, struct statement *statement, const struct message *message, size_t row,
                          const struct local_row *local, struct tally *tally, struct error *error);
 
+/* shortcuts.c: rows that can be written without judging each, or that are written by the node that wrote them last; *rest and *rest_count
+ * become those that are to be judged. */
+bool shortcuts_take(struct pg_target *target, struct statement *statement, const struct selection *selection, struct tally *tally, size_t *rest,
+                    size_t *rest_count, struct error *error);
+
 /* foreign_keys.c: written rows need their parents: checked at commit, by the rows' keys. */
 void foreign_keys_note_written(struct pg_target *target, const struct catalog_entity *entity,
                                const struct selection *selection, const struct parameters *parameters);

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Statements whose cost must not depend on statistics: the outbox is empty when it is analyzed, and full when it counts.
+# Statements whose cost must not depend on statistics: the outbox is empty when it is analyzed, and full when it counts; and so is what is
+# known of an entity's rows.
 set -euo pipefail
 # shellcheck source=tests/support/servers.sh
 source "$SOURCE_DIR/tests/support/servers.sh"
@@ -9,9 +10,10 @@ source "$SOURCE_DIR/tests/support/bridge.sh"
 servers_init
 servers_start alpha fsync=off autovacuum=off
 sql alpha postgres "create database shop"
-sql alpha shop "create table item (id int primary key, what text)"
+sql alpha shop "create table item (id int primary key, what text); create table late (id int primary key, what text)"
 bridge_node one alpha shop two <<'YAML'
   - {name: item, table: item, key: [id], fields: [what]}
+  - {name: late, table: late, key: [id], fields: [what]}
 YAML
 bridge_install one >>"$SERVERS_DIR/install.log"
 # As autovacuum leaves it after a backlog.
@@ -68,3 +70,45 @@ grep -q '^asked 1000$' <<<"$plans" || fail "the changes were not noted: $plans"
 grep -q 'row_version_pkey on row_version' <<<"$plans" || fail "no plan has been told: $plans"
 ! grep -qE 'Rows Removed by Join Filter: [0-9]{4,}' <<<"$plans" || fail "entries of row_version are read and thrown away: $plans"
 printf 'ok - changes of the log find what is known of their rows by index\n'
+
+# What apply asks of row_version: planned when all that is in it is another entity's, asked when this one's is.
+sql alpha shop "insert into bridge.row_version (entity, key, ts, node, deleted) select 1, 'x' || i, 1, 'one', false from generate_series(1, 50000) i"
+sql alpha shop "vacuum analyze bridge.row_version"
+sql alpha shop "alter role pgbridge set session_preload_libraries = 'auto_explain';
+    alter role pgbridge set auto_explain.log_min_duration = 0; alter role pgbridge set auto_explain.log_analyze = on;
+    alter role pgbridge set auto_explain.log_timing = off; alter role pgbridge set auto_explain.log_nested_statements = on"
+bridge_start one
+rabbit_user watcher secret </dev/null
+# send OP FROM TO VERSION: rows of the peer's, in one message.
+send() {
+    jq -nc --arg op "$1" --argjson from "$2" --argjson to "$3" --argjson ts "$4" '[range($from; $to + 1) | tostring] | {
+        routing_key: "two.late.\($op)", headers: {"x-source": "two", "x-content-hash": "compute"}, properties: {timestamp: 1},
+        body: {entity: "late", op: $op, key: ["id"], versions: [.[] | $ts],
+            columns: (if $op == "deleted" then ["id"] else ["id", "what"] end), rows: [.[] | if $op == "deleted" then [.] else [., "\($ts)"] end]}}' |
+        /usr/bin/python3 "$SOURCE_DIR/tests/support/contract.py" publish "amqp://watcher:secret@127.0.0.1:$RABBIT_PORT/bridge" bridge.sync >>"$SERVERS_DIR/sent.log"
+    received=$((received + $3 - $2 + 1))
+    wait_for 120 "$1 rows" came
+}
+received=0
+came() { [[ $(sql alpha shop "select coalesce(sum(received), 0) from bridge.inbound") == "$received" ]]; }
+past=1000000000000000
+send created 1 50 $past       # judged
+send updated 1 50 $((past + 1))
+send deleted 1 1 $((past + 2))
+send created 101 1100 $past   # new
+send created 1101 2100 $past
+send updated 101 1100 $((past + 1)) # their node's
+sql alpha shop "update late set what = 'own' where id between 101 and 200"
+send updated 101 1100 $((past + 2))
+send created 3001 3050 $past  # judged
+send deleted 1101 2100 $((past + 2))
+assert_equal "0|1099" "$(sql alpha shop "select (select count(*) from bridge.dead_letter), count(*) from late")" "letters, and rows"
+bridge_stop one
+plans=$(<"$SERVERS_DIR/log/postgres-alpha.log")
+for expected in 'CTE renewed' 'CTE news' 'CTE removed' 'CTE judged'; do
+    grep -q "$expected" <<<"$plans" || fail "no plan has been told of $expected"
+done
+grep -q 'Index Cond: ((entity = k.* AND (key = ' <<<"$plans" || fail "entries are not looked up by entity and key"
+! grep -qE 'Rows Removed by (Join )?Filter: [0-9]{5,}|Seq Scan on (row_version|late)' <<<"$plans" ||
+    fail "rows are read and thrown away: $(grep -E -m 3 -B 25 'Rows Removed by (Join )?Filter: [0-9]{5,}|Seq Scan on (row_version|late)' <<<"$plans")"
+printf 'ok - apply finds what is known of its rows by index\n'
