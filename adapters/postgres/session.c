@@ -9,7 +9,10 @@
 #include "adapters/postgres/fault.h"
 #include "adapters/postgres/sql.h"
 
-enum { WAITING_MS = 500 };
+enum {
+    AT_ONCE_MS = 2,   /* an answer that takes longer leaves time for something else */
+    WAITING_MS = 500,
+};
 
 static const char pinned_settings[] =
     "set datestyle = 'ISO, MDY';"
@@ -126,12 +129,12 @@ void pg_clear(PGresult **result)
 
 /* ---- answers ---- */
 
-static void look_after(struct pg_session *session)
+static void look_after(struct pg_session *session, bool is_idle)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     int64_t now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-    if (session->waiting == NULL || now_ms - session->waited_ms < WAITING_MS)
+    if (session->waiting == NULL || (!is_idle && now_ms - session->waited_ms < WAITING_MS))
         return;
     session->waiting(session->context);
     session->waited_ms = now_ms;
@@ -141,13 +144,12 @@ static void look_after(struct pg_session *session)
 PGresult *pg_next_result(struct pg_session *session)
 {
     PGconn *connection = session->connection;
-    for (;;) {
+    for (int wait_ms = AT_ONCE_MS;; wait_ms = WAITING_MS) {
         int unsent = PQflush(connection);
         if (unsent < 0 || PQstatus(connection) != CONNECTION_OK || (unsent == 0 && !PQisBusy(connection)))
             break;
         struct pollfd server = {.fd = PQsocket(connection), .events = unsent > 0 ? POLLIN | POLLOUT : POLLIN};
-        poll(&server, 1, WAITING_MS);
-        look_after(session);
+        look_after(session, poll(&server, 1, wait_ms) == 0);
         if ((server.revents & ~POLLOUT) != 0 && !PQconsumeInput(connection))
             break;
     }

@@ -20,6 +20,7 @@ struct item {
     enum fate fate;
     struct error error; /* why it is poison; what could be read of its source, epoch and number is in the message all the same */
     bool watched;            /* its deletions are counted */
+    bool ends_batch;         /* of what came up to it nothing waits for its rest */
     int64_t *held_until_us;  /* per row: until when it is to cool down, 0: not; NULL: none is */
 };
 

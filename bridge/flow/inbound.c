@@ -12,6 +12,7 @@
 enum {
     IDLE_WAIT_MS = 200,
     PARTS_WAIT_MS = 10000, /* for the rest of a batch whose sender is gone */
+    ALIVE_MS = 1000,       /* the broker hears of us so often, whatever is in hand */
 };
 
 /* Where a source's numbering and its latest batch stand. */
@@ -33,6 +34,7 @@ struct group {
     struct source_progress sources[LIMIT_PEERS];
     size_t source_count;
     bool inlet_open;
+    int64_t alive_ms; /* when it was last read from */
     struct holds holds; /* what is paused */
     struct rallies *rallies;
     struct deletions *deletions;
@@ -289,7 +291,8 @@ static void add_item(struct inbound *in, struct group *group, struct delivery *d
         note_progress(group, item);
         note_rallies(in, group, item);
     }
-    if (group_complete(group))
+    item->ends_batch = group_complete(group);
+    if (item->ends_batch)
         group->whole = group->count;
 }
 
@@ -308,7 +311,7 @@ static bool receive_group(struct inbound *in, struct group *group)
     struct error error;
     int parts_wait_ms = in->parts_wait_ms > 0 ? in->parts_wait_ms : PARTS_WAIT_MS;
     int64_t deadline = clock->ops->monotonic_ms(clock) + parts_wait_ms;
-    int wait_ms = application_retry_wait_ms(&group->application, IDLE_WAIT_MS);
+    int wait_ms = group->whole > 0 ? 0 : application_retry_wait_ms(&group->application, IDLE_WAIT_MS);
     while (group->count < LIMIT_PREFETCH_MESSAGES && !worker_stopping(&in->worker)) {
         bool full = group->rows >= LIMIT_GROUP_ROWS || group->bytes >= LIMIT_GROUP_BYTES;
         if (full && group->whole > 0)
@@ -341,14 +344,19 @@ static bool receive_group(struct inbound *in, struct group *group)
 
 /* ---- 6. settle ---- */
 
-/* The broker expects a sign of life also while the database is away. What it delivers meanwhile waits behind the items
- * under way, which stay valid when the inlet fails. */
-static void keep_inlet_alive(void *context)
+/* While the database works: the next group is read behind the items under way, which stay valid when the inlet fails. The broker expects
+ * a sign of life also when the database is away, and there is more than a group. */
+static void read_ahead(void *context)
 {
     struct inbound *in = context;
     struct group *group = in->group;
+    struct clock *clock = in->worker.clock;
     struct error error;
     struct delivery *delivery = NULL;
+    int64_t now_ms = clock->ops->monotonic_ms(clock);
+    if ((group->rows >= 2 * LIMIT_GROUP_ROWS || group->bytes >= 2 * LIMIT_GROUP_BYTES) && now_ms - group->alive_ms < ALIVE_MS)
+        return;
+    group->alive_ms = now_ms;
     /* The prefetch bounds how many there can be. Beyond so many bytes the link may rather be lost: once per outage. */
     while (group->inlet_open && group->bytes < 4 * LIMIT_GROUP_BYTES) {
         if (!in->inlet->ops->receive(in->inlet, 0, &delivery, &error)) {
@@ -360,6 +368,8 @@ static void keep_inlet_alive(void *context)
             return;
         add_item(in, group, delivery);
         delivery = NULL;
+        if (group->rows >= 2 * LIMIT_GROUP_ROWS || group->bytes >= 2 * LIMIT_GROUP_BYTES)
+            return;
     }
 }
 
@@ -484,6 +494,21 @@ static void stay_connected(struct inbound *in, struct group *group)
     assert(delivery == NULL);
 }
 
+/* How many are applied together. What has begun and is not complete waits for its rest: a transaction becomes visible at once. Only a batch
+ * of more messages than we may hold, or one whose rest does not come, is applied in pieces. What was read ahead may be the next group. */
+static size_t count_together(const struct group *group)
+{
+    size_t rows = 0, bytes = 0, count = group->whole > 0 ? group->whole : group->count;
+    for (size_t i = 0; i < count; i++) {
+        const struct item *item = &group->items[i];
+        rows += item->message.row_count;
+        bytes += item->delivery->envelope.body.length;
+        if (item->ends_batch && (rows >= LIMIT_GROUP_ROWS || bytes >= LIMIT_GROUP_BYTES))
+            return i + 1;
+    }
+    return count;
+}
+
 static void step(struct inbound *in, struct group *group)
 {
     if (!open_database(in, group))
@@ -505,9 +530,7 @@ static void step(struct inbound *in, struct group *group)
     if (worker_stopping(&in->worker) && group->whole == 0)
         return;
     worker_show(&in->worker, WORKER_RUNNING);
-    /* What has begun and is not complete waits for its rest: a transaction becomes visible at once. Only a batch of more
-     * messages than we may hold, or one whose rest does not come, is applied in pieces. */
-    size_t count = group->whole > 0 ? group->whole : group->count;
+    size_t count = count_together(group);
     if (watch(in, group, count) && application_apply(&group->application, group->items, count))
         settle_items(in, group, count);
 }
@@ -521,7 +544,7 @@ void inbound_run(struct inbound *in)
         memory_exhausted(__func__);
     group->items = items;
     in->group = group;
-    application_init(&group->application, &in->worker, in->target, keep_inlet_alive, in);
+    application_init(&group->application, &in->worker, in->target, read_ahead, in);
     group->application.max_clock_skew_us = in->max_clock_skew_us;
     group->application.waits_for_clock = in->waits_for_clock;
     group->application.holds = &group->holds;

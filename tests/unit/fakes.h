@@ -1159,6 +1159,7 @@ struct fake_inlet {
     size_t delivered; /* messages, on this connection */
     uint64_t redelivered;
     size_t delivered_once;
+    uint64_t waits_in_hand; /* while messages were not settled */
     int64_t asleep_ms; /* the first delivery wakes a process that was suspended for so long */
     struct attention attention;
 };
@@ -1206,6 +1207,7 @@ static inline bool inlet_receive(struct inlet *port, int wait_ms, struct deliver
     if (due_ms > world_ms(inlet->world)) {
         int64_t left_ms = due_ms - world_ms(inlet->world);
         bool comes = due_ms < INT64_MAX && left_ms <= wait_ms;
+        inlet->waits_in_hand += wait_ms > 0 && next > queue->settled;
         world_pass(inlet->world, comes ? left_ms : wait_ms);
         attention_given(&inlet->attention, inlet->world, false);
         if (!comes)

@@ -663,6 +663,48 @@ static void test_no_batch_of_a_backlog_is_cut(void **state)
     bench_free(bench);
 }
 
+static void test_what_is_read_ahead_is_applied_in_groups_of_whole_batches(void **state)
+{
+    (void)state;
+    /* All come while the first is applied. Batches of two messages; four messages are a group's rows. */
+    enum { MESSAGES = 7, ROWS = LIMIT_GROUP_ROWS / 4 };
+    struct bench *bench = bench_new((struct random){1});
+    bench->target->apply_lasts_ms = 1000;
+    put(bench, (struct spec){.sequence = 1, .first = 0, .count = 1});
+    for (size_t i = 0; i < MESSAGES - 1; i++) {
+        char *batch = arena_string(&bench->arena, arena_printf(&bench->arena, "b%zu", i / 2));
+        put(bench, (struct spec){.sequence = (int64_t)i + 2,
+                                 .batch = batch,
+                                 .part = (int64_t)(i % 2) + 1,
+                                 .parts = 2,
+                                 .first = 1 + i * ROWS,
+                                 .count = ROWS,
+                                 .ready_ms = 1 + (int64_t)i});
+    }
+    bench_run(bench);
+    assert_all_settled(bench);
+    for (size_t batch = 0; batch < (MESSAGES - 1) / 2; batch++)
+        assert_one_transaction(bench, 1 + batch * 2 * ROWS, 2 * ROWS);
+    assert_int_not_equal(transaction_of(bench, 0), transaction_of(bench, 1));
+    assert_int_equal(transaction_of(bench, 1), transaction_of(bench, 1 + 2 * ROWS));
+    assert_int_not_equal(transaction_of(bench, 1), transaction_of(bench, 1 + 4 * ROWS));
+    bench_free(bench);
+}
+
+static void test_what_is_read_ahead_waits_for_nobody(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    bench->target->apply_lasts_ms = 1000;
+    for (int64_t i = 0; i < 3; i++)
+        put(bench, (struct spec){.sequence = i + 1, .first = (size_t)i, .count = 1, .ready_ms = i * 800});
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_int_equal(bench->target->transactions, 3);
+    assert_int_equal(bench->inlet.waits_in_hand, 0);
+    bench_free(bench);
+}
+
 static void test_batches_of_two_peers_that_interleave_are_whole(void **state)
 {
     (void)state;
@@ -1529,6 +1571,8 @@ int main(void)
         cmocka_unit_test(test_batch_is_waited_for_from_its_first_part_on),
         cmocka_unit_test(test_batch_larger_than_a_group_is_applied_in_one_transaction),
         cmocka_unit_test(test_no_batch_of_a_backlog_is_cut),
+        cmocka_unit_test(test_what_is_read_ahead_is_applied_in_groups_of_whole_batches),
+        cmocka_unit_test(test_what_is_read_ahead_waits_for_nobody),
         cmocka_unit_test(test_batches_of_two_peers_that_interleave_are_whole),
         cmocka_unit_test(test_batch_is_not_cut_where_another_peers_message_stands_between_its_parts),
         cmocka_unit_test(test_abandoned_batch_is_superseded_by_the_next),
