@@ -7,6 +7,7 @@
 
 #include "adapters/postgres/array_text.h"
 #include "adapters/postgres/parameters.h"
+#include "adapters/postgres/wal_join.h"
 #include "adapters/postgres/wal_reader.h"
 #include "bridge/base/log.h"
 #include "bridge/base/memory.h"
@@ -435,21 +436,21 @@ static void put_note(struct columns *columns, char mark, const struct wal_row *r
     fprintf(columns->out[NOTE_LATER], "%" PRId64, row->later_us);
 }
 
-static bool take_versions(const struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, size_t count, PGresult *result,
-                          struct error *error)
+/* changes: those that were asked of, in their order. Of most nothing is told. */
+static bool take_versions(struct change *const *changes, size_t count, struct arena *arena, PGresult *result, struct error *error)
 {
-    if ((size_t)PQntuples(result) != count)
-        return error_set(error, FAULT_BUG, NULL, "of %zu changes %d have a version", count, PQntuples(result));
-    int at = 0;
-    for (size_t i = from; i < end; i++) {
-        if (chunk->rows[i].entity == NULL)
-            continue;
-        struct change *change = &chunk->changes[i];
-        change->version.timestamp_us = pg_integer(result, at, 1);
-        change->base = (struct version){pg_integer(result, at, 2), arena_copy(arena, pg_value(result, at, 3))};
-        if (!codec_decode_seen(pg_value(result, at, 4), arena, &change->seen, error))
+    for (size_t i = 0; i < count; i++) {
+        changes[i]->base = (struct version){0};
+        changes[i]->seen = (struct seen){0};
+    }
+    for (int i = 0; i < PQntuples(result); i++) {
+        size_t number = (size_t)pg_integer(result, i, 0);
+        if (number < 1 || number > count)
+            return error_set(error, FAULT_BUG, NULL, "there is no change %zu of %zu that has a version", number, count);
+        struct change *change = changes[number - 1];
+        change->version.timestamp_us = pg_integer(result, i, 1);
+        if (!codec_decode_seen(pg_value(result, i, 2), arena, &change->seen, error))
             return false;
-        at++;
     }
     return true;
 }
@@ -571,6 +572,38 @@ static bool await_visible(struct pg_wal *wal, const char *xids, struct error *er
     }
 }
 
+/* Of a row that is written all the time only the last state is asked for, noted and sent. */
+static bool join_updates(struct pg_wal *wal, struct wal_chunk *chunk, struct arena *arena, struct error *error)
+{
+    struct wal_runs runs = wal_runs_find(chunk, arena);
+    if (runs.count == 0)
+        return true;
+    struct text *columns[4];
+    for (size_t column = 0; column < 4; column++)
+        columns[column] = arena_take_array(arena, runs.count, sizeof **columns);
+    for (size_t i = 0; i < runs.count; i++) {
+        const struct wal_row *first = &chunk->rows[runs.items[i].first], *last = &chunk->rows[runs.items[i].last];
+        char lsn[24];
+        columns[0][i] = arena_printf(arena, "%d", first->entity->id);
+        columns[1][i] = key_text(arena, &chunk->changes[runs.items[i].first]);
+        columns[2][i] = arena_printf(arena, "%s", lsn_text(lsn, first->commit_lsn));
+        columns[3][i] = arena_printf(arena, "%" PRIu32, last->xid);
+    }
+    const char *parameters[4];
+    for (size_t column = 0; column < 4; column++)
+        parameters[column] = parameters_literal(arena, columns[column], runs.count);
+    /* Whoever wrote the row before its last write is seen as well then. */
+    if (!await_visible(wal, parameters[3], error))
+        return false;
+    PG_RESULT result = pg_query(wal->session, "wal_written", 3, parameters, error);
+    if (result == NULL)
+        return false;
+    for (int i = 0; i < PQntuples(result); i++)
+        runs.items[pg_integer(result, i, 0) - 1].stays = true;
+    wal_runs_join(&runs, chunk);
+    return true;
+}
+
 /* Whether the database has to remember it: a commit says neither that a row is gone nor that its version is another than its time. */
 static bool is_to_be_noted(const struct wal_row *row, const struct change *change)
 {
@@ -594,13 +627,15 @@ static bool note_range(struct pg_wal *wal, struct wal_chunk *chunk, size_t from,
 {
     size_t count = 0;
     struct text *keys = arena_take_array(arena, end - from, sizeof *keys);
+    struct change **changes = arena_take_array(arena, end - from, sizeof *changes);
     struct columns columns;
     columns_open(&columns);
     for (size_t i = from; i < end; i++) {
         if (chunk->rows[i].entity == NULL)
             continue;
         put_note(&columns, count == 0 ? '{' : ',', &chunk->rows[i], &chunk->changes[i]);
-        keys[count++] = key_text(arena, &chunk->changes[i]);
+        keys[count] = key_text(arena, &chunk->changes[i]);
+        changes[count++] = &chunk->changes[i];
     }
     columns_close(&columns);
     bool good = true;
@@ -611,7 +646,7 @@ static bool note_range(struct pg_wal *wal, struct wal_chunk *chunk, size_t from,
         parameters[NOTE_KEY] = parameters_literal(arena, keys, count);
         good = await_visible(wal, columns.texts[NOTE_XID], error) && begin_durable(wal, error);
         PG_RESULT result = good ? pg_query(wal->session, "wal_note", NOTE_COLUMNS, parameters, error) : NULL;
-        good = result != NULL && take_versions(chunk, from, end, arena, count, result, error) &&
+        good = result != NULL && take_versions(changes, count, arena, result, error) &&
                say_whole(wal, chunk, from, end, arena, error) && say_anew(wal, chunk, from, end, arena, error) && pg_commit(wal->session, error);
     }
     columns_free(&columns);
@@ -708,7 +743,7 @@ static bool fill_batch(struct pg_wal *wal, struct wal_chunk *chunk, struct batch
     batch->arena = chunk->arena;
     chunk->arena = empty;
     struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
-    if (!mapping_holds(wal, error) || !note_changes(wal, chunk, &batch->arena, error) || !take_heartbeat(wal, chunk, batch, error))
+    if (!mapping_holds(wal, error) || !join_updates(wal, chunk, &batch->arena, error) || !note_changes(wal, chunk, &batch->arena, error) || !take_heartbeat(wal, chunk, batch, error))
         return false;
     note_outbox_rows(chunk, ticket, &batch->arena);
     keep_travellers(chunk, ticket, &batch->arena);

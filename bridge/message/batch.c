@@ -3,30 +3,6 @@
 #include "bridge/base/index.h"
 #include "bridge/base/limits.h"
 
-/* ---- which row a change is about -----------------------------------------------------------------------------------
- */
-
-static uint64_t row_hash(const struct change *change)
-{
-    uint64_t hash = index_mix_text(0, change->layout->entity);
-    for (size_t i = 0; i < change->layout->key_count; i++)
-        hash = index_mix_text(hash, change->values[i]);
-    return hash;
-}
-
-static bool row_same(const void *changes, size_t place, const void *item)
-{
-    const struct change *a = (const struct change *)changes + place;
-    const struct change *b = item;
-    if (a->layout != b->layout &&
-        (a->layout->key_count != b->layout->key_count || !text_equal(a->layout->entity, b->layout->entity)))
-        return false;
-    for (size_t i = 0; i < a->layout->key_count; i++)
-        if (!text_equal(a->values[i], b->values[i]))
-            return false;
-    return true;
-}
-
 /* ---- coalescing ----------------------------------------------------------------------------------------------------
  */
 
@@ -59,8 +35,8 @@ void batch_coalesce(struct batch *batch)
     bool *superseded = arena_take_array(&batch->arena, count, sizeof *superseded);
     for (size_t i = 0; i < count; i++) {
         struct change *change = &changes[i];
-        uint64_t hash = row_hash(change);
-        struct index_slot *slot = index_find(&latest, hash, row_same, changes, change);
+        uint64_t hash = change_row_hash(change);
+        struct index_slot *slot = index_find(&latest, hash, change_row_same, changes, change);
         began_created[i] = change->op == CHANGE_CREATED;
         /* Only the key's change just before this one, and of the same layout: one of another layout stands between
          * states that must not be joined across it. */
@@ -208,8 +184,8 @@ static void assign_groups(struct plan *plan, struct arena *arena)
     size_t segment = 1, run_number = 0;
     for (size_t i = 0; i < batch->change_count; i++) {
         const struct change *change = &batch->changes[i];
-        uint64_t hash = row_hash(change);
-        struct index_slot *row = index_find(&rows, hash, row_same, batch->changes, change);
+        uint64_t hash = change_row_hash(change);
+        struct index_slot *row = index_find(&rows, hash, change_row_same, batch->changes, change);
         size_t seen_in = row->place > 0 ? row->stamp : 0;
         if (plan->all_in_order || !change->layout->coalesce) {
             if (run == NULL || seen_in == run_number || !fits(plan, run, change))

@@ -36,3 +36,7 @@ static inline size_t change_value_count(const struct change *change)
 {
     return change->op == CHANGE_DELETED ? change->layout->key_count : change->layout->field_count;
 }
+
+/* Which row a change is about, for an index (base/index.h) of an array of changes. */
+uint64_t change_row_hash(const struct change *change);
+bool change_row_same(const void *changes, size_t place, const void *item);

@@ -1,5 +1,6 @@
 -- bridge.note_changes(...): what capture from the WAL asks of every change of this node, in the order of commit, before it is given out: its
--- version, and what its writer had seen of the row: the entry of row_version that was there then, and what that had seen. Apply takes a row
+-- version, and what its writer had seen of the row: the entry of row_version that was there then, and what that had seen. A change that is
+-- not told of has the version that was given, and its writer had seen nothing. Apply takes a row
 -- that it has no entry of for the same (adapters/postgres/statement.c). commit_us is the commit's time and ts at least the version, later
 -- where the clock has gone back; lsn is the commit's place in the log. A transaction that is given out in parts may write a row in several: later is
 -- by how much its version is later than in the first, so that each part has the same one whenever it is asked for.
@@ -16,6 +17,8 @@ declare
     this_node text := (select name from bridge.node);
     noted     boolean := exists (select from unnest(note_changes.op, note_changes.commit_us, note_changes.ts) as c (op, commit_us, ts)
                                   where c.op = 'd' or c.ts <> c.commit_us);
+    -- Where it counts what the writer of an unknown row has seen.
+    attentive smallint[] := array(select e.id from bridge.entity e where e.policy in ('node-priority', 'manual'));
     c         record;
     k         bridge.known;
 begin
@@ -26,19 +29,23 @@ begin
     end if;
     for c in
         with given as (
-            select g.*, bridge.lsn_number(g.lsn) as place, count(*) over (partition by g.entity, g.key collate "C") > 1 as again,
+            select g.*, count(*) over (partition by g.entity, g.key collate "C") > 1 as again,
                    bool_or(g.op = 'd' or g.ts <> g.commit_us) over (partition by g.entity, g.key collate "C") as noted
               from unnest(note_changes.entity, note_changes.key, note_changes.op, note_changes.commit_us, note_changes.ts, note_changes.lsn,
-                          note_changes.xid, note_changes.later) with ordinality as g (entity, key, op, commit_us, ts, lsn, xid, later, n)),
+                          note_changes.xid, note_changes.later) with ordinality as g (entity, key, op, commit_us, ts, lsn, xid, later, n)
+             -- Of most rows nothing is known, and nothing is to be noted.
+             where (g.entity, g.key) in (select h.entity, h.key
+                                           from unnest(note_changes.entity, note_changes.key, note_changes.op, note_changes.commit_us, note_changes.ts)
+                                                as h (entity, key, op, commit_us, ts) where h.op = 'd' or h.ts <> h.commit_us)
+                   or g.entity = any (attentive) or exists (select from bridge.row_version r where r.entity = g.entity and r.key = g.key offset 0)),
         found as materialized (
             select g.*, v.ts is not null as here, greatest(g.ts, bridge.version_upon(v.ts, v.at_us, g.commit_us) + g.later) as version,
                    case when v.ts is not null then bridge.join_seen(v.seen, null, v.ts, v.node, this_node)
-                        when e.policy in ('node-priority', 'manual')
+                        when g.entity = any (attentive)
                         then bridge.certainly_seen(g.entity, g.key, to_timestamp(g.commit_us / 1000000.0)) end as known,
                    -- Nobody has written row_version since, and it is not about this very change.
                    v.ts is null or (v.former is null and (v.lsn is null or v.lsn < g.lsn) and v.row_xmin is distinct from g.xid) as simple
               from given g
-              join bridge.entity e on e.id = g.entity
               -- Looked up one by one, whatever the statistics say of a table that was empty when they were made.
               left join lateral (select * from bridge.row_version r where r.entity = g.entity and r.key = g.key offset 0) v on true),
         tombstones as (
@@ -58,7 +65,9 @@ begin
             k := bridge.note_change(c.entity, c.key, c.op, c.commit_us, c.ts, c.lsn, c.xid, c.later);
             n := c.n; version_ts := k.ts; seen := k.seen;
         end if;
-        return next;
+        if version_ts <> c.ts or seen is not null then
+            return next;
+        end if;
     end loop;
 end
 $$;

@@ -80,6 +80,24 @@ assert_equal $'latest|before|remote|contested\nranked|before|local|contested' \
     "$(node_sql commerce "select entity, local_row->>'what', ruling, remote_row->>'what' from bridge.conflicts where remote_row->>'what' = 'contested' order by 1")" "what commerce was told"
 assert_equal $'latest|contested|local|before\nranked|contested|remote|before' \
     "$(node_sql operations "select entity, local_row->>'what', ruling, remote_row->>'what' from bridge.conflicts where local_row->>'what' = 'contested' order by 1")" "what operations was told"
+# The same of the node that comes second, and keeps its later write until the first one's word arrives.
+for node in commerce operations; do node_sql "$node" "select bridge.pause('out')" >/dev/null; done
+silent() { [[ $(node_sql "$1" "select state from bridge.status where direction = 'out'") == paused ]]; }
+wait_for 30 "commerce to send no more" silent commerce
+wait_for 30 "operations to send no more" silent operations
+node_sql commerce "update ranked set what = 'its word' where id = 4"
+node_sql operations "update ranked set what = 'unheard' where id = 4"
+node_sql commerce "select bridge.resume('out')" >/dev/null
+overruled() { [[ $(node_sql operations "select count(*) from bridge.conflicts where entity = 'ranked' and remote_row->>'what' = 'its word'") == 1 ]]; }
+wait_for 60 "operations to hear of the conflict" overruled
+node_sql operations "update ranked set what = 'again' where id = 4"
+node_sql operations "select bridge.resume('out')" >/dev/null
+bridge_quiet commerce operations
+assert_equal "4|its word|4" "$(both ranked | sed -n 4p)" "the word of the node that goes first"
+assert_equal "unheard" "$(node_sql commerce "select min(remote_row->>'what') from bridge.conflicts where entity = 'ranked' and key = '4' and remote_row->>'what' = 'unheard'")" "what commerce was told"
+node_sql commerce "update ranked set what = 'first' where id = 4"
+bridge_quiet commerce operations
+for node in commerce operations; do node_sql "$node" "delete from bridge.conflict where entity = 'ranked' and key = '4'"; done
 printf 'ok - both sides are told, also when one has written again before it sent anything\n'
 
 # ---- node-priority: commerce wins, also when it wrote first ----

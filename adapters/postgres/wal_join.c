@@ -1,0 +1,60 @@
+#include "adapters/postgres/wal_join.h"
+
+#include "bridge/base/index.h"
+
+/* One that travels as the log has it. */
+static bool is_plain_update(const struct wal_row *row, const struct change *change)
+{
+    return row->entity != NULL && change->op == CHANGE_UPDATED && change->layout->coalesce && !row->lacks && row->bytes == 0;
+}
+
+static bool may_be_joined(const struct wal_chunk *chunk, size_t before, size_t after)
+{
+    const struct change *earlier = &chunk->changes[before], *later = &chunk->changes[after];
+    return earlier->layout == later->layout && is_plain_update(&chunk->rows[before], earlier) && is_plain_update(&chunk->rows[after], later) &&
+           earlier->version.timestamp_us == chunk->rows[before].commit_us;
+}
+
+struct wal_runs wal_runs_find(const struct wal_chunk *chunk, struct arena *arena)
+{
+    struct index latest = index_new(chunk->count, arena);
+    size_t *run_of = arena_take_array(arena, chunk->count, sizeof *run_of); /* number from 1, 0: of none */
+    struct wal_runs runs = {.next = arena_take_array(arena, chunk->count, sizeof *runs.next)};
+    runs.items = arena_take_array(arena, chunk->count / 2 + 1, sizeof *runs.items);
+    for (size_t i = 0; i < chunk->count; i++) {
+        const struct change *change = &chunk->changes[i];
+        uint64_t hash = change_row_hash(change);
+        struct index_slot *slot = index_find(&latest, hash, change_row_same, chunk->changes, change);
+        size_t before = slot->place - 1;
+        run_of[i] = runs.next[i] = 0;
+        if (slot->place > 0 && may_be_joined(chunk, before, i)) {
+            if (run_of[before] == 0) {
+                run_of[before] = ++runs.count;
+                runs.items[runs.count - 1] = (struct wal_run){.first = before};
+            }
+            run_of[i] = run_of[before];
+            runs.next[before] = i;
+            runs.items[run_of[i] - 1].last = i;
+        }
+        *slot = (struct index_slot){.hash = hash, .place = i + 1};
+    }
+    return runs;
+}
+
+void wal_runs_join(const struct wal_runs *runs, struct wal_chunk *chunk)
+{
+    for (size_t i = 0; i < runs->count; i++)
+        for (size_t at = runs->items[i].first; runs->items[i].stays && at != runs->items[i].last;) {
+            size_t next = runs->next[at];
+            runs->next[at] = 0;
+            at = next;
+        }
+    size_t kept = 0;
+    for (size_t i = 0; i < chunk->count; i++) {
+        if (runs->next[i] != 0)
+            continue;
+        chunk->changes[kept] = chunk->changes[i];
+        chunk->rows[kept++] = chunk->rows[i];
+    }
+    chunk->count = kept;
+}

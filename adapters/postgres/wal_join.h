@@ -1,0 +1,20 @@
+#pragma once
+/* Of updates of one row that follow each other in a chunk the last is left: what is asked of each change, and done for it, is spared for
+ * rows that are written all the time. Pure. */
+#include "adapters/postgres/wal_reader.h"
+
+/* Updates that may be joined to the last of them. */
+struct wal_run {
+    size_t first, last; /* places in the chunk */
+    bool stays; /* to be set for one that is not to be joined: somebody else has written the row in between, and has to be told that both wrote */
+};
+
+struct wal_runs {
+    size_t count;
+    struct wal_run *items;
+    size_t *next; /* per place of the chunk: the next update of its run, 0 when there is none */
+};
+
+/* In the arena. Only of changes that need not be noted: asked once more, after a crash, each has the same version. */
+struct wal_runs wal_runs_find(const struct wal_chunk *chunk, struct arena *arena);
+void wal_runs_join(const struct wal_runs *runs, struct wal_chunk *chunk);

@@ -1,0 +1,154 @@
+/* links: postgres */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "adapters/postgres/wal_join.h"
+#include "bridge/base/limits.h"
+
+static const struct text fields[] = {{"id", 2}, {"n", 1}};
+static const struct layout counter = {.entity = {"counter", 7}, .key_count = 1, .field_count = 2, .fields = fields, .coalesce = true};
+static const struct layout partial = {.entity = {"counter", 7}, .key_count = 1, .field_count = 1, .fields = fields, .coalesce = true};
+static const struct layout event = {.entity = {"event", 5}, .key_count = 1, .field_count = 2, .fields = fields, .coalesce = false};
+static const struct wal_entity mapped = {.id = 1, .layout = &counter};
+
+static struct wal_chunk chunk;
+static struct arena scratch;
+static struct change changes[16];
+static struct wal_row rows[16];
+static const char *stays; /* key of the rows that others have written */
+
+static int set_up(void **state)
+{
+    (void)state;
+    chunk = (struct wal_chunk){.changes = changes, .rows = rows};
+    arena_init(&scratch, LIMIT_ARENA_BYTES);
+    stays = NULL;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    arena_free(&scratch);
+    return 0;
+}
+
+/* A change of the log; n tells them apart. */
+static struct wal_row *add(const struct layout *layout, enum change_op op, const char *key, const char *n)
+{
+    struct text *values = arena_take_array(&scratch, 2, sizeof *values);
+    values[0] = text_from(key);
+    values[1] = text_from(n);
+    changes[chunk.count] = (struct change){.layout = layout, .op = op, .values = values, .version = {(int64_t)chunk.count + 1, TEXT_LITERAL("one")}};
+    rows[chunk.count] = (struct wal_row){.entity = &mapped, .commit_us = (int64_t)chunk.count + 1};
+    return &rows[chunk.count++];
+}
+
+/* What is left, "key=n" each; of a deletion "-key". */
+static void assert_left(const char *wanted)
+{
+    char left[256] = "";
+    struct wal_runs runs = wal_runs_find(&chunk, &scratch);
+    for (size_t i = 0; i < runs.count; i++)
+        runs.items[i].stays = text_equal(chunk.changes[runs.items[i].first].values[0], text_from(stays));
+    wal_runs_join(&runs, &chunk);
+    for (size_t i = 0; i < chunk.count; i++) {
+        const struct change *change = &chunk.changes[i];
+        size_t at = strlen(left);
+        if (change->op == CHANGE_DELETED)
+            snprintf(left + at, sizeof left - at, "%s-%s", i ? " " : "", change->values[0].data);
+        else
+            snprintf(left + at, sizeof left - at, "%s%s=%s", i ? " " : "", change->values[0].data, change->values[1].data);
+        /* Each with its own row. */
+        assert_int_equal(chunk.rows[i].commit_us, change->version.timestamp_us);
+    }
+    assert_string_equal(left, wanted);
+}
+
+static void test_of_updates_of_a_row_the_last_is_left(void **state)
+{
+    (void)state;
+    add(&counter, CHANGE_UPDATED, "a", "1");
+    add(&counter, CHANGE_UPDATED, "b", "1");
+    add(&counter, CHANGE_UPDATED, "a", "2");
+    add(&counter, CHANGE_UPDATED, "a", "3");
+    add(&counter, CHANGE_UPDATED, "c", "1");
+    assert_left("b=1 a=3 c=1");
+}
+
+static void test_creations_and_deletions_stay(void **state)
+{
+    (void)state;
+    add(&counter, CHANGE_CREATED, "a", "1");
+    add(&counter, CHANGE_UPDATED, "a", "2");
+    add(&counter, CHANGE_UPDATED, "a", "3");
+    add(&counter, CHANGE_DELETED, "a", "");
+    add(&counter, CHANGE_CREATED, "a", "4");
+    add(&counter, CHANGE_UPDATED, "a", "5");
+    assert_left("a=1 a=3 -a a=4 a=5");
+}
+
+static void test_what_others_have_written_stays_as_it_is(void **state)
+{
+    (void)state;
+    stays = "a";
+    add(&counter, CHANGE_UPDATED, "a", "1");
+    add(&counter, CHANGE_UPDATED, "b", "1");
+    add(&counter, CHANGE_UPDATED, "a", "2");
+    add(&counter, CHANGE_UPDATED, "a", "3");
+    add(&counter, CHANGE_UPDATED, "b", "2");
+    assert_left("a=1 a=2 a=3 b=2");
+}
+
+static void test_what_is_to_be_noted_stays(void **state)
+{
+    (void)state;
+    add(&counter, CHANGE_UPDATED, "a", "1");
+    struct wal_row *late = add(&counter, CHANGE_UPDATED, "a", "2");
+    add(&counter, CHANGE_UPDATED, "a", "3");
+    add(&counter, CHANGE_UPDATED, "a", "4");
+    late->commit_us = 1; /* and it was given 2 */
+    struct wal_runs runs = wal_runs_find(&chunk, &scratch);
+    wal_runs_join(&runs, &chunk);
+    assert_int_equal(chunk.count, 2);
+    assert_string_equal(chunk.changes[0].values[1].data, "2");
+    assert_int_equal(chunk.rows[0].commit_us, 1);
+    assert_string_equal(chunk.changes[1].values[1].data, "4");
+}
+
+static void test_what_does_not_travel_as_it_is_stays(void **state)
+{
+    (void)state;
+    add(&counter, CHANGE_UPDATED, "a", "1")->bytes = 1;
+    add(&counter, CHANGE_UPDATED, "a", "2");
+    add(&partial, CHANGE_UPDATED, "a", "")->lacks = true;
+    add(&partial, CHANGE_UPDATED, "a", "")->lacks = true;
+    add(&counter, CHANGE_UPDATED, "a", "3");
+    add(&counter, CHANGE_UPDATED, "a", "4")->entity = NULL; /* from the outbox */
+    add(&counter, CHANGE_UPDATED, "a", "5");
+    add(&event, CHANGE_UPDATED, "a", "1");
+    add(&event, CHANGE_UPDATED, "a", "2");
+    assert_int_equal(wal_runs_find(&chunk, &scratch).count, 0);
+}
+
+static void test_nothing_is_left_of_nothing(void **state)
+{
+    (void)state;
+    assert_left("");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_of_updates_of_a_row_the_last_is_left, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_creations_and_deletions_stay, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_others_have_written_stays_as_it_is, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_to_be_noted_stays, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_does_not_travel_as_it_is_stays, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_nothing_is_left_of_nothing, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
