@@ -123,6 +123,21 @@ wait_for 120 "the last row" arrived
 assert_equal "0" "$(sql beta shop "select count(*) from code where code = 'ours'")" "rows of an apply transaction that came back"
 printf 'ok - what was applied is not told\n'
 
+# ---- apply waits while versions are noted ----
+
+lines=$(wc -l <"$SERVERS_DIR/log/postgres-alpha.log")
+sql alpha shop "begin; select pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions')); select pg_sleep(3); commit" >"$SERVERS_DIR/null" &
+holder=$!
+noting() { [[ $(sql alpha shop "select count(*) from pg_locks where locktype = 'advisory' and granted and objid = hashtext('versions')::oid and pid in
+    (select pid from pg_stat_activity where query like '%pg_sleep(3)%')") != 0 ]]; }
+wait_for 30 "the lock" noting
+sql beta shop "insert into code values ('waits', 'x')"
+waited() { [[ $(sql alpha shop "select count(*) from code where code = 'waits'") == 1 ]]; }
+wait_for 120 "the row that waits" waited
+wait "$holder"
+! tail -n "+$((lines + 1))" "$SERVERS_DIR/log/postgres-alpha.log" | grep -q 'lock timeout' || fail "apply gave up its wait"
+printf 'ok - apply waits while versions are noted\n'
+
 assert_equal "0|0" "$(sql beta shop "select (select count(*) from bridge.conflict), (select count(*) from bridge.dead_letter)")" "conflicts and dead letters"
 counters_conserve operations
 bridge_stop operations
