@@ -86,15 +86,23 @@ branches_begin() {
 }
 branches_write() {
     local id
-    while [[ ! -e $SERVERS_DIR/branches.stop && ! -e $SERVERS_DIR/load.stop ]]; do
+    while branches_go_on; do
         id=$((SRANDOM % 1000000000))
         node_sql commerce "insert into faults.region values ($id); insert into faults.branch values ($id, $id, 'of commerce')" || true
         node_sql operations "insert into faults.region values (-$id); insert into faults.branch values (-$id, -$id, 'of operations')" || true
-        sleep 0.3
+        branch_waits operations "$id"
         node_sql operations "insert into faults.region values ($id)" || true
+        branch_waits commerce "-$id"
         node_sql commerce "insert into faults.region values (-$id)" || true
         sleep 0.1
     done 2>>"$SERVERS_DIR/log/branches.log"
+}
+branches_go_on() { [[ ! -e $SERVERS_DIR/branches.stop && ! -e $SERVERS_DIR/load.stop ]]; }
+# branch_waits NODE ID: until that branch has come there, as a letter.
+branch_waits() {
+    while branches_go_on && [[ $(node_sql "$1" "select count(*) from bridge.dead_letter where entity = 'branch' and key = '$2'") != 1 ]]; do
+        sleep 0.1
+    done
 }
 branches_end() {
     : >"$SERVERS_DIR/branches.stop"
