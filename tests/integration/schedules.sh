@@ -10,7 +10,7 @@ source "$SOURCE_DIR/tests/support/servers.sh"
 source "$SOURCE_DIR/tests/support/bridge.sh"
 
 seed=${SEED:-$((SRANDOM % 1000000000))}
-schedules=${SCHEDULES:-10}
+schedules=${SCHEDULES:-5}
 names=(a ab b) # the model's, whose order is that of its bytes
 printf 'SEED=%s SCHEDULES=%s\n' "$seed" "$schedules"
 

@@ -379,7 +379,7 @@ static void test_any_bad_rows_are_isolated(void **state)
 {
     (void)state;
     struct random random = random_start("test_any_bad_rows_are_isolated");
-    for (int round = 0; round < 100; round++) {
+    for (int round = 0; round < 40; round++) {
         struct bench *bench = bench_new((struct random){random_next(&random)});
         size_t messages = 1 + random_below(&random, 60), rows_each = 1 + random_below(&random, 30);
         for (size_t i = 0; i < messages; i++) {
@@ -1072,7 +1072,7 @@ static void test_random_failures_of_every_call_lose_nothing(void **state)
 {
     (void)state;
     struct random random = random_start("test_random_failures_of_every_call_lose_nothing");
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 25; round++) {
         struct bench *bench = bench_new((struct random){random_next(&random)});
         int64_t sequence[2] = {0, 0};
         size_t key = 0, bad = 0;
@@ -1140,7 +1140,7 @@ static void test_stop_at_any_moment_leaves_a_queue_that_can_go_on(void **state)
 {
     (void)state;
     struct random random = random_start("test_stop_at_any_moment_leaves_a_queue_that_can_go_on");
-    for (int round = 0; round < 50; round++) {
+    for (int round = 0; round < 20; round++) {
         struct bench *bench = bench_new((struct random){random_next(&random)});
         for (size_t i = 0; i < 60; i++) {
             char *batch = arena_string(&bench->arena, arena_printf(&bench->arena, "b%zu", i / 3));

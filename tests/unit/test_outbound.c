@@ -187,7 +187,7 @@ static void test_random_failures_of_every_call_lose_nothing(void **state)
 {
     (void)state;
     struct random random = random_start("test_random_failures_of_every_call_lose_nothing");
-    for (int round = 0; round < 80; round++) {
+    for (int round = 0; round < 30; round++) {
         struct bench *bench = bench_new((struct random){random_next(&random)}, 1 + random_below(&random, 120),
                                         1 + random_below(&random, 20));
         bench->source.transactions_max = 1 + random_below(&random, 10);
@@ -207,7 +207,7 @@ static void test_random_failures_while_the_broker_is_blocked_lose_nothing(void *
 {
     (void)state;
     struct random random = random_start("test_random_failures_while_the_broker_is_blocked_lose_nothing");
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 25; round++) {
         struct bench *bench = bench_new((struct random){random_next(&random)}, 50, 1 + random_below(&random, 20));
         bench->source.transactions_max = 1 + random_below(&random, 5);
         bench->outlet.blocked_until_ms = MINUTE_MS;
@@ -415,7 +415,7 @@ static void test_stop_at_any_moment_leaves_a_source_that_can_go_on(void **state)
 {
     (void)state;
     struct random random = random_start("test_stop_at_any_moment_leaves_a_source_that_can_go_on");
-    for (int round = 0; round < 50; round++) {
+    for (int round = 0; round < 20; round++) {
         struct bench *bench = bench_new((struct random){random_next(&random)}, 60, 1 + random_below(&random, 10));
         bench->source.transactions_max = 1 + random_below(&random, 4);
         bench->outlet.latency_ms = (int)random_below(&random, 400);
