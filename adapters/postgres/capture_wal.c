@@ -575,27 +575,28 @@ static bool await_visible(struct pg_wal *wal, const char *xids, struct error *er
 /* Of a row that is written all the time only the last state is asked for, noted and sent. */
 static bool join_updates(struct pg_wal *wal, struct wal_chunk *chunk, struct arena *arena, struct error *error)
 {
+    enum { ENTITY, KEY, FIRST_LSN, LAST_XID, COLUMNS };
     struct wal_runs runs = wal_runs_find(chunk, arena);
     if (runs.count == 0)
         return true;
-    struct text *columns[4];
-    for (size_t column = 0; column < 4; column++)
+    struct text *columns[COLUMNS];
+    for (size_t column = 0; column < COLUMNS; column++)
         columns[column] = arena_take_array(arena, runs.count, sizeof **columns);
     for (size_t i = 0; i < runs.count; i++) {
         const struct wal_row *first = &chunk->rows[runs.items[i].first], *last = &chunk->rows[runs.items[i].last];
         char lsn[24];
-        columns[0][i] = arena_printf(arena, "%d", first->entity->id);
-        columns[1][i] = key_text(arena, &chunk->changes[runs.items[i].first]);
-        columns[2][i] = arena_printf(arena, "%s", lsn_text(lsn, first->commit_lsn));
-        columns[3][i] = arena_printf(arena, "%" PRIu32, last->xid);
+        columns[ENTITY][i] = arena_printf(arena, "%d", first->entity->id);
+        columns[KEY][i] = key_text(arena, &chunk->changes[runs.items[i].first]);
+        columns[FIRST_LSN][i] = arena_printf(arena, "%s", lsn_text(lsn, first->commit_lsn));
+        columns[LAST_XID][i] = arena_printf(arena, "%" PRIu32, last->xid);
     }
-    const char *parameters[4];
-    for (size_t column = 0; column < 4; column++)
+    const char *parameters[COLUMNS];
+    for (size_t column = 0; column < COLUMNS; column++)
         parameters[column] = parameters_literal(arena, columns[column], runs.count);
     /* Whoever wrote the row before its last write is seen as well then. */
-    if (!await_visible(wal, parameters[3], error))
+    if (!await_visible(wal, parameters[LAST_XID], error))
         return false;
-    PG_RESULT result = pg_query(wal->session, "wal_written", 3, parameters, error);
+    PG_RESULT result = pg_query(wal->session, "wal_written", LAST_XID, parameters, error);
     if (result == NULL)
         return false;
     for (int i = 0; i < PQntuples(result); i++)
@@ -743,7 +744,8 @@ static bool fill_batch(struct pg_wal *wal, struct wal_chunk *chunk, struct batch
     batch->arena = chunk->arena;
     chunk->arena = empty;
     struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
-    if (!mapping_holds(wal, error) || !join_updates(wal, chunk, &batch->arena, error) || !note_changes(wal, chunk, &batch->arena, error) || !take_heartbeat(wal, chunk, batch, error))
+    if (!mapping_holds(wal, error) || !join_updates(wal, chunk, &batch->arena, error) ||
+        !note_changes(wal, chunk, &batch->arena, error) || !take_heartbeat(wal, chunk, batch, error))
         return false;
     note_outbox_rows(chunk, ticket, &batch->arena);
     keep_travellers(chunk, ticket, &batch->arena);

@@ -344,6 +344,12 @@ static bool receive_group(struct inbound *in, struct group *group)
 
 /* ---- 6. settle ---- */
 
+/* A second group waits behind the one under way. */
+static bool is_far_ahead(const struct group *group)
+{
+    return group->rows >= 2 * LIMIT_GROUP_ROWS || group->bytes >= 2 * LIMIT_GROUP_BYTES;
+}
+
 /* While the database works: the next group is read behind the items under way, which stay valid when the inlet fails. The broker expects
  * a sign of life also when the database is away, and there is more than a group. */
 static void read_ahead(void *context)
@@ -354,7 +360,7 @@ static void read_ahead(void *context)
     struct error error;
     struct delivery *delivery = NULL;
     int64_t now_ms = clock->ops->monotonic_ms(clock);
-    if ((group->rows >= 2 * LIMIT_GROUP_ROWS || group->bytes >= 2 * LIMIT_GROUP_BYTES) && now_ms - group->alive_ms < ALIVE_MS)
+    if (is_far_ahead(group) && now_ms - group->alive_ms < ALIVE_MS)
         return;
     group->alive_ms = now_ms;
     /* The prefetch bounds how many there can be. Beyond so many bytes the link may rather be lost: once per outage. */
@@ -368,7 +374,7 @@ static void read_ahead(void *context)
             return;
         add_item(in, group, delivery);
         delivery = NULL;
-        if (group->rows >= 2 * LIMIT_GROUP_ROWS || group->bytes >= 2 * LIMIT_GROUP_BYTES)
+        if (is_far_ahead(group))
             return;
     }
 }
