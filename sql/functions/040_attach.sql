@@ -2,8 +2,9 @@
 --
 -- The trigger stamps bridge.row_version under the row's lock and puts the row into bridge.outbox, in the transaction of
 -- the application. It does not fire for what the adapter applies: that runs with session_replication_role = replica, and
--- where it does not (triggers: fire) the condition on session_user holds it back; session_user, because an
--- application can set any custom setting. With capture from the WAL there are no row triggers, only those for TRUNCATE, of which the log
+-- where it does not (triggers: fire) it returns at once for its session_user; session_user, because an
+-- application can set any custom setting. Where a trigger or a function has written the row once more within the same command, that
+-- was captured before: then what the row is by now counts. With capture from the WAL there are no row triggers, only those for TRUNCATE, of which the log
 -- does not tell which rows it took. Row triggers of a partitioned table are cloned to every partition, also to
 -- later ones; TRUNCATE triggers are not, so each leaf gets its own, and the table itself one for leaves to come.
 --
@@ -22,8 +23,9 @@ declare
     olds       text[];
     rows_      text[];      -- of a plain table alias t
     pinned     text;
-    guard      text;
+    guard      text;      -- whose writes are captured
     changed    text;
+    told       text;      -- row t is as the event tells
     origin     text := 'null::text';
     owner_node text;
     seen       text;        -- what a row's writer had seen before this node writes it
@@ -34,6 +36,7 @@ declare
     deleted_over text := '';
     written_anew text := '';
     written_over text := '';
+    merged_after text := '';
     noted        boolean;   -- the log tells, or has not told everything yet: what an entry of row_version is about, and what it replaces
     noted_over   text := '';
     noted_about  text := ''; -- the trigger's own transaction has written the row
@@ -74,9 +77,17 @@ begin
     end if;
     owner_node := quote_literal(node.name);
     guard := format('session_user <> %L', node.adapter_role);
-    changed := format('record_image_ne(row(%s), row(%s))',
-                      (select string_agg(format('old.%I', c), ', ') from unnest(e.columns) c),
-                      (select string_agg(format('new.%I', c), ', ') from unnest(e.columns) c));
+    told := format('record_image_eq(row(%s), row(%s))',
+                   (select string_agg(format('t.%I', c), ', ') from unnest(e.columns) c),
+                   (select string_agg(format('new.%I', c), ', ') from unnest(e.columns) c));
+    -- The server parses a condition for every statement, so the shorter the better.
+    changed := case when exists (select from pg_class c where c.oid = table_oid and c.relkind = 'r' and not c.relispartition)
+                         and (select count(*) from pg_attribute a where a.attrelid = table_oid and a.attnum > 0 and not a.attisdropped)
+                             = cardinality(e.columns)
+                    then 'record_image_ne(old.*, new.*)'
+                    else format('record_image_ne(row(%s), row(%s))',
+                                (select string_agg(format('old.%I', c), ', ') from unnest(e.columns) c),
+                                (select string_agg(format('new.%I', c), ', ') from unnest(e.columns) c)) end;
     seen := format('case when v.node = %1$L then v.seen else bridge.join_seen(v.seen, null, v.ts, v.node, %1$L) end', node.name);
     -- With last-write-wins the row wins by its time anyway; what is merged is never forgotten.
     forgets := e.policy in ('node-priority', 'manual');
@@ -88,9 +99,15 @@ begin
         written_anew := format(', case when operation = ''u'' then %s else %s end',
             replace(replace(bridge.merge_expression(e, node.name, 'update'), '{V}', 'null::jsonb'), '{TS}', 'now_us'),
             replace(replace(bridge.merge_expression(e, node.name, 'insert'), '{V}', 'null::jsonb'), '{TS}', 'now_us'));
-        written_over := format(', merge = case when operation = ''u'' then %s else %s end',
-            replace(replace(bridge.merge_expression(e, node.name, 'update'), '{V}', 'v.merge'), '{TS}', 'greatest(excluded.ts, v.ts + 1)'),
-            replace(replace(bridge.merge_expression(e, node.name, 'insert'), '{V}', 'v.merge'), '{TS}', 'greatest(excluded.ts, v.ts + 1)'));
+        written_over := format('case when operation = ''u'' then %s else %s end',
+            replace(bridge.merge_expression(e, node.name, 'update'), '{V}', 'v.merge'),
+            replace(bridge.merge_expression(e, node.name, 'insert'), '{V}', 'v.merge'));
+        -- Joined when it is known that the event is the row's last.
+        merged_after := format($m$
+        update bridge.row_version v set merge = %s where v.entity = %s and v.key = %s returning v.merge into stamp.merge;$m$,
+            replace(written_over, '{TS}', 'v.ts'), e.id, bridge.key_expression(news[1:e.key_count]));
+        written_over := format(', merge = case when v.ts >= began_us and not row_security_active(%L) then v.merge else %s end',
+                               e.relation, replace(written_over, '{TS}', 'greatest(excluded.ts, v.ts + 1)'));
     end if;
     if not guarded then
         changed := 'true';
@@ -106,10 +123,14 @@ as $trigger$
 declare
     correlation constant text := nullif(current_setting('bridge.correlation_id', true), '');
     traceparent constant text := nullif(current_setting('bridge.traceparent', true), '');
-    now_us      constant bigint := (date_part('epoch', clock_timestamp()) * 1000000)::bigint;
+    began_us    constant bigint := (date_part('epoch', statement_timestamp()) * 1000000)::bigint; -- the application's command
+    now_us      constant bigint := greatest((date_part('epoch', clock_timestamp()) * 1000000)::bigint, began_us);
     operation   "char" := case tg_op when 'UPDATE' then 'u' else 'c' end;
     stamp       record;
 begin
+    if (%27$s) is not true then
+        return null;
+    end if;
     -- A new key is the old key's end and another row's beginning.
     if tg_op = 'DELETE' or (tg_op = 'UPDATE' and record_image_ne(row(%3$s), row(%4$s))) then
         insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%14$s%24$s)
@@ -118,9 +139,13 @@ begin
            set ts = %23$s, node = excluded.node, deleted = true,
                base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%16$s%26$s
         returning v.ts, v.base_ts, v.base_node, v.seen%20$s into stamp;
-        insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent, seen%14$s)
-        values (%7$s, 'd', array[%8$s]::text[], stamp.ts, %12$s, stamp.base_ts, stamp.base_node, correlation, traceparent,
-                stamp.seen%19$s);
+        if stamp.base_ts >= began_us and not row_security_active(%28$L) and exists (select from %28$s t where %29$s) then
+            perform bridge.%31$I(%6$s);
+        else
+            insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent, seen%14$s)
+            values (%7$s, 'd', array[%8$s]::text[], stamp.ts, %12$s, stamp.base_ts, stamp.base_node, correlation, traceparent,
+                    stamp.seen%19$s);
+        end if;
         if tg_op = 'DELETE' then
             return null;
         end if;
@@ -132,6 +157,12 @@ begin
        set ts = %23$s, node = excluded.node, deleted = false,
            base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%18$s%26$s
     returning v.ts, v.base_ts, v.base_node, v.seen%20$s into stamp;
+    if stamp.base_ts >= began_us and not row_security_active(%28$L) then
+        if not exists (select from %28$s t where %30$s and %32$s) then
+            perform bridge.%31$I(%9$s);
+            return null;
+        end if;%33$s
+    end if;
     insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent, seen%14$s)
     values (%7$s, operation, array[%10$s]::text[], stamp.ts, %12$s,
             stamp.base_ts, stamp.base_node, correlation, traceparent, stamp.seen%19$s);
@@ -148,7 +179,10 @@ $trigger$ $f$,
         case when forgets then ', seen' else '' end,
         case when forgets then format($e$, case when operation = 'c' then bridge.certainly_seen(%s::smallint, %s) end$e$,
                                       e.id, bridge.key_expression(news[1:e.key_count])) else '' end,
-        later, noted_column, noted_value, noted_about);
+        later, noted_column, noted_value, noted_about, guard, e.relation,
+        (select string_agg(format('t.%1$I = old.%1$I', c), ' and ') from unnest(e.columns[1:e.key_count]) c),
+        (select string_agg(format('t.%1$I = new.%1$I', c), ' and ') from unnest(e.columns[1:e.key_count]) c),
+        'assert_' || e.id, told, merged_after);
 
     -- TRUNCATE: the rows are still there before it, and the table is locked against everybody.
     if e.truncate = 'refuse' then
@@ -256,13 +290,14 @@ $function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relat
     execute format('revoke execute on function bridge.%I(), bridge.%I() from public', 'capture_' || e.id, 'truncate_' || e.id);
 
     if node.capture = 'outbox' then
-        execute format('create or replace trigger bridge_insert after insert on %s for each row when (%s) execute function bridge.%I()',
-                       e.relation, guard, 'capture_' || e.id);
-        execute format('create or replace trigger bridge_delete after delete on %s for each row when (%s) execute function bridge.%I()',
-                       e.relation, guard, 'capture_' || e.id);
+        execute format('create or replace trigger bridge_insert after insert on %s for each row execute function bridge.%I()',
+                       e.relation, 'capture_' || e.id);
+        -- Always true, and names the columns: the server refuses then to drop one, or to change its type.
+        execute format('create or replace trigger bridge_delete after delete on %s for each row when ((row(%s) is null) is not null) execute function bridge.%I()',
+                       e.relation, (select string_agg(format('old.%I', c), ', ') from unnest(e.columns) c), 'capture_' || e.id);
         -- An update that leaves every mapped column as it was is nobody else's business.
-        execute format('create or replace trigger bridge_update after update on %s for each row when (%s and %s) execute function bridge.%I()',
-                       e.relation, guard, changed, 'capture_' || e.id);
+        execute format('create or replace trigger bridge_update after update on %s for each row when (%s) execute function bridge.%I()',
+                       e.relation, changed, 'capture_' || e.id);
     end if;
     for leaf in select c.oid::regclass as name from pg_partition_tree(table_oid) p join pg_class c on c.oid = p.relid
                  where p.isleaf

@@ -5,7 +5,7 @@ reader as (select oid, rolname, rolname = current_user as adapter from pg_roles
             where rolname in (current_user, 'pgbridge_owner') and not rolsuper and not rolbypassrls)
 select case when r.adapter then 'error' else 'warning' end, 'entity ' || m.entity,
        case when r.adapter then format('row level security hides rows of %s from %I', m.relation::regclass, r.rolname)
-            else format('row level security hides rows of %s from %I: a TRUNCATE of them is not captured, and with capture from the WAL fails', m.relation::regclass, r.rolname) end,
+            else format('row level security hides rows of %s from %I: a TRUNCATE of them is not captured, and with capture from the WAL fails; of a row that a trigger writes again in the same statement an earlier state may be the last that is sent', m.relation::regclass, r.rolname) end,
        format('alter role %I bypassrls; or: create policy bridge on %s to %I using (true)', r.rolname, m.relation::regclass, r.rolname)
   from mapped m
   join pg_class c on c.oid = m.relation and c.relrowsecurity

@@ -424,7 +424,8 @@ test_a_mapping_that_differs() {
     shop 'alter table shop.orders add amount int'
     sed -i 's/customer_id, state/customer_id, state, amount/' "$CONFIG"
     install_node
-    shop 'drop trigger bridge_update on shop.orders; alter table shop.orders alter amount type numeric(10,2)'
+    # Which the server refuses while there are capture triggers.
+    shop 'drop trigger bridge_update on shop.orders; drop trigger bridge_delete on shop.orders; alter table shop.orders alter amount type numeric(10,2)'
     pgbridge 78 check --json
     finding error 'entity order' 'what is installed differs from the config: types of columns' 'run "pgbridge install"'
     write_config

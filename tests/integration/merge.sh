@@ -104,6 +104,22 @@ assert_equal "2" "$(same revived | head -n 1 | cut -d'|' -f 1)" "a deletion that
 states_equal
 printf 'ok - merge: update_revives\n'
 
+# ---- written again by a trigger in the same statement, and by the same function ----
+node_sql commerce "create function again() returns trigger language plpgsql as 'begin update article set name = ''again'', stock = stock + 5 where id = new.id; return null; end';
+    create trigger after_insert after insert on article for each row when (new.name = 'anew') execute function again();
+    insert into article (id, name, stock) values (50, 'anew', 10);
+    do \$\$ begin insert into article (id, name, stock) values (51, 'once', 10); update article set name = 'twice', stock = stock + 5 where id = 51; end \$\$;
+    drop trigger after_insert on article"
+quiet
+stop
+node_sql operations "update article set stock = stock + 1 where id in (50, 51)"
+node_sql third "update article set stock = stock + 2, price = 3 where id in (50, 51)"
+start
+quiet
+assert_equal "$(printf '50|again|3.00|||18|0.00\n51|twice|3.00|||18|0.00')" "$(same article | grep -E '^5[01]\|')" "rows that were written again in the same statement"
+states_equal
+printf 'ok - merge: written again in the same statement\n'
+
 # Full mesh, no relaying: what a node published came once to each other node, and to nobody twice.
 for node in $nodes; do
     for peer in $nodes; do

@@ -34,6 +34,21 @@ create table shop.projects (id int primary key, name text);
 create table shop.tasks (id int primary key, project int references shop.projects on delete cascade, name text);
 create table shop.quiet (id int primary key, note text, touched int default 0);
 create trigger touch before insert or update on shop.quiet for each row execute function shop.touch();
+create table shop.again (id int primary key, note text, n int default 0);
+create function shop.again() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'DELETE' then
+        insert into shop.again values (old.id, 'back', old.n);
+    elsif new.note = 'gone' then
+        delete from shop.again where id = new.id;
+    else
+        update shop.again set note = note || ' again', n = n + 1 where id = case new.note when 'next' then new.id + 1 else new.id end;
+    end if;
+    return null;
+end $$;
+create trigger after_write after insert or update on shop.again for each row when (new.note in ('self', 'next', 'gone')) execute function shop.again();
+create trigger after_delete after delete on shop.again for each row when (old.note = 'kept') execute function shop.again();
+create function shop.mark(row_id int) returns text language sql as $$update shop.again set note = 'marked', n = n + 1 where id = row_id returning note$$;
 SQL
 sql beta ops <<'SQL'
 create schema crm;
@@ -54,6 +69,7 @@ create table crm.project (id int primary key, name text);
 create table crm.task (id int primary key, project int references crm.project on delete cascade, name text, local_note text default 'own');
 create table crm.quiet (id int primary key, note text, touched int default 0);
 create trigger touch before insert or update on crm.quiet for each row execute function crm.touch();
+create table crm.again (id int primary key, note text, n int default 0);
 SQL
 
 bridge_node commerce alpha shop operations <<'YAML'
@@ -65,6 +81,7 @@ bridge_node commerce alpha shop operations <<'YAML'
   - {name: node, table: shop.nodes, key: [id], fields: [parent, label]}
   - {name: fired, table: shop.fired, key: [id], fields: [note], triggers: fire}
   - {name: quiet, table: shop.quiet, key: [id], fields: [note]}
+  - {name: again, table: shop.again, key: [id], fields: [note, n]}
   - {name: project, table: shop.projects, key: [id], fields: [name], triggers: fire}
   - {name: task, table: shop.tasks, key: [id], fields: [project, name]}
 YAML
@@ -77,6 +94,7 @@ bridge_node operations beta ops commerce <<'YAML'
   - {name: node, table: crm.node, key: [id], fields: [parent, label]}
   - {name: fired, table: crm.fired, key: [id], fields: [note], triggers: fire}
   - {name: quiet, table: crm.quiet, key: [id], fields: [note]}
+  - {name: again, table: crm.again, key: [id], fields: [note, n]}
   - {name: project, table: crm.project, key: [id], fields: [name], triggers: fire}
   - {name: task, table: crm.task, key: [id], fields: [project, name]}
 YAML
@@ -203,6 +221,13 @@ assert_equal "0" "$(sql beta ops "select touched from crm.quiet where id = 1")" 
 sql beta ops "update crm.fired set note = 'b'"
 bridge_quiet commerce operations
 assert_equal "b|2" "$(sql alpha shop "select note, touched from shop.fired where id = 1")" "triggers: fire on update, back"
+# What a trigger or a function writes meanwhile is captured before the statement's own rows are.
+sql alpha shop "insert into shop.again values (1, 'self'), (2, 'next'), (3, 'plain'), (4, 'gone'), (5, 'kept'), (6, 'plain');
+    insert into shop.again values (7, 'plain') returning shop.mark(id); update shop.again set note = 'self' where id = 6; delete from shop.again where id = 5;
+    do \$\$ begin insert into shop.again values (8, 'twice'); update shop.again set n = 7 where id = 8; end \$\$"
+assert_equal "1|self again|1,2|next|0,3|plain again|1,5|back|0,6|self again|1,7|marked|1,8|twice|7" \
+    "$(sql alpha shop "select * from shop.again order by id" | paste -s -d ,)" "rows that were written again in the same statement"
+same "rows written again in the same statement" "select * from shop.again order by id" "select * from crm.again order by id"
 # Where triggers fire, a deletion cascades at once: a backlog keeps its order.
 sql alpha shop "insert into shop.projects values (5, 'five'), (7, 'seven'); insert into shop.tasks values (3, 5, 'three')"
 bridge_quiet commerce operations
