@@ -572,6 +572,21 @@ static bool await_visible(struct pg_wal *wal, const char *xids, struct error *er
     }
 }
 
+/* What is in the outbox must be seen to be taken out of it once it is confirmed. */
+static bool await_outbox_rows(struct pg_wal *wal, const struct wal_chunk *chunk, struct arena *arena, struct error *error)
+{
+    size_t count = 0;
+    struct text *xids = arena_take_array(arena, chunk->count, sizeof *xids);
+    uint64_t last = 0;
+    for (size_t i = 0; i < chunk->count; i++) {
+        if (chunk->rows[i].entity != NULL || chunk->rows[i].outbox_txid == last)
+            continue;
+        last = chunk->rows[i].outbox_txid;
+        xids[count++] = arena_printf(arena, "%" PRIu32, (uint32_t)last);
+    }
+    return count == 0 || await_visible(wal, parameters_literal(arena, xids, count), error);
+}
+
 /* Of a row that is written all the time only the last state is asked for, noted and sent. */
 static bool join_updates(struct pg_wal *wal, struct wal_chunk *chunk, struct arena *arena, struct error *error)
 {
@@ -744,7 +759,7 @@ static bool fill_batch(struct pg_wal *wal, struct wal_chunk *chunk, struct batch
     batch->arena = chunk->arena;
     chunk->arena = empty;
     struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
-    if (!mapping_holds(wal, error) || !join_updates(wal, chunk, &batch->arena, error) ||
+    if (!mapping_holds(wal, error) || !await_outbox_rows(wal, chunk, &batch->arena, error) || !join_updates(wal, chunk, &batch->arena, error) ||
         !note_changes(wal, chunk, &batch->arena, error) || !take_heartbeat(wal, chunk, batch, error))
         return false;
     note_outbox_rows(chunk, ticket, &batch->arena);

@@ -123,6 +123,28 @@ wait_for 120 "the last row" arrived
 assert_equal "0" "$(sql beta shop "select count(*) from code where code = 'ours'")" "rows of an apply transaction that came back"
 printf 'ok - what was applied is not told\n'
 
+# ---- told before it is seen ----
+
+# A commit that waits for a standby is in the log already: what it put into the outbox cannot be taken out yet.
+before=$(sql beta shop "select ts from bridge.row_version where key = 'last'")
+sql alpha shop "alter system set synchronous_standby_names = 'nobody'"
+sql alpha shop "select pg_reload_conf()" >"$SERVERS_DIR/null"
+standby_wanted() { [[ $(sql alpha shop "show synchronous_standby_names") == "$1" ]]; }
+wait_for 30 "the standby to be wanted" standby_wanted nobody
+sql alpha shop "select bridge.assert_2('last')" >"$SERVERS_DIR/null" &
+waiting=$!
+held_back() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where wait_event = 'SyncRep' and query like '%assert_2%'") == 1 ]]; }
+wait_for 30 "the commit to wait" held_back
+said_again() { [[ $(sql beta shop "select ts > $before from bridge.row_version where key = 'last'") == t ]]; }
+if wait_for 3 "it to be told" said_again 2>"$SERVERS_DIR/null"; then fail "what nobody sees was told"; fi
+sql alpha shop "alter system reset synchronous_standby_names"
+sql alpha shop "select pg_reload_conf()" >"$SERVERS_DIR/null"
+wait "$waiting"
+wait_for 120 "it to be told" said_again
+forgotten() { [[ $(sql alpha shop "select count(*) from bridge.outbox") == 0 ]]; }
+wait_for 30 "the outbox to be empty" forgotten
+printf 'ok - what a commit that nobody sees put into the outbox is taken out all the same\n'
+
 # ---- apply waits while versions are noted ----
 
 lines=$(wc -l <"$SERVERS_DIR/log/postgres-alpha.log")
