@@ -51,7 +51,7 @@ static void test_what_does_not_fit_holds_everything(void **state)
 {
     (void)state;
     struct holds *holds = calloc(1, sizeof *holds);
-    char name[16];
+    char name[24];
     for (int i = 0; i < LIMIT_ENTITIES; i++) {
         snprintf(name, sizeof name, "entity%d", i);
         holds_add(holds, text_from(name));
