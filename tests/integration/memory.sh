@@ -8,7 +8,7 @@ set -euo pipefail
 source "$SOURCE_DIR/tests/support/servers.sh"
 # shellcheck source=tests/support/bridge.sh
 source "$SOURCE_DIR/tests/support/bridge.sh"
-ROWS=${MEMORY_ROWS:-80000}
+ROWS=${MEMORY_ROWS:-50000}
 LIMIT_KB=100000
 # A deadline, not a measure: a thousand rows a second would do.
 DEADLINE_SECONDS=$((120 + ROWS / 1000))

@@ -45,7 +45,7 @@ wait_for() {
             return 1
         fi
         # A look costs a process or two.
-        sleep "0.$((tries++ < 10 ? 0 : 1))5"
+        sleep "$((tries++ < 10 ? 50 : tries < 30 ? 150 : 400))e-3"
     done
 }
 
