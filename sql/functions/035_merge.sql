@@ -66,7 +66,34 @@ as $$
                                   coalesce(format('jsonb_strip_nulls(jsonb_build_object(%s))', changed.updated), '''{}''::jsonb'),
                                   coalesce(format(', ''c'', nullif(coalesce({V} -> ''c'', ''{}'') || jsonb_strip_nulls(jsonb_build_object(%s)), ''{}'')',
                                                   counter.updated), ''))
+        -- Of an update whose counters are counted otherwise.
+        when 'groups' then format('nullif(jsonb_strip_nulls(coalesce({V}, ''{}'') || jsonb_build_object('
+                                  '''g'', nullif(coalesce({V} -> ''g'', ''{}'') || %s, ''{}''))), ''{}'')',
+                                  coalesce(format('jsonb_strip_nulls(jsonb_build_object(%s))', changed.updated), '''{}''::jsonb'))
         when 'assert' then format('jsonb_strip_nulls((coalesce({V}, ''{}'') - ''g'') || jsonb_build_object(''v'', %s))', s)
         end
       from stamp, counter, changed
+$$;
+
+-- bridge.count_to(merge, node, ts, fields, counters, row): the merge state in which the counters that anybody counts add up to what the row has:
+-- what is missing, or too much, is of this node's counting.
+create or replace function bridge.count_to(merge jsonb, node text, ts bigint, fields text[], counters text[], row_fields text[]) returns jsonb
+    language plpgsql immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    counter text;
+    shares  jsonb;
+    missing numeric;
+begin
+    foreach counter in array counters loop
+        shares := merge #> array['c', counter];
+        missing := row_fields[array_position(fields, counter)]::numeric - (select sum((s.value ->> 1)::numeric) from jsonb_each(shares) s);
+        if missing <> 0 then
+            merge := jsonb_set(merge, array['c', counter], shares ||
+                jsonb_build_object(node, jsonb_build_array(ts, (coalesce((shares #>> array[node, '1'])::numeric, 0) + missing)::text)));
+        end if;
+    end loop;
+    return merge;
+end
 $$;

@@ -19,6 +19,7 @@ declare
     node       bridge.node;
     table_oid  oid;
     types      oid[];
+    kinds      text[];      -- the same as text, with their modifiers
     news       text[];      -- text expressions of new's columns
     olds       text[];
     rows_      text[];      -- of a plain table alias t
@@ -37,6 +38,8 @@ declare
     written_anew text := '';
     written_over text := '';
     merged_after text := '';
+    merged_else  text := '';
+    here         text;      -- where the rows are
     noted        boolean;   -- the log tells, or has not told everything yet: what an entry of row_version is about, and what it replaces
     noted_over   text := '';
     noted_about  text := ''; -- the trigger's own transaction has written the row
@@ -56,7 +59,7 @@ begin
     select * into strict node from bridge.node;
     table_oid := e.relation::regclass;
     for i in 1 .. cardinality(e.columns) loop
-        select types || a.atttypid into types from pg_attribute a
+        select types || a.atttypid, kinds || format_type(a.atttypid, a.atttypmod) into types, kinds from pg_attribute a
          where a.attrelid = table_oid and a.attname = e.columns[i] and a.attnum > 0 and not a.attisdropped;
         if not found then
             raise exception 'entity "%": table % has no column "%"', e.name, e.relation, e.columns[i]
@@ -80,14 +83,19 @@ begin
     told := format('record_image_eq(row(%s), row(%s))',
                    (select string_agg(format('t.%I', c), ', ') from unnest(e.columns) c),
                    (select string_agg(format('new.%I', c), ', ') from unnest(e.columns) c));
-    -- The server parses a condition for every statement, so the shorter the better.
-    changed := case when exists (select from pg_class c where c.oid = table_oid and c.relkind = 'r' and not c.relispartition)
-                         and (select count(*) from pg_attribute a where a.attrelid = table_oid and a.attnum > 0 and not a.attisdropped)
-                             = cardinality(e.columns)
-                    then 'record_image_ne(old.*, new.*)'
-                    else format('record_image_ne(row(%s), row(%s))',
-                                (select string_agg(format('old.%I', c), ', ') from unnest(e.columns) c),
-                                (select string_agg(format('new.%I', c), ', ') from unnest(e.columns) c)) end;
+    changed := format('record_image_ne(row(%s), row(%s))',
+                      (select string_agg(format('old.%I', c), ', ') from unnest(e.columns) c),
+                      (select string_agg(format('new.%I', c), ', ') from unnest(e.columns) c));
+    here := e.relation;
+    if (select c.relkind = 'r' from pg_class c where c.oid = table_oid) then
+        here := 'only ' || e.relation;
+        -- The server parses the trigger's condition for every statement: the shorter the better. A column may be added later.
+        if not exists (select from pg_inherits where inhrelid = table_oid)
+           and (select count(*) from pg_attribute a where a.attrelid = table_oid and a.attnum > 0 and not a.attisdropped) = cardinality(e.columns) then
+            guard := format('%s and (tg_op <> ''UPDATE'' or %s)', guard, changed);
+            changed := 'record_image_ne(old.*, new.*)';
+        end if;
+    end if;
     seen := format('case when v.node = %1$L then v.seen else bridge.join_seen(v.seen, null, v.ts, v.node, %1$L) end', node.name);
     -- With last-write-wins the row wins by its time anyway; what is merged is never forgotten.
     forgets := e.policy in ('node-priority', 'manual');
@@ -106,6 +114,9 @@ begin
         merged_after := format($m$
         update bridge.row_version v set merge = %s where v.entity = %s and v.key = %s returning v.merge into stamp.merge;$m$,
             replace(written_over, '{TS}', 'v.ts'), e.id, bridge.key_expression(news[1:e.key_count]));
+        merged_else := format($m$
+            update bridge.row_version v set merge = %s where operation = 'u' and v.entity = %s and v.key = %s;$m$,
+            replace(replace(bridge.merge_expression(e, node.name, 'groups'), '{V}', 'v.merge'), '{TS}', 'v.ts'), e.id, bridge.key_expression(news[1:e.key_count]));
         written_over := format(', merge = case when v.ts >= began_us and not row_security_active(%L) then v.merge else %s end',
                                e.relation, replace(written_over, '{TS}', 'greatest(excluded.ts, v.ts + 1)'));
     end if;
@@ -127,6 +138,7 @@ declare
     now_us      constant bigint := greatest((date_part('epoch', clock_timestamp()) * 1000000)::bigint, began_us);
     operation   "char" := case tg_op when 'UPDATE' then 'u' else 'c' end;
     stamp       record;
+    alive       boolean;
 begin
     if (%27$s) is not true then
         return null;
@@ -139,7 +151,11 @@ begin
            set ts = %23$s, node = excluded.node, deleted = true,
                base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%16$s%26$s
         returning v.ts, v.base_ts, v.base_node, v.seen%20$s into stamp;
-        if stamp.base_ts >= began_us and not row_security_active(%28$L) and exists (select from %28$s t where %29$s) then
+        alive := false;
+        if stamp.base_ts >= began_us and not row_security_active(%28$L) then
+            alive := exists (select from %34$s t where %29$s);
+        end if;
+        if alive then
             perform bridge.%31$I(%6$s);
         else
             insert into bridge.outbox (layout, op, fields, ts, node, base_ts, base_node, correlation, traceparent, seen%14$s)
@@ -158,8 +174,8 @@ begin
            base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %13$s%18$s%26$s
     returning v.ts, v.base_ts, v.base_node, v.seen%20$s into stamp;
     if stamp.base_ts >= began_us and not row_security_active(%28$L) then
-        if not exists (select from %28$s t where %30$s and %32$s) then
-            perform bridge.%31$I(%9$s);
+        if not exists (select from %34$s t where %30$s and %32$s) then%35$s
+            perform bridge.%31$I(%9$s%36$s);
             return null;
         end if;%33$s
     end if;
@@ -182,7 +198,7 @@ $trigger$ $f$,
         later, noted_column, noted_value, noted_about, guard, e.relation,
         (select string_agg(format('t.%1$I = old.%1$I', c), ' and ') from unnest(e.columns[1:e.key_count]) c),
         (select string_agg(format('t.%1$I = new.%1$I', c), ' and ') from unnest(e.columns[1:e.key_count]) c),
-        'assert_' || e.id, told, merged_after);
+        'assert_' || e.id, told, merged_after, here, merged_else, case when merged then ', operation = ''u''' else '' end);
 
     -- TRUNCATE: the rows are still there before it, and the table is locked against everybody.
     if e.truncate = 'refuse' then
@@ -247,8 +263,8 @@ $trigger$ $f$, 'truncate_' || e.id, pinned, e.id,
 
     -- The row as it is now, said by this node to everybody: with a version after all that it knows of. For a write that no
     -- application made, such as the resolution of a conflict. The caller has the row's lock.
-    select string_agg(case when e.key_count = 1 then format('t.%I = row_key::%s', c, types[o]::regtype)
-                           else format('t.%I = (row_key::text[])[%s]::%s', c, o, types[o]::regtype) end, ' and ')
+    select string_agg(case when e.key_count = 1 then format('t.%I = $1::%s', c, kinds[o])
+                           else format('t.%I = ($1::text[])[%s]::%s', c, o, kinds[o]) end, ' and ')
       into found_by from unnest(e.columns[1:e.key_count]) with ordinality as u (c, o);
     execute format($f$
 create or replace function bridge.%1$I(row_key text, revived boolean default false) returns void language plpgsql security definer
@@ -273,8 +289,10 @@ begin
 end
 $function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relation, found_by, e.id, node.name, seen,
         e.layout, case when e.key_count = 1 then 'array[row_key]' else 'row_key::text[]' end,
-        case when merged then format(', merge = case when revived then v.merge when present then %s else %s end',
+        case when merged then format(', merge = case when present then bridge.count_to(case when revived then v.merge else %s end, %L, greatest(excluded.ts, v.ts + 1), %L, %L, row_fields)
+                                                     when revived then v.merge else %s end',
                                      replace(replace(bridge.merge_expression(e, node.name, 'assert'), '{V}', 'v.merge'), '{TS}', 'greatest(excluded.ts, v.ts + 1)'),
+                                     node.name, e.fields, e.counters,
                                      replace(bridge.merge_expression(e, node.name, 'delete'), '{TS}', 'greatest(excluded.ts, v.ts + 1)'))
              else '' end,
         case when merged then ', merge' else '' end, case when merged then ', stamp.merge' else '' end,

@@ -129,11 +129,11 @@ declare
 select null::text as entity, null::text as key, null::timestamptz as version_time, null::text as version_node,
        null::boolean as deleted, null::text as content_hash, null::text as correlation_id where false $part$];
     joined text;
-    types  regtype[];
+    types  text[];
     wal    boolean := (select n.capture = 'wal' from bridge.node n); -- what an application has written has the version of its commit
 begin
     for e in select * from bridge.entity where active order by id loop
-        select array_agg(a.atttypid::regtype order by o) into types
+        select array_agg(format_type(a.atttypid, a.atttypmod) order by o) into types
           from unnest(e.columns[1:e.key_count]) with ordinality as u (c, o)
           join pg_attribute a on a.attrelid = e.relation::regclass and a.attname = u.c and not a.attisdropped;
         select string_agg(case when e.key_count = 1 then format('t.%I = v.key::%s', c, types[o])

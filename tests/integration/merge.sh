@@ -111,6 +111,17 @@ node_sql commerce "create function again() returns trigger language plpgsql as '
     do \$\$ begin insert into article (id, name, stock) values (51, 'once', 10); update article set name = 'twice', stock = stock + 5 where id = 51; end \$\$;
     drop trigger after_insert on article"
 quiet
+# A counter that is counted already, and its row's price is set beside.
+node_sql commerce "insert into article (id, name, stock) values (52, 'counted', 10); update article set stock = 20 where id = 52;
+    create or replace function again() returns trigger language plpgsql as 'begin update article set price = 1 where id = new.id; return null; end';
+    create trigger after_update after update on article for each row when (new.stock = 25 and new.price is null) execute function again()"
+quiet
+stop
+node_sql commerce "update article set stock = 25 where id = 52; drop trigger after_update on article"
+node_sql operations "update article set name = 'named', stock = stock + 1 where id = 52"
+start
+quiet
+assert_equal "52|named|1.00|||26|0.00" "$(same article | grep '^52|')" "a counter of a row that a trigger writes again"
 stop
 node_sql operations "update article set stock = stock + 1 where id in (50, 51)"
 node_sql third "update article set stock = stock + 2, price = 3 where id in (50, 51)"

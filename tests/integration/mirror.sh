@@ -48,6 +48,9 @@ begin
 end $$;
 create trigger after_write after insert or update on shop.again for each row when (new.note in ('self', 'next', 'gone')) execute function shop.again();
 create trigger after_delete after delete on shop.again for each row when (old.note = 'kept') execute function shop.again();
+create table shop.codes (code char(3) primary key, note text);
+create function shop.code_again() returns trigger language plpgsql as 'begin update shop.codes set note = ''again'' where code = new.code; return null; end';
+create trigger after_insert after insert on shop.codes for each row execute function shop.code_again();
 create function shop.mark(row_id int) returns text language sql as $$update shop.again set note = 'marked', n = n + 1 where id = row_id returning note$$;
 SQL
 sql beta ops <<'SQL'
@@ -69,6 +72,7 @@ create table crm.project (id int primary key, name text);
 create table crm.task (id int primary key, project int references crm.project on delete cascade, name text, local_note text default 'own');
 create table crm.quiet (id int primary key, note text, touched int default 0);
 create trigger touch before insert or update on crm.quiet for each row execute function crm.touch();
+create table crm.codes (code char(3) primary key, note text);
 create table crm.again (id int primary key, note text, n int default 0);
 SQL
 
@@ -82,6 +86,7 @@ bridge_node commerce alpha shop operations <<'YAML'
   - {name: fired, table: shop.fired, key: [id], fields: [note], triggers: fire}
   - {name: quiet, table: shop.quiet, key: [id], fields: [note]}
   - {name: again, table: shop.again, key: [id], fields: [note, n]}
+  - {name: code, table: shop.codes, key: [code], fields: [note]}
   - {name: project, table: shop.projects, key: [id], fields: [name], triggers: fire}
   - {name: task, table: shop.tasks, key: [id], fields: [project, name]}
 YAML
@@ -95,6 +100,7 @@ bridge_node operations beta ops commerce <<'YAML'
   - {name: fired, table: crm.fired, key: [id], fields: [note], triggers: fire}
   - {name: quiet, table: crm.quiet, key: [id], fields: [note]}
   - {name: again, table: crm.again, key: [id], fields: [note, n]}
+  - {name: code, table: crm.codes, key: [code], fields: [note]}
   - {name: project, table: crm.project, key: [id], fields: [name], triggers: fire}
   - {name: task, table: crm.task, key: [id], fields: [project, name]}
 YAML
@@ -227,6 +233,8 @@ sql alpha shop "insert into shop.again values (1, 'self'), (2, 'next'), (3, 'pla
     do \$\$ begin insert into shop.again values (8, 'twice'); update shop.again set n = 7 where id = 8; end \$\$"
 assert_equal "1|self again|1,2|next|0,3|plain again|1,5|back|0,6|self again|1,7|marked|1,8|twice|7" \
     "$(sql alpha shop "select * from shop.again order by id" | paste -s -d ,)" "rows that were written again in the same statement"
+sql alpha shop "insert into shop.codes values ('EUR', 'new')"
+same "a key of characters, written again in the same statement" "select * from shop.codes" "select * from crm.codes"
 same "rows written again in the same statement" "select * from shop.again order by id" "select * from crm.again order by id"
 # Where triggers fire, a deletion cascades at once: a backlog keeps its order.
 sql alpha shop "insert into shop.projects values (5, 'five'), (7, 'seven'); insert into shop.tasks values (3, 5, 'three')"
