@@ -32,6 +32,11 @@ struct ticket {
     const struct change *oversize_changes;
 };
 
+/* Changes of a transaction whose end is not confirmed yet. They count with its end, because after a crash all its parts come again. */
+struct parts {
+    uint64_t captured, published;
+};
+
 enum stage {
     STAGE_OUTBOX, /* the outbox is the source */
     STAGE_DRAIN,  /* what is older than the slot */
@@ -57,6 +62,7 @@ struct pg_wal {
     size_t oldest;
     bool of_outbox[LIMIT_UNCONFIRMED_BATCHES];
     struct wal_place released, saved;
+    struct parts parts;
     int64_t moved_ms; /* when something came through, or nothing was waiting */
     uint64_t until_lsn; /* of leaving: everything that was there when it was opened */
     int64_t saved_ms;
@@ -148,6 +154,7 @@ static void stop_reading(struct pg_wal *wal)
     free(wal->heartbeat);
     wal->heartbeat = NULL;
     wal->unreleased = 0;
+    wal->parts = (struct parts){0};
 }
 
 /* What is released shall not come again only because we stop. */
@@ -894,7 +901,8 @@ static bool bury_oversize(struct pg_wal *wal, const struct ticket *ticket, struc
 static bool record_release(struct pg_wal *wal, const struct ticket *ticket, const struct receipt *receipt, struct error *error)
 {
     char numbers[5][24], lsn[24], given[24], epoch[40];
-    const int64_t values[5] = {receipt->sequence, (int64_t)receipt->captured, (int64_t)receipt->tally.applied, (int64_t)receipt->messages,
+    struct parts counted = ticket->whole ? wal->parts : (struct parts){0};
+    const int64_t values[5] = {receipt->sequence, (int64_t)counted.captured, (int64_t)counted.published, (int64_t)receipt->messages,
                                (int64_t)receipt->bytes};
     for (size_t i = 0; i < 5; i++)
         snprintf(numbers[i], sizeof numbers[i], "%" PRId64, values[i]);
@@ -924,10 +932,16 @@ static bool wal_release(struct source *source, const struct batch *batch, const 
     struct wal_place before = wal->released;
     if (ticket->whole)
         wal->released = ticket->place;
-    if (receipt->messages == 0 && ticket->oversize_count == 0)
+    wal->parts.captured += receipt->captured;
+    wal->parts.published += receipt->tally.applied;
+    bool counts = ticket->whole && wal->parts.captured > 0;
+    if (receipt->messages == 0 && ticket->oversize_count == 0 && !counts)
         return true;
-    if (record_release(wal, ticket, receipt, error))
+    if (record_release(wal, ticket, receipt, error)) {
+        if (ticket->whole)
+            wal->parts = (struct parts){0};
         return true;
+    }
     /* Nothing is saved that was not recorded. */
     wal->released = before;
     wal_close(source);

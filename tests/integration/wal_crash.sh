@@ -54,6 +54,22 @@ process_stop load
 wait_for 60 "both sides to be equal" equal
 printf 'ok - nothing is lost when adapter and server are killed\n'
 
+# Killed with some parts of a transaction confirmed: all of them come again, and are counted once.
+counted() { sql alpha shop "select captured, published from bridge.outbound"; }
+bridge_stop commerce
+before=$(counted)
+sql alpha shop "insert into ledger select 200000000 + i, 99, i from generate_series(1, 30000) i"
+PGBRIDGE=$(find "$BUILD_DIR" -name pgbridge_hooks -type f -executable | head -n 1) PGBRIDGE_CRASH=after-source.release:3 bridge_start commerce
+crashed() { grep -q '^crashed after-source.release' "$SERVERS_DIR/log/node-commerce.log"; }
+wait_for 60 "the adapter to die in the midst" crashed
+assert_equal "$before" "$(counted)" "what is counted of a transaction that is not confirmed to its end"
+bridge_start commerce
+wait_for 60 "both sides to be equal" equal
+bridge_stop commerce
+assert_equal "$((${before%|*} + 30000))|$((${before#*|} + 30000))" "$(counted)" "captured and published"
+bridge_start commerce
+printf 'ok - of a large transaction that is sent again everything counts once\n'
+
 walsender() { sql alpha shop "select active_pid from pg_replication_slots where active"; }
 serves() { [[ -n $(walsender) ]]; }
 wait_for 120 "the slot to be read" serves
