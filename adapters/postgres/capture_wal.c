@@ -443,18 +443,14 @@ static void put_note(struct columns *columns, char mark, const struct wal_row *r
     fprintf(columns->out[NOTE_LATER], "%" PRId64, row->later_us);
 }
 
-/* changes: those that were asked of, in their order. Of most nothing is told. */
-static bool take_versions(struct change *const *changes, size_t count, struct arena *arena, PGresult *result, struct error *error)
+/* numbers: those that were asked of, in their order. */
+static bool take_versions(struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *arena, PGresult *result, struct error *error)
 {
-    for (size_t i = 0; i < count; i++) {
-        changes[i]->base = (struct version){0};
-        changes[i]->seen = (struct seen){0};
-    }
     for (int i = 0; i < PQntuples(result); i++) {
         size_t number = (size_t)pg_integer(result, i, 0);
         if (number < 1 || number > count)
             return error_set(error, FAULT_BUG, NULL, "there is no change %zu of %zu that has a version", number, count);
-        struct change *change = changes[number - 1];
+        struct change *change = &chunk->changes[numbers[number - 1]];
         change->version.timestamp_us = pg_integer(result, i, 1);
         if (!codec_decode_seen(pg_value(result, i, 2), arena, &change->seen, error))
             return false;
@@ -560,23 +556,31 @@ static bool say_anew(struct pg_wal *wal, const struct wal_chunk *chunk, size_t f
     return true;
 }
 
-/* The log tells of a commit a moment before anybody sees it, and what is looked up of its rows must be what it wrote. */
+/* The log tells of a commit a moment before anybody sees it, and what is looked up of its rows must be what it wrote. Asks until the answer's first
+ * column, whether it is seen, is true. */
+static PGresult *ask_when_visible(struct pg_wal *wal, const char *query, int count, const char *const *parameters, struct error *error)
+{
+    int64_t deadline = now_ms(wal) + VISIBLE_WAIT_MS;
+    for (;;) {
+        PGresult *result = pg_query(wal->session, query, count, parameters, error);
+        if (result == NULL || pg_boolean(result, 0, 0))
+            return result;
+        PQclear(result);
+        if (now_ms(wal) > deadline) {
+            error_set(error, FAULT_CONTENTION, NULL, "a transaction of the log is not seen as committed: reading anew");
+            return NULL;
+        }
+        /* The server sleeps, because our own sleep ends at once when we are to stop. */
+        if (!pg_execute(wal->session, "select pg_sleep(0.001)", error))
+            return NULL;
+    }
+}
+
 static bool await_visible(struct pg_wal *wal, const char *xids, struct error *error)
 {
     const char *parameters[] = {xids};
-    int64_t deadline = now_ms(wal) + VISIBLE_WAIT_MS;
-    for (;;) {
-        PG_RESULT result = pg_query(wal->session, "wal_visible", 1, parameters, error);
-        if (result == NULL)
-            return false;
-        if (pg_boolean(result, 0, 0))
-            return true;
-        if (now_ms(wal) > deadline)
-            return error_set(error, FAULT_CONTENTION, NULL, "a transaction of the log is not seen as committed: reading anew");
-        /* The server sleeps, because our own sleep ends at once when we are to stop. */
-        if (!pg_execute(wal->session, "select pg_sleep(0.001)", error))
-            return false;
-    }
+    PG_RESULT result = ask_when_visible(wal, "wal_visible", 1, parameters, error);
+    return result != NULL;
 }
 
 /* What is in the outbox must be seen to be taken out of it once it is confirmed. */
@@ -646,34 +650,85 @@ static size_t note_end(const struct wal_chunk *chunk, size_t from, bool one_by_o
     return end > from ? end : from + 1;
 }
 
-static bool note_range(struct pg_wal *wal, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
+/* The transactions of these changes, as parameters. */
+static const char *transactions_of(const struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *arena)
 {
-    size_t count = 0;
-    struct text *keys = arena_take_array(arena, end - from, sizeof *keys);
-    struct change **changes = arena_take_array(arena, end - from, sizeof *changes);
+    size_t found = 0;
+    struct text *xids = arena_take_array(arena, count, sizeof *xids);
+    for (size_t i = 0; i < count; i++)
+        if (i == 0 || chunk->rows[numbers[i]].xid != chunk->rows[numbers[i - 1]].xid)
+            xids[found++] = arena_printf(arena, "%" PRIu32, chunk->rows[numbers[i]].xid);
+    return parameters_literal(arena, xids, found);
+}
+
+/* Leaves of the changes those of which there is anything to say, once they are seen: of most rows nothing is known. */
+static bool keep_known(struct pg_wal *wal, const struct wal_chunk *chunk, size_t *numbers, size_t *count, struct arena *arena, struct error *error)
+{
+    size_t given = *count;
+    struct text *entities = arena_take_array(arena, given, sizeof *entities), *keys = arena_take_array(arena, given, sizeof *keys);
+    for (size_t i = 0; i < given; i++) {
+        const struct wal_entity *entity = chunk->rows[numbers[i]].entity;
+        bool same = i > 0 && chunk->rows[numbers[i - 1]].entity == entity;
+        entities[i] = same ? entities[i - 1] : arena_printf(arena, "%d", entity->id);
+        keys[i] = key_text(arena, &chunk->changes[numbers[i]]);
+    }
+    const char *parameters[] = {transactions_of(chunk, numbers, given, arena), parameters_literal(arena, entities, given),
+                                parameters_literal(arena, keys, given)};
+    PG_RESULT result = ask_when_visible(wal, "wal_known", 3, parameters, error);
+    if (result == NULL)
+        return false;
+    *count = 0;
+    for (int i = 0; i < PQntuples(result) && !PQgetisnull(result, i, 1); i++) {
+        size_t number = (size_t)pg_integer(result, i, 1);
+        if (number <= *count || number > given)
+            return error_set(error, FAULT_BUG, NULL, "there is no change %zu of %zu that is known after %zu others", number, given, *count);
+        numbers[(*count)++] = numbers[number - 1];
+    }
+    return true;
+}
+
+static bool note_known(struct pg_wal *wal, struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *arena, struct error *error)
+{
+    struct text *keys = arena_take_array(arena, count, sizeof *keys);
     struct columns columns;
     columns_open(&columns);
+    for (size_t i = 0; i < count; i++) {
+        put_note(&columns, i == 0 ? '{' : ',', &chunk->rows[numbers[i]], &chunk->changes[numbers[i]]);
+        keys[i] = key_text(arena, &chunk->changes[numbers[i]]);
+    }
+    columns_close(&columns);
+    const char *parameters[NOTE_COLUMNS];
+    for (size_t i = 0; i < NOTE_COLUMNS; i++)
+        parameters[i] = columns.texts[i];
+    parameters[NOTE_KEY] = parameters_literal(arena, keys, count);
+    PG_RESULT result = pg_query(wal->session, "wal_note", NOTE_COLUMNS, parameters, error);
+    columns_free(&columns);
+    return result != NULL && take_versions(chunk, numbers, count, arena, result, error);
+}
+
+static bool note_range(struct pg_wal *wal, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
+{
+    size_t count = 0, *numbers = arena_take_array(arena, end - from, sizeof *numbers);
+    bool noted = false, lacks = false;
     for (size_t i = from; i < end; i++) {
         if (chunk->rows[i].entity == NULL)
             continue;
-        put_note(&columns, count == 0 ? '{' : ',', &chunk->rows[i], &chunk->changes[i]);
-        keys[count] = key_text(arena, &chunk->changes[i]);
-        changes[count++] = &chunk->changes[i];
+        chunk->changes[i].base = (struct version){0};
+        chunk->changes[i].seen = (struct seen){0};
+        noted = noted || is_to_be_noted(&chunk->rows[i], &chunk->changes[i]);
+        lacks = lacks || chunk->rows[i].lacks;
+        numbers[count++] = i;
     }
-    columns_close(&columns);
-    bool good = true;
-    if (count > 0) {
-        const char *parameters[NOTE_COLUMNS];
-        for (size_t i = 0; i < NOTE_COLUMNS; i++)
-            parameters[i] = columns.texts[i];
-        parameters[NOTE_KEY] = parameters_literal(arena, keys, count);
-        good = await_visible(wal, columns.texts[NOTE_XID], error) && begin_durable(wal, error);
-        PG_RESULT result = good ? pg_query(wal->session, "wal_note", NOTE_COLUMNS, parameters, error) : NULL;
-        good = result != NULL && take_versions(changes, count, arena, result, error) &&
-               say_whole(wal, chunk, from, end, arena, error) && say_anew(wal, chunk, from, end, arena, error) && pg_commit(wal->session, error);
-    }
-    columns_free(&columns);
-    return good;
+    if (count == 0)
+        return true;
+    /* What is noted is what others of the same rows are asked of. */
+    if (!(noted ? await_visible(wal, transactions_of(chunk, numbers, count, arena), error)
+                : keep_known(wal, chunk, numbers, &count, arena, error)))
+        return false;
+    if (count == 0 && !lacks)
+        return true;
+    return begin_durable(wal, error) && (count == 0 || note_known(wal, chunk, numbers, count, arena, error)) &&
+           say_whole(wal, chunk, from, end, arena, error) && say_anew(wal, chunk, from, end, arena, error) && pg_commit(wal->session, error);
 }
 
 static bool note_ranges(struct pg_wal *wal, struct wal_chunk *chunk, bool one_by_one, struct arena *arena, struct error *error)

@@ -3,7 +3,7 @@
 
 # Statements that only one way to capture has.
 declare -A OWN_STATEMENTS=([outbox_window]=outbox [outbox_rows]=outbox [claim]=outbox [outbox_release]=outbox
-    [wal_visible]=wal [wal_note]=wal [wal_release]=wal [wal_heartbeat]=wal)
+    [wal_visible]=wal [wal_known]=wal [wal_note]=wal [wal_release]=wal [wal_heartbeat]=wal)
 # passes POINT NODE: whether the node's adapter comes past it.
 passes() {
     local capture=${OWN_STATEMENTS[${1##*.}]:-}
@@ -26,6 +26,7 @@ declare -A CRASH_POINTS=(
     [before-out.outbox_rows]="outbound: window read, its rows not"
     [after-out.claim]="outbound: in the claim that makes what was read durable"
     [before-out.wal_visible]="outbound: changes of the log read, nothing asked of them"
+    [before-out.wal_known]="outbound: changes of the log read that need no note"
     [before-out.wal_note]="outbound: changes of the log read, and not noted"
     [after-out.wal_note]="outbound: changes of the log noted, not committed"
     [sent-out.commit]="outbound: COMMIT of the claim or of what was noted sent, its reply unread"
@@ -212,7 +213,7 @@ scenario short "crashes 9" "some crash points, one after the other"
 
 # The adapter lives, and its session ends before a statement, or after it with the answer unread.
 SEVERED_POINTS=()
-for statement in out.outbox_window out.outbox_rows out.claim out.wal_visible out.wal_note out.commit out.outbox_release out.wal_release \
+for statement in out.outbox_window out.outbox_rows out.claim out.wal_visible out.wal_known out.wal_note out.commit out.outbox_release out.wal_release \
     out.wal_heartbeat out.worker_report \
     in.begin in.apply in.renew in.lock in.fetch in.conflict_record in.hear in.inbound_receipt in.commit in.worker_report \
     in.bury in.letters_due in.savepoint_letter in.letter_ended in.letter_again in.letters_next; do
