@@ -217,7 +217,7 @@ static struct text *binary_texts(struct arena *arena, struct text array, size_t 
  * are safe, and nothing that could still vanish may be published. */
 static bool claim(struct pg_outbox *outbox, struct error *error)
 {
-    if (!pg_execute(&outbox->session, "begin; set local synchronous_commit = on", error))
+    if (!pg_begin_durable(&outbox->session, error))
         return false;
     PG_RESULT result = pg_query(&outbox->session, "claim", 0, NULL, error);
     return result != NULL && pg_commit(&outbox->session, error);
@@ -623,7 +623,7 @@ static bool outbox_release(struct source *source, const struct batch *batch, con
     snprintf(epoch, sizeof epoch, "%.*s", TEXT_PRINTF(receipt->epoch));
     const char *parameters[] = {ticket->txids.data, ticket->part_txid ? numbers[0] : NULL, numbers[1], numbers[2], epoch,
                                 numbers[4], numbers[5], numbers[6], numbers[7], numbers[8], held_layouts(outbox)};
-    if (ticket->oversize != NULL && !(pg_execute(&outbox->session, "begin; set local synchronous_commit = on", error) &&
+    if (ticket->oversize != NULL && !(pg_begin_durable(&outbox->session, error) &&
                                       bury_oversize(outbox, ticket->oversize, error)))
         return false;
     PG_RESULT result = pg_query(&outbox->session, "outbox_release", 11, parameters, error);

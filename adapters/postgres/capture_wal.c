@@ -5,9 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "adapters/postgres/array_text.h"
 #include "adapters/postgres/parameters.h"
-#include "adapters/postgres/wal_join.h"
+#include "adapters/postgres/wal_notes.h"
 #include "adapters/postgres/wal_reader.h"
 #include "bridge/base/log.h"
 #include "bridge/base/memory.h"
@@ -18,7 +17,6 @@ enum {
     ADVANCE_EVERY_MS = 10000,   /* when there is nothing of ours in the log */
     ANSWER_MS = 10000,
     DRAIN_WAIT_MS = 100,
-    VISIBLE_WAIT_MS = 10000,
     DROP_WAIT_MS = 10000,
     STUCK_MS = 30000,
 };
@@ -107,12 +105,6 @@ static bool same_place(const struct wal_place *a, const struct wal_place *b)
 
 /* ---- how far it is ---- */
 
-static const char *lsn_text(char out[static 24], uint64_t lsn)
-{
-    snprintf(out, 24, "%X/%X", (unsigned)(lsn >> 32), (unsigned)lsn);
-    return out;
-}
-
 static void show_place(struct pg_wal *wal)
 {
     wal_reader_release(wal->reader, wal->released.lsn, wal->saved.lsn);
@@ -126,17 +118,12 @@ static void place_saved(struct pg_wal *wal)
     show_place(wal);
 }
 
-static bool begin_durable(struct pg_wal *wal, struct error *error)
-{
-    return pg_execute(wal->session, "begin; set local synchronous_commit = on", error);
-}
-
 static bool save_place(struct pg_wal *wal, struct error *error)
 {
     char lsn[24], given[24];
     snprintf(given, sizeof given, "%" PRId64, wal->released.given_us);
-    const char *parameters[] = {lsn_text(lsn, wal->released.lsn), given, wal->released.captures ? "true" : "false"};
-    if (!begin_durable(wal, error))
+    const char *parameters[] = {wal_lsn_text(lsn, wal->released.lsn), given, wal->released.captures ? "true" : "false"};
+    if (!pg_begin_durable(wal->session, error))
         return false;
     PG_RESULT result = pg_query(wal->session, "wal_advance", 3, parameters, error);
     if (result == NULL || !pg_commit(wal->session, error))
@@ -391,366 +378,6 @@ static bool leave(struct pg_wal *wal, struct error *error)
 
 /* ---- batches ---- */
 
-/* The text of a key, as in bridge.row_version: of several fields that of their array. */
-static struct text key_text(struct arena *arena, const struct change *change)
-{
-    return change->layout->key_count == 1 ? change->values[0] : array_text_write(arena, change->values, change->layout->key_count);
-}
-
-/* Texts of an array literal's numbers and names, one column for each parameter of wal_note. */
-struct columns {
-    char *texts[8];
-    size_t sizes[8];
-    FILE *out[8];
-};
-
-enum { NOTE_ENTITY, NOTE_KEY, NOTE_OP, NOTE_COMMIT_US, NOTE_TS, NOTE_LSN, NOTE_XID, NOTE_LATER, NOTE_COLUMNS };
-
-static void columns_open(struct columns *columns)
-{
-    for (size_t i = 0; i < NOTE_COLUMNS; i++) {
-        columns->out[i] = open_memstream(&columns->texts[i], &columns->sizes[i]);
-        if (columns->out[i] == NULL)
-            memory_exhausted(__func__);
-    }
-}
-
-static void columns_close(struct columns *columns)
-{
-    for (size_t i = 0; i < NOTE_COLUMNS; i++) {
-        fputc('}', columns->out[i]);
-        fclose(columns->out[i]);
-    }
-}
-
-static void columns_free(struct columns *columns)
-{
-    for (size_t i = 0; i < NOTE_COLUMNS; i++)
-        free(columns->texts[i]);
-}
-
-static void put_note(struct columns *columns, char mark, const struct wal_row *row, const struct change *change)
-{
-    char lsn[24];
-    for (size_t i = 0; i < NOTE_COLUMNS; i++)
-        fputc(mark, columns->out[i]);
-    fprintf(columns->out[NOTE_ENTITY], "%d", row->entity->id);
-    fputc(change->op == CHANGE_DELETED ? 'd' : change->op == CHANGE_CREATED ? 'c' : 'u', columns->out[NOTE_OP]);
-    fprintf(columns->out[NOTE_COMMIT_US], "%" PRId64, row->commit_us);
-    fprintf(columns->out[NOTE_TS], "%" PRId64, change->version.timestamp_us);
-    fputs(lsn_text(lsn, row->commit_lsn), columns->out[NOTE_LSN]);
-    fprintf(columns->out[NOTE_XID], "%" PRIu32, row->xid);
-    fprintf(columns->out[NOTE_LATER], "%" PRId64, row->later_us);
-}
-
-/* numbers: those that were asked of, in their order. */
-static bool take_versions(struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *arena, PGresult *result, struct error *error)
-{
-    for (int i = 0; i < PQntuples(result); i++) {
-        size_t number = (size_t)pg_integer(result, i, 0);
-        if (number < 1 || number > count)
-            return error_set(error, FAULT_BUG, NULL, "there is no change %zu of %zu that has a version", number, count);
-        struct change *change = &chunk->changes[numbers[number - 1]];
-        change->version.timestamp_us = pg_integer(result, i, 1);
-        if (!codec_decode_seen(pg_value(result, i, 2), arena, &change->seen, error))
-            return false;
-    }
-    return true;
-}
-
-/* Rows with a value that the log does not have travel as a whole, through the outbox: a peer may have another value there, or no such row
- * any more. Those that were written again meanwhile lack it for the moment. */
-static bool say_whole(struct pg_wal *wal, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
-{
-    enum { ENTITY, KEY, OP, COMMIT_US, XID, TS, BASE_TS, BASE_NODE, SEEN, CORRELATION, TRACEPARENT, COLUMNS };
-    size_t count = 0, room = end - from, *rows = arena_take_array(arena, room, sizeof *rows);
-    for (size_t i = from; i < end; i++) {
-        chunk->rows[i].said = false; /* what was said by an attempt that failed is undone */
-        if (chunk->rows[i].lacks && chunk->rows[i].bytes == 0)
-            rows[count++] = i;
-    }
-    if (count == 0)
-        return true;
-    struct text *columns[COLUMNS];
-    for (size_t i = 0; i < COLUMNS; i++)
-        columns[i] = arena_take_array(arena, count, sizeof **columns);
-    for (size_t i = 0; i < count; i++) {
-        const struct change *change = &chunk->changes[rows[i]];
-        const struct wal_row *row = &chunk->rows[rows[i]];
-        columns[ENTITY][i] = arena_printf(arena, "%d", row->entity->id);
-        columns[KEY][i] = key_text(arena, change);
-        columns[OP][i] = text_from(change->op == CHANGE_CREATED ? "c" : "u");
-        columns[COMMIT_US][i] = arena_printf(arena, "%" PRId64, row->commit_us);
-        columns[XID][i] = arena_printf(arena, "%" PRIu32, row->xid);
-        columns[TS][i] = arena_printf(arena, "%" PRId64, change->version.timestamp_us);
-        if (!version_is_none(change->base)) {
-            columns[BASE_TS][i] = arena_printf(arena, "%" PRId64, change->base.timestamp_us);
-            columns[BASE_NODE][i] = change->base.node;
-        }
-        columns[SEEN][i] = codec_encode_seen(change->seen, arena);
-        columns[CORRELATION][i] = change->correlation;
-        columns[TRACEPARENT][i] = change->traceparent;
-    }
-    const char *parameters[COLUMNS];
-    for (size_t i = 0; i < COLUMNS; i++)
-        parameters[i] = parameters_literal(arena, columns[i], count);
-    PG_RESULT result = pg_query(wal->session, "wal_say", COLUMNS, parameters, error);
-    if (result == NULL)
-        return false;
-    for (int i = 0; i < PQntuples(result); i++)
-        chunk->rows[rows[pg_integer(result, i, 0) - 1]].said = true;
-    return true;
-}
-
-static void put_name(FILE *out, struct pg_session *session, struct text name)
-{
-    char *quoted = PQescapeIdentifier(session->connection, name.data, name.length);
-    if (quoted == NULL)
-        memory_exhausted(__func__);
-    fputs(quoted, out);
-    PQfreemem(quoted);
-}
-
-static bool lock_row(struct pg_wal *wal, const struct wal_entity *entity, const struct change *change, struct arena *arena, struct error *error)
-{
-    char *sql = NULL;
-    size_t size;
-    const char *parameters[LIMIT_KEY_FIELDS];
-    FILE *out = open_memstream(&sql, &size);
-    if (out == NULL)
-        memory_exhausted(__func__);
-    fputs("select from ", out);
-    put_name(out, wal->session, entity->schema);
-    fputc('.', out);
-    put_name(out, wal->session, entity->table);
-    for (size_t i = 0; i < entity->layout->key_count; i++) {
-        fputs(i == 0 ? " where " : " and ", out);
-        put_name(out, wal->session, entity->columns[i]);
-        fprintf(out, " = $%zu", i + 1);
-        parameters[i] = arena_string(arena, change->values[i]);
-    }
-    fputs(" for update", out);
-    fclose(out);
-    PG_RESULT result = pg_query_text(wal->session, sql, (int)entity->layout->key_count, parameters, error);
-    free(sql);
-    return result != NULL;
-}
-
-/* Rows that lack a value which no peer has either, and are not what the change made of them, perhaps because their table was rewritten: this node
- * says them as they are now, with a version of now. */
-static bool say_anew(struct pg_wal *wal, const struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
-{
-    for (size_t i = from; i < end; i++) {
-        if (!chunk->rows[i].made || chunk->rows[i].said || chunk->rows[i].bytes > 0)
-            continue;
-        const struct wal_entity *entity = chunk->rows[i].entity;
-        const char *parameters[] = {arena_string(arena, key_text(arena, &chunk->changes[i]))};
-        char sql[64];
-        snprintf(sql, sizeof sql, "select bridge.assert_%d($1, false)", entity->id);
-        if (!lock_row(wal, entity, &chunk->changes[i], arena, error))
-            return false;
-        PG_RESULT result = pg_query_text(wal->session, sql, 1, parameters, error);
-        if (result == NULL)
-            return false;
-    }
-    return true;
-}
-
-/* The log tells of a commit a moment before anybody sees it, and what is looked up of its rows must be what it wrote. Asks until the answer's first
- * column, whether it is seen, is true. */
-static PGresult *ask_when_visible(struct pg_wal *wal, const char *query, int count, const char *const *parameters, struct error *error)
-{
-    int64_t deadline = now_ms(wal) + VISIBLE_WAIT_MS;
-    for (;;) {
-        PGresult *result = pg_query(wal->session, query, count, parameters, error);
-        if (result == NULL || pg_boolean(result, 0, 0))
-            return result;
-        PQclear(result);
-        if (now_ms(wal) > deadline) {
-            error_set(error, FAULT_CONTENTION, NULL, "a transaction of the log is not seen as committed: reading anew");
-            return NULL;
-        }
-        /* The server sleeps, because our own sleep ends at once when we are to stop. */
-        if (!pg_execute(wal->session, "select pg_sleep(0.001)", error))
-            return NULL;
-    }
-}
-
-static bool await_visible(struct pg_wal *wal, const char *xids, struct error *error)
-{
-    const char *parameters[] = {xids};
-    PG_RESULT result = ask_when_visible(wal, "wal_visible", 1, parameters, error);
-    return result != NULL;
-}
-
-/* What is in the outbox must be seen to be taken out of it once it is confirmed. */
-static bool await_outbox_rows(struct pg_wal *wal, const struct wal_chunk *chunk, struct arena *arena, struct error *error)
-{
-    size_t count = 0;
-    struct text *xids = arena_take_array(arena, chunk->count, sizeof *xids);
-    uint64_t last = 0;
-    for (size_t i = 0; i < chunk->count; i++) {
-        if (chunk->rows[i].entity != NULL || chunk->rows[i].outbox_txid == last)
-            continue;
-        last = chunk->rows[i].outbox_txid;
-        xids[count++] = arena_printf(arena, "%" PRIu32, (uint32_t)last);
-    }
-    return count == 0 || await_visible(wal, parameters_literal(arena, xids, count), error);
-}
-
-/* Of a row that is written all the time only the last state is asked for, noted and sent. */
-static bool join_updates(struct pg_wal *wal, struct wal_chunk *chunk, struct arena *arena, struct error *error)
-{
-    enum { ENTITY, KEY, FIRST_LSN, LAST_XID, COLUMNS };
-    struct wal_runs runs = wal_runs_find(chunk, arena);
-    if (runs.count == 0)
-        return true;
-    struct text *columns[COLUMNS];
-    for (size_t column = 0; column < COLUMNS; column++)
-        columns[column] = arena_take_array(arena, runs.count, sizeof **columns);
-    for (size_t i = 0; i < runs.count; i++) {
-        const struct wal_row *first = &chunk->rows[runs.items[i].first], *last = &chunk->rows[runs.items[i].last];
-        char lsn[24];
-        columns[ENTITY][i] = arena_printf(arena, "%d", first->entity->id);
-        columns[KEY][i] = key_text(arena, &chunk->changes[runs.items[i].first]);
-        columns[FIRST_LSN][i] = arena_printf(arena, "%s", lsn_text(lsn, first->commit_lsn));
-        columns[LAST_XID][i] = arena_printf(arena, "%" PRIu32, last->xid);
-    }
-    const char *parameters[COLUMNS];
-    for (size_t column = 0; column < COLUMNS; column++)
-        parameters[column] = parameters_literal(arena, columns[column], runs.count);
-    /* Whoever wrote the row before its last write is seen as well then. */
-    if (!await_visible(wal, parameters[LAST_XID], error))
-        return false;
-    PG_RESULT result = pg_query(wal->session, "wal_written", LAST_XID, parameters, error);
-    if (result == NULL)
-        return false;
-    for (int i = 0; i < PQntuples(result); i++)
-        runs.items[pg_integer(result, i, 0) - 1].stays = true;
-    wal_runs_join(&runs, chunk);
-    return true;
-}
-
-/* Whether the database has to remember it: a commit says neither that a row is gone nor that its version is another than its time. */
-static bool is_to_be_noted(const struct wal_row *row, const struct change *change)
-{
-    return row->entity != NULL &&
-           (change->op == CHANGE_DELETED || change->version.timestamp_us != row->commit_us || row->made);
-}
-
-/* Where a transaction ends that begins with the change at from. Each locks the rows that it notes, in their order of the log; where triggers lock the
- * same ones in an order of their own, each row is a transaction. */
-static size_t note_end(const struct wal_chunk *chunk, size_t from, bool one_by_one)
-{
-    if (!one_by_one)
-        return chunk->count;
-    size_t end = from;
-    while (end < chunk->count && !is_to_be_noted(&chunk->rows[end], &chunk->changes[end]))
-        end++;
-    return end > from ? end : from + 1;
-}
-
-/* The transactions of these changes, as parameters. */
-static const char *transactions_of(const struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *arena)
-{
-    size_t found = 0;
-    struct text *xids = arena_take_array(arena, count, sizeof *xids);
-    for (size_t i = 0; i < count; i++)
-        if (i == 0 || chunk->rows[numbers[i]].xid != chunk->rows[numbers[i - 1]].xid)
-            xids[found++] = arena_printf(arena, "%" PRIu32, chunk->rows[numbers[i]].xid);
-    return parameters_literal(arena, xids, found);
-}
-
-/* Leaves of the changes those of which there is anything to say, once they are seen: of most rows nothing is known. */
-static bool keep_known(struct pg_wal *wal, const struct wal_chunk *chunk, size_t *numbers, size_t *count, struct arena *arena, struct error *error)
-{
-    size_t given = *count;
-    struct text *entities = arena_take_array(arena, given, sizeof *entities), *keys = arena_take_array(arena, given, sizeof *keys);
-    for (size_t i = 0; i < given; i++) {
-        const struct wal_entity *entity = chunk->rows[numbers[i]].entity;
-        bool same = i > 0 && chunk->rows[numbers[i - 1]].entity == entity;
-        entities[i] = same ? entities[i - 1] : arena_printf(arena, "%d", entity->id);
-        keys[i] = key_text(arena, &chunk->changes[numbers[i]]);
-    }
-    const char *parameters[] = {transactions_of(chunk, numbers, given, arena), parameters_literal(arena, entities, given),
-                                parameters_literal(arena, keys, given)};
-    PG_RESULT result = ask_when_visible(wal, "wal_known", 3, parameters, error);
-    if (result == NULL)
-        return false;
-    *count = 0;
-    for (int i = 0; i < PQntuples(result) && !PQgetisnull(result, i, 1); i++) {
-        size_t number = (size_t)pg_integer(result, i, 1);
-        if (number <= *count || number > given)
-            return error_set(error, FAULT_BUG, NULL, "there is no change %zu of %zu that is known after %zu others", number, given, *count);
-        numbers[(*count)++] = numbers[number - 1];
-    }
-    return true;
-}
-
-static bool note_known(struct pg_wal *wal, struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *arena, struct error *error)
-{
-    struct text *keys = arena_take_array(arena, count, sizeof *keys);
-    struct columns columns;
-    columns_open(&columns);
-    for (size_t i = 0; i < count; i++) {
-        put_note(&columns, i == 0 ? '{' : ',', &chunk->rows[numbers[i]], &chunk->changes[numbers[i]]);
-        keys[i] = key_text(arena, &chunk->changes[numbers[i]]);
-    }
-    columns_close(&columns);
-    const char *parameters[NOTE_COLUMNS];
-    for (size_t i = 0; i < NOTE_COLUMNS; i++)
-        parameters[i] = columns.texts[i];
-    parameters[NOTE_KEY] = parameters_literal(arena, keys, count);
-    PG_RESULT result = pg_query(wal->session, "wal_note", NOTE_COLUMNS, parameters, error);
-    columns_free(&columns);
-    return result != NULL && take_versions(chunk, numbers, count, arena, result, error);
-}
-
-static bool note_range(struct pg_wal *wal, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
-{
-    size_t count = 0, *numbers = arena_take_array(arena, end - from, sizeof *numbers);
-    bool noted = false, lacks = false;
-    for (size_t i = from; i < end; i++) {
-        if (chunk->rows[i].entity == NULL)
-            continue;
-        chunk->changes[i].base = (struct version){0};
-        chunk->changes[i].seen = (struct seen){0};
-        noted = noted || is_to_be_noted(&chunk->rows[i], &chunk->changes[i]);
-        lacks = lacks || chunk->rows[i].lacks;
-        numbers[count++] = i;
-    }
-    if (count == 0)
-        return true;
-    /* What is noted is what others of the same rows are asked of. */
-    if (!(noted ? await_visible(wal, transactions_of(chunk, numbers, count, arena), error)
-                : keep_known(wal, chunk, numbers, &count, arena, error)))
-        return false;
-    if (count == 0 && !lacks)
-        return true;
-    return begin_durable(wal, error) && (count == 0 || note_known(wal, chunk, numbers, count, arena, error)) &&
-           say_whole(wal, chunk, from, end, arena, error) && say_anew(wal, chunk, from, end, arena, error) && pg_commit(wal->session, error);
-}
-
-static bool note_ranges(struct pg_wal *wal, struct wal_chunk *chunk, bool one_by_one, struct arena *arena, struct error *error)
-{
-    for (size_t from = 0, end; from < chunk->count; from = end) {
-        end = note_end(chunk, from, one_by_one);
-        if (!note_range(wal, chunk, from, end, arena, error))
-            return false;
-    }
-    return true;
-}
-
-/* What the database knows of the rows, and is to know of them before anybody else does: durable. Noted twice is noted once. */
-static bool note_changes(struct pg_wal *wal, struct wal_chunk *chunk, struct arena *arena, struct error *error)
-{
-    if (wal->stage == STAGE_LEAVE)
-        return note_ranges(wal, chunk, true, arena, error);
-    if (note_ranges(wal, chunk, false, arena, error))
-        return true;
-    return error->fault == FAULT_CONTENTION && pg_execute(wal->session, "rollback", error) && note_ranges(wal, chunk, true, arena, error);
-}
-
 /* Takes out what does not travel: what is too large, and what was said as a whole instead. */
 static void keep_travellers(struct wal_chunk *chunk, struct ticket *ticket, struct arena *arena)
 {
@@ -821,8 +448,8 @@ static bool fill_batch(struct pg_wal *wal, struct wal_chunk *chunk, struct batch
     batch->arena = chunk->arena;
     chunk->arena = empty;
     struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
-    if (!mapping_holds(wal, error) || !await_outbox_rows(wal, chunk, &batch->arena, error) || !join_updates(wal, chunk, &batch->arena, error) ||
-        !note_changes(wal, chunk, &batch->arena, error) || !take_heartbeat(wal, chunk, batch, error))
+    const struct wal_notes notes = {.session = wal->session, .clock = wal->clock, .one_by_one = wal->stage == STAGE_LEAVE};
+    if (!mapping_holds(wal, error) || !wal_notes_take(&notes, chunk, &batch->arena, error) || !take_heartbeat(wal, chunk, batch, error))
         return false;
     note_outbox_rows(chunk, ticket, &batch->arena);
     keep_travellers(chunk, ticket, &batch->arena);
@@ -926,7 +553,7 @@ static bool wal_next(struct source *source, int wait_ms, struct batch *batch, bo
 static bool bury_row(struct pg_wal *wal, const struct wal_row *row, const struct change *change, struct arena *arena, struct error *error)
 {
     const char *correlation = text_is_null(change->correlation) ? NULL : arena_string(arena, change->correlation);
-    const char *parameters[] = {arena_printf(arena, "%d", row->entity->id).data, arena_string(arena, key_text(arena, change)), change_op_name(change->op),
+    const char *parameters[] = {arena_printf(arena, "%d", row->entity->id).data, arena_string(arena, wal_key_text(arena, change)), change_op_name(change->op),
                                 arena_printf(arena, "%" PRId64, change->version.timestamp_us).data, arena_printf(arena, "%zu", row->bytes).data, correlation};
     PG_RESULT result = pg_query(wal->session, "wal_oversize", 6, parameters, error);
     return result != NULL;
@@ -964,9 +591,9 @@ static bool record_release(struct pg_wal *wal, const struct ticket *ticket, cons
     snprintf(given, sizeof given, "%" PRId64, wal->released.given_us);
     snprintf(epoch, sizeof epoch, "%.*s", TEXT_PRINTF(receipt->epoch));
     const char *parameters[] = {ticket->txids, ticket->seqs, epoch, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
-                                lsn_text(lsn, wal->released.lsn), given, wal->released.captures ? "true" : "false"};
+                                wal_lsn_text(lsn, wal->released.lsn), given, wal->released.captures ? "true" : "false"};
     bool durable = ticket->oversize_count > 0 || now_ms(wal) - wal->saved_ms >= SAVE_EVERY_MS;
-    if (durable && !(begin_durable(wal, error) && bury_oversize(wal, ticket, error)))
+    if (durable && !(pg_begin_durable(wal->session, error) && bury_oversize(wal, ticket, error)))
         return false;
     PG_RESULT result = pg_query(wal->session, "wal_release", 11, parameters, error);
     if (result == NULL || (durable && !pg_commit(wal->session, error)))

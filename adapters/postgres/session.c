@@ -268,6 +268,11 @@ PGresult *pg_query(struct pg_session *session, const char *name, int parameter_c
     return result;
 }
 
+bool pg_begin_durable(struct pg_session *session, struct error *error)
+{
+    return pg_execute(session, "begin; set local synchronous_commit = on", error);
+}
+
 bool pg_commit(struct pg_session *session, struct error *error)
 {
     if (!session_is_open(session, error))

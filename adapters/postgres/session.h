@@ -52,6 +52,9 @@ PGresult *pg_answer(struct pg_session *session, int sent);
 /* Checks a result that came from libpq directly; on failure clears it, fills the error and returns NULL. */
 PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error *error);
 
+/* BEGIN of a transaction whose commit is durable, whatever the session's are. */
+bool pg_begin_durable(struct pg_session *session, struct error *error);
+
 /* COMMIT, refusing the ROLLBACK that a failed transaction answers with. */
 bool pg_commit(struct pg_session *session, struct error *error);
 

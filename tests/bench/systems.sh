@@ -21,7 +21,7 @@ system_of_the_bridge() {
 system_missing() {
     case $1 in
         wal)
-            local said PG_TCP_ALPHA=host=127.0.0.1 PG_TCP_BETA=host=127.0.0.1
+            local said PG_SOCKET_DIR=/none PG_PORT_ALPHA=1 PG_PORT_BETA=1
             system_nodes wal
             # The config is read before anything else is done.
             said=$(bridge alpha status 2>&1) || { (($? != 78)) || sed 's/^.*yaml:[0-9:]* *//; q' <<<"$said"; }
@@ -44,7 +44,7 @@ system_settings() {
     printf '%s\n' "${settings[@]}"
 }
 
-# conninfo CLUSTER: of the superuser over TCP, as every system's is.
+# conninfo CLUSTER: of the superuser over TCP.
 conninfo() {
     printf 'host=127.0.0.1 port=%s dbname=bench user=postgres password=bench' "$(postgres_port "$1")"
 }
@@ -76,9 +76,10 @@ end_native() { :; }
 
 # ---- pgbridge --------------------------------------------------------------------------------------------------------
 
-# system_nodes CAPTURE: the configs of both nodes.
+# system_nodes CAPTURE: the configs of both nodes. An adapter runs beside its database and reaches it by the Unix socket, as the example
+# config does; the others' stream is one between two machines.
 system_nodes() {
-    local node
+    local node PG_TCP_ALPHA="host=$PG_SOCKET_DIR port=$PG_PORT_ALPHA" PG_TCP_BETA="host=$PG_SOCKET_DIR port=$PG_PORT_BETA"
     for node in alpha:beta beta:alpha; do
         bridge_node "${node%:*}" "${node%:*}" bench "${node#*:}" "capture: $1" <<'YAML'
   - {name: item, table: item, key: [id], fields: [a, b, c, d, e, f]}
