@@ -32,7 +32,7 @@ struct ticket {
 
 /* Changes of a transaction whose end is not confirmed yet. They count with its end, because after a crash all its parts come again. */
 struct parts {
-    uint64_t captured, published;
+    uint64_t captured, published, messages, bytes;
 };
 
 enum stage {
@@ -584,8 +584,8 @@ static bool record_release(struct pg_wal *wal, const struct ticket *ticket, cons
 {
     char numbers[5][24], lsn[24], given[24], epoch[40];
     struct parts counted = ticket->whole ? wal->parts : (struct parts){0};
-    const int64_t values[5] = {receipt->sequence, (int64_t)counted.captured, (int64_t)counted.published, (int64_t)receipt->messages,
-                               (int64_t)receipt->bytes};
+    const int64_t values[5] = {receipt->sequence, (int64_t)counted.captured, (int64_t)counted.published, (int64_t)counted.messages,
+                               (int64_t)counted.bytes};
     for (size_t i = 0; i < 5; i++)
         snprintf(numbers[i], sizeof numbers[i], "%" PRId64, values[i]);
     snprintf(given, sizeof given, "%" PRId64, wal->released.given_us);
@@ -616,6 +616,8 @@ static bool wal_release(struct source *source, const struct batch *batch, const 
         wal->released = ticket->place;
     wal->parts.captured += receipt->captured;
     wal->parts.published += receipt->tally.applied;
+    wal->parts.messages += receipt->messages;
+    wal->parts.bytes += receipt->bytes;
     bool counts = ticket->whole && wal->parts.captured > 0;
     if (receipt->messages == 0 && ticket->oversize_count == 0 && !counts)
         return true;

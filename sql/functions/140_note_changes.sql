@@ -1,5 +1,5 @@
--- bridge.note_changes(...): what capture from the WAL asks of every change of this node, in the order of commit, before it is given out: its
--- version, and what its writer had seen of the row: the entry of row_version that was there then, and what that had seen. A change that is
+-- bridge.note_changes(...): what capture from the WAL asks of the changes of this node, in the order of commit, before they are given out,
+-- but for those of which queries/wal_known.sql tells that there is nothing to say: its version, and what its writer had seen of the row: the entry of row_version that was there then, and what that had seen. A change that is
 -- not told of has the version that was given, and its writer had seen nothing. Apply takes a row
 -- that it has no entry of for the same (adapters/postgres/statement.c). commit_us is the commit's time and ts at least the version, later
 -- where the clock has gone back; lsn is the commit's place in the log. A transaction that is given out in parts may write a row in several: later is
@@ -33,7 +33,7 @@ begin
                    bool_or(g.op = 'd' or g.ts <> g.commit_us) over (partition by g.entity, g.key collate "C") as noted
               from unnest(note_changes.entity, note_changes.key, note_changes.op, note_changes.commit_us, note_changes.ts, note_changes.lsn,
                           note_changes.xid, note_changes.later) with ordinality as g (entity, key, op, commit_us, ts, lsn, xid, later, n)
-             -- Of most rows nothing is known, and nothing is to be noted.
+             -- Of most rows nothing is known, and nothing is to be noted: as in queries/wal_known.sql.
              where (g.entity, g.key) in (select h.entity, h.key
                                            from unnest(note_changes.entity, note_changes.key, note_changes.op, note_changes.commit_us, note_changes.ts)
                                                 as h (entity, key, op, commit_us, ts) where h.op = 'd' or h.ts <> h.commit_us)

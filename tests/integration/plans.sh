@@ -48,6 +48,8 @@ by_index outbox_part '\(?txid = \$1' "xid8, bigint, bigint, int[]" "quote_litera
 by_index outbox_window '\(?txid >= ' "text, bigint, boolean, int[]" "quote_literal(first || ':' || first || ':') || ', 500, false, ''{}'''"
 by_index outbox_release '\(?txid = ANY \(\$1' "xid8[], xid8, bigint, bigint, text, bigint, bigint, bigint, bigint, bigint, int[]" \
     "quote_literal(txids) || ', null, null, null, ''epoch'', 1, 1, 1, 1, 1, ''{}'''"
+unseen=$(planned wal_known "xid[], smallint[], text[]" "'''{' || pg_snapshot_xmax(pg_current_snapshot()) || '}'', ''{1,1}'', ''{1,2}'''")
+grep -q 'Index .*row_version.*never executed' <<<"$unseen" || fail "rows are looked up before their transaction is seen: $unseen"
 by_index wal_known '\(?entity = g.entity\)? AND \(key = g.key' "xid[], smallint[], text[]" "'''{3}'', ''{1,1}'', ''{1,2}'''"
 
 # What capture from the WAL asks of row_version: planned when it was empty, asked when it is not.

@@ -1,0 +1,1 @@
+-- Nothing but a number: from here on the program asks bridge.are_visible (functions/139_are_visible.sql).
