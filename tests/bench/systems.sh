@@ -181,10 +181,15 @@ go_bucardo() {
     local pid
     rm -f "$BUCARDO_DIR"/{fullstopbucardo,bucardo.mcp.pid}
     bucardo_run --log-destination="$BUCARDO_DIR" start
-    wait_for 30 "Bucardo's master" test -s "$BUCARDO_DIR/bucardo.mcp.pid"
-    read -r pid <"$BUCARDO_DIR/bucardo.mcp.pid"
+    # A master that ends again takes its file with it.
+    wait_for 30 "Bucardo's master" bucardo_leads
+    read -r pid <"$SERVERS_DIR/bucardo.pid"
     process_read "$pid"
     printf '%s %s\n' "$pid" "$PROCESS_START" >"$SERVERS_DIR/pids/bucardo"
+}
+bucardo_leads() {
+    local pid
+    read -r pid 2>"$SERVERS_DIR/null" <"$BUCARDO_DIR/bucardo.mcp.pid" && process_read "$pid" && printf '%s\n' "$pid" >"$SERVERS_DIR/bucardo.pid"
 }
 halt_bucardo() {
     bucardo_run stop
