@@ -5,7 +5,16 @@
 #include "bridge/base/log.h"
 #include "bridge/base/memory.h"
 
-enum { HEARTBEAT_MS = 5000, IDLE_WAIT_MS = 200, PIPELINE_WAIT_MIN_MS = 2, PIPELINE_WAIT_MAX_MS = 50, STANDBY_WAIT_MS = 1000, DRAIN_MS = 5000 };
+enum {
+    HEARTBEAT_MS = 5000,
+    IDLE_WAIT_MS = 200,
+    PIPELINE_WAIT_MIN_MS = 2,
+    PIPELINE_WAIT_MAX_MS = 50,
+    GATHER_ROWS = 256, /* a batch of fewer costs by being one: while the broker has it, others gather, */
+    GATHER_MS = 20,    /* but not for the whole way to a broker that is far away */
+    STANDBY_WAIT_MS = 1000,
+    DRAIN_MS = 5000,
+};
 
 /* A batch on its way: sealed once, published as often as it takes, released when confirmed. */
 struct flight {
@@ -302,14 +311,16 @@ static void note_progress(struct outbound *out, struct pipeline *pipeline)
 }
 
 /* How long to wait for the broker before the source is asked for more: the longer the broker says nothing, the longer. */
-static int confirm_wait_ms(struct outbound *out, const struct pipeline *pipeline)
+static int confirm_wait_ms(struct outbound *out, struct pipeline *pipeline)
 {
     if (pipeline->count == 0)
         return 0;
     if (pipeline->count == LIMIT_UNCONFIRMED_BATCHES)
         return IDLE_WAIT_MS;
+    bool gathers = flight_at(pipeline, pipeline->count - 1)->batch.captured_count < GATHER_ROWS;
+    int64_t least_ms = gathers ? GATHER_MS : PIPELINE_WAIT_MIN_MS;
     int64_t wait_ms = (out->worker.clock->ops->monotonic_ms(out->worker.clock) - pipeline->progress_ms) / 4;
-    return wait_ms < PIPELINE_WAIT_MIN_MS ? PIPELINE_WAIT_MIN_MS : wait_ms > PIPELINE_WAIT_MAX_MS ? PIPELINE_WAIT_MAX_MS : (int)wait_ms;
+    return (int)(wait_ms < least_ms ? least_ms : wait_ms > PIPELINE_WAIT_MAX_MS ? PIPELINE_WAIT_MAX_MS : wait_ms);
 }
 
 static void step(struct outbound *out, struct pipeline *pipeline)

@@ -104,6 +104,31 @@ static void test_batches_overlap_but_no_more_than_the_limit(void **state)
     bench_free(bench);
 }
 
+static void test_what_comes_while_a_small_batch_is_under_way_gathers(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1}, 100, 1);
+    bench->source.transactions_max = 100;
+    bench->source.interval_ms = 1;
+    bench->outlet.latency_ms = 5;
+    bench_run(bench);
+    assert_nothing_lost(bench);
+    assert_in_range(bench->counters.batches_out, 10, 25);
+    bench_free(bench);
+}
+
+static void test_large_batches_overlap_even_when_the_broker_is_near(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1}, 20, 300);
+    bench->source.transactions_max = 1;
+    bench->outlet.latency_ms = 12;
+    bench_run(bench);
+    assert_nothing_lost(bench);
+    assert_int_equal(bench->source.outstanding_max, LIMIT_UNCONFIRMED_BATCHES);
+    bench_free(bench);
+}
+
 static void test_messages_of_a_batch_are_released_together(void **state)
 {
     (void)state;
@@ -514,6 +539,8 @@ int main(void)
         cmocka_unit_test(test_a_budget_slows_and_loses_nothing),
         cmocka_unit_test(test_every_change_is_published_once_and_released),
         cmocka_unit_test(test_batches_overlap_but_no_more_than_the_limit),
+        cmocka_unit_test(test_what_comes_while_a_small_batch_is_under_way_gathers),
+        cmocka_unit_test(test_large_batches_overlap_even_when_the_broker_is_near),
         cmocka_unit_test(test_messages_of_a_batch_are_released_together),
         cmocka_unit_test(test_blocked_broker_is_waited_for_without_failure),
         cmocka_unit_test(test_blocked_broker_is_told_and_waited_for),
