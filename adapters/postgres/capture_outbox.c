@@ -217,10 +217,8 @@ static struct text *binary_texts(struct arena *arena, struct text array, size_t 
  * are safe, and nothing that could still vanish may be published. */
 static bool claim(struct pg_outbox *outbox, struct error *error)
 {
-    if (!pg_begin_durable(&outbox->session, error))
-        return false;
-    PG_RESULT result = pg_query(&outbox->session, "claim", 0, NULL, error);
-    return result != NULL && pg_commit(&outbox->session, error);
+    return pg_begin_durable(&outbox->session, error) && pg_send_ahead(&outbox->session, "claim", 0, NULL, error) &&
+           pg_commit(&outbox->session, error);
 }
 
 static const char *held_layouts(const struct pg_outbox *outbox)

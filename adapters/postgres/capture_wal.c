@@ -123,10 +123,8 @@ static bool save_place(struct pg_wal *wal, struct error *error)
     char lsn[24], given[24];
     snprintf(given, sizeof given, "%" PRId64, wal->released.given_us);
     const char *parameters[] = {wal_lsn_text(lsn, wal->released.lsn), given, wal->released.captures ? "true" : "false"};
-    if (!pg_begin_durable(wal->session, error))
-        return false;
-    PG_RESULT result = pg_query(wal->session, "wal_advance", 3, parameters, error);
-    if (result == NULL || !pg_commit(wal->session, error))
+    if (!pg_begin_durable(wal->session, error) || !pg_send_ahead(wal->session, "wal_advance", 3, parameters, error) ||
+        !pg_commit(wal->session, error))
         return false;
     place_saved(wal);
     return true;

@@ -19,8 +19,7 @@ bool records_write_receipt(struct pg_target *target, const struct receipt *recei
         parameters[3 + i] = arena_printf(arena, "%" PRIu64, numbers[i]).data;
     parameters[18] = arena_printf(arena, "%" PRId64, receipt->newest_us).data;
     parameters[19] = arena_printf(arena, "%" PRIu64, tally->held).data;
-    PG_RESULT result = pg_query(&target->session, "inbound_receipt", 20, parameters, error);
-    return result != NULL;
+    return pg_send_ahead(&target->session, "inbound_receipt", 20, parameters, error);
 }
 
 bool records_compare_policy(struct pg_target *target, struct catalog_entity *entity, const struct message *message,

@@ -156,18 +156,62 @@ PGresult *pg_next_result(struct pg_session *session)
     return PQgetResult(connection);
 }
 
-PGresult *pg_answer(struct pg_session *session, int sent)
+static PGresult *last_result(struct pg_session *session)
 {
     PGresult *last = NULL;
-    for (PGresult *next; sent && (next = pg_next_result(session)) != NULL; last = next)
+    for (PGresult *next; (next = pg_next_result(session)) != NULL; last = next)
         PQclear(last);
     return last;
 }
 
-PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error *error)
+static bool is_good(const PGresult *result)
 {
     ExecStatusType status = PQresultStatus(result);
-    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_SINGLE_TUPLE)
+    return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_SINGLE_TUPLE;
+}
+
+/* The answer to the last of what was sent ahead and count more, or to the first that failed: what follows that is not done. */
+static PGresult *pipeline_answer(struct pg_session *session, size_t count)
+{
+    PGresult *answer = NULL;
+    count += session->ahead;
+    session->ahead = 0;
+    if (!PQpipelineSync(session->connection))
+        return NULL;
+    for (size_t i = 0; i < count; i++) {
+        PGresult *next = last_result(session);
+        bool stands = i > 0 && !is_good(answer);
+        PQclear(stands ? next : answer);
+        answer = stands ? answer : next;
+    }
+    PQclear(pg_next_result(session)); /* of the end */
+    PQexitPipelineMode(session->connection);
+    return answer;
+}
+
+PGresult *pg_answer(struct pg_session *session, int sent)
+{
+    if (session->ahead == 0)
+        return sent ? last_result(session) : NULL;
+    PGresult *answer = pipeline_answer(session, sent != 0);
+    if (sent || !is_good(answer))
+        return answer;
+    PQclear(answer);
+    return NULL;
+}
+
+/* What cannot be sent behind others waits for their answers first. */
+static bool settle_ahead(struct pg_session *session, struct error *error)
+{
+    if (session->ahead == 0)
+        return true;
+    PG_RESULT result = pg_checked(session, pipeline_answer(session, 0), error);
+    return result != NULL;
+}
+
+PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error *error)
+{
+    if (is_good(result))
         return result;
     const char *code = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
     const char *primary = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
@@ -224,7 +268,7 @@ static bool session_is_open(const struct pg_session *session, struct error *erro
 
 bool pg_execute(struct pg_session *session, const char *sql, struct error *error)
 {
-    if (!session_is_open(session, error))
+    if (!session_is_open(session, error) || !settle_ahead(session, error))
         return false;
     PG_RESULT result = pg_checked(session, pg_answer(session, PQsendQuery(session->connection, sql)), error);
     return result != NULL;
@@ -239,6 +283,15 @@ PGresult *pg_query_text(struct pg_session *session, const char *sql, int paramet
     return pg_checked(session, pg_answer(session, sent), error);
 }
 
+bool pg_prepare_text(struct pg_session *session, const char *name, const char *sql, int parameter_count, const Oid *types,
+                     struct error *error)
+{
+    if (!session_is_open(session, error) || !settle_ahead(session, error))
+        return false;
+    PG_RESULT prepared = pg_checked(session, pg_answer(session, PQsendPrepare(session->connection, name, sql, parameter_count, types)), error);
+    return prepared != NULL;
+}
+
 bool pg_prepare(struct pg_session *session, const char *name, int parameter_count, struct error *error)
 {
     if (!session_is_open(session, error))
@@ -248,12 +301,24 @@ bool pg_prepare(struct pg_session *session, const char *name, int parameter_coun
     unsigned index = sql_index(path);
     if (session->prepared[index])
         return true;
-    int sent = PQsendPrepare(session->connection, name, sql_files[index].text, parameter_count, NULL);
-    PG_RESULT prepared = pg_checked(session, pg_answer(session, sent), error);
-    if (prepared == NULL)
+    if (!pg_prepare_text(session, name, sql_files[index].text, parameter_count, NULL, error))
         return error_prefix(error, "query %s", name);
     session->prepared[index] = true;
     return true;
+}
+
+bool pg_send_ahead(struct pg_session *session, const char *name, int parameter_count, const char *const *parameters, struct error *error)
+{
+    if (!pg_prepare(session, name, parameter_count, error))
+        return false;
+    if (session->ahead == 0 && !PQenterPipelineMode(session->connection))
+        return error_set(error, FAULT_BUG, NULL, "an answer is still unread before query %s", name);
+    session->ahead++;
+    if (PQsendQueryPrepared(session->connection, name, parameter_count, parameters, NULL, NULL, 0))
+        return true;
+    pg_checked(session, NULL, error);
+    pg_session_close(session);
+    return error_prefix(error, "query %s", name);
 }
 
 PGresult *pg_query(struct pg_session *session, const char *name, int parameter_count, const char *const *parameters,
@@ -268,16 +333,21 @@ PGresult *pg_query(struct pg_session *session, const char *name, int parameter_c
     return result;
 }
 
+bool pg_begin(struct pg_session *session, struct error *error)
+{
+    return pg_send_ahead(session, "begin", 0, NULL, error);
+}
+
 bool pg_begin_durable(struct pg_session *session, struct error *error)
 {
-    return pg_execute(session, "begin; set local synchronous_commit = on", error);
+    return pg_begin(session, error) && pg_send_ahead(session, "durable", 0, NULL, error);
 }
 
 bool pg_commit(struct pg_session *session, struct error *error)
 {
-    if (!session_is_open(session, error))
+    if (!pg_prepare(session, "commit", 0, error))
         return false;
-    PG_RESULT result = pg_checked(session, pg_answer(session, PQsendQuery(session->connection, "commit")), error);
+    PG_RESULT result = pg_checked(session, pg_answer(session, PQsendQueryPrepared(session->connection, "commit", 0, NULL, NULL, NULL, 0)), error);
     if (result == NULL)
         return false;
     /* A failed transaction answers COMMIT with success and the tag ROLLBACK. */

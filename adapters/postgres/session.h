@@ -22,6 +22,7 @@ struct pg_session {
     void (*waiting)(void *context);
     void *context;
     int64_t waited_ms; /* private: when it was called last */
+    size_t ahead;      /* private: statements that were sent ahead and are not answered yet */
 };
 
 /* password may be NULL: libpq then looks for one by itself. */
@@ -40,7 +41,13 @@ bool pg_prepare(struct pg_session *session, const char *name, int parameter_coun
 PGresult *pg_query(struct pg_session *session, const char *name, int parameter_count, const char *const *parameters,
                    struct error *error);
 
-/* The same for SQL made at run time, not prepared. */
+/* Sends the embedded query ahead of the next one, whose caller waits for both answers: one way to the server and back. When it fails the
+ * next one is not done, and fails with its error. For what nobody reads the result of. */
+bool pg_send_ahead(struct pg_session *session, const char *name, int parameter_count, const char *const *parameters, struct error *error);
+
+/* SQL made at run time: prepared under a name, or run once. */
+bool pg_prepare_text(struct pg_session *session, const char *name, const char *sql, int parameter_count, const Oid *types,
+                     struct error *error);
 PGresult *pg_query_text(struct pg_session *session, const char *sql, int parameter_count, const char *const *parameters,
                         struct error *error);
 
@@ -52,7 +59,8 @@ PGresult *pg_answer(struct pg_session *session, int sent);
 /* Checks a result that came from libpq directly; on failure clears it, fills the error and returns NULL. */
 PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error *error);
 
-/* BEGIN of a transaction whose commit is durable, whatever the session's are. */
+/* BEGIN, sent ahead; of a transaction whose commit is durable, whatever the session's are. */
+bool pg_begin(struct pg_session *session, struct error *error);
 bool pg_begin_durable(struct pg_session *session, struct error *error);
 
 /* COMMIT, refusing the ROLLBACK that a failed transaction answers with. */

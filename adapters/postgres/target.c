@@ -6,7 +6,6 @@
 #include <stdio.h>
 
 #include "adapters/postgres/report.h"
-#include "adapters/postgres/sql.h"
 #include "adapters/postgres/target_private.h"
 #include "bridge/base/memory.h"
 #include "bridge/flow/policy.h"
@@ -183,11 +182,7 @@ bool target_begin_in(struct pg_target *target, struct error *error)
     arena_reset(&target->scratch);
     target_forget_checks(target);
     target->role_is_origin = target->options.apply_is_captured;
-    static const char begin[] = "begin isolation level read committed";
-    if (!target->from_log)
-        return pg_execute(&target->session, begin, error);
-    struct text sql = arena_printf(&target->arena, "%s; %s", begin, sql_text("queries/lock_versions"));
-    return pg_execute(&target->session, sql.data, error);
+    return pg_begin(&target->session, error) && (!target->from_log || pg_send_ahead(&target->session, "lock_versions", 0, NULL, error));
 }
 
 static bool target_begin(struct target *port, struct error *error)
@@ -218,12 +213,10 @@ PGresult *target_run_statement(struct pg_target *target, struct statement *state
                                             .log_node = target->from_log ? target->config->node : NULL,
                                             .versions_since = target->versions_since};
         char *sql = statement_sql(statement, kind, &options);
-        int sent = PQsendPrepare(target->session.connection, name, sql, count, parameters->types);
-        PG_RESULT prepared = pg_checked(&target->session, pg_answer(&target->session, sent), error);
+        statement->prepared[kind] = pg_prepare_text(&target->session, name, sql, count, parameters->types, error);
         free(sql);
-        if (prepared == NULL)
+        if (!statement->prepared[kind])
             return NULL;
-        statement->prepared[kind] = true;
     }
     int sent = PQsendQueryPrepared(target->session.connection, name, count, parameters->values, parameters->lengths,
                                    parameters->formats, 0);

@@ -364,12 +364,19 @@ static void leave_unread(PGconn *connection)
     sever(connection);
 }
 
-/* The statement under way, for after-; NULL: none that counts. */
-static _Thread_local const char *under_way;
+/* The statements under way, for after-: several when they were sent in one go. */
+enum { UNDER_WAY_MAX = 64 };
+static _Thread_local struct {
+    const char *statements[UNDER_WAY_MAX];
+    size_t first, count;
+} under_way;
 
 static int pass_sent(PGconn *connection, const char *statement, int sent)
 {
-    under_way = statement;
+    if (PQpipelineStatus(connection) == PQ_PIPELINE_OFF)
+        under_way.count = 0;
+    if (under_way.count < UNDER_WAY_MAX)
+        under_way.statements[(under_way.first + under_way.count++) % UNDER_WAY_MAX] = statement;
     if (sent && due_unread(statement))
         leave_unread(connection);
     return sent;
@@ -417,9 +424,10 @@ PGresult *__wrap_PQgetResult(PGconn *connection);
 PGresult *__wrap_PQgetResult(PGconn *connection)
 {
     PGresult *result = __real_PQgetResult(connection);
-    const char *statement = under_way;
-    if (result == NULL && statement != NULL) {
-        under_way = NULL;
+    if (result == NULL && under_way.count > 0) {
+        const char *statement = under_way.statements[under_way.first];
+        under_way.first = (under_way.first + 1) % UNDER_WAY_MAX;
+        under_way.count--;
         pass_statement(connection, "after", statement);
     }
     return result;
