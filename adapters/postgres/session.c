@@ -12,6 +12,7 @@
 enum {
     AT_ONCE_MS = 2,   /* an answer that takes longer leaves time for something else */
     WAITING_MS = 500,
+    END_MS = 1000,    /* after the last of several answers the server has nothing left to do */
 };
 
 static const char pinned_settings[] =
@@ -109,8 +110,11 @@ bool pg_session_open(struct pg_session *session, const char *conninfo, const cha
     session->connection = connection;
     session->prepared = calloc(sql_file_count, sizeof *session->prepared);
     if (session->prepared == NULL)
-        return error_set(error, FAULT_CONNECTION, NULL, "out of memory");
-    return pg_execute(session, pinned_settings, error);
+        error_set(error, FAULT_CONNECTION, NULL, "out of memory");
+    else if (pg_execute(session, pinned_settings, error))
+        return true;
+    pg_session_close(session);
+    return false;
 }
 
 void pg_session_close(struct pg_session *session)
@@ -129,31 +133,44 @@ void pg_clear(PGresult **result)
 
 /* ---- answers ---- */
 
-static void look_after(struct pg_session *session, bool is_idle)
+static int64_t monotonic_ms(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void look_after(struct pg_session *session, bool is_idle)
+{
+    int64_t now_ms = monotonic_ms();
     if (session->waiting == NULL || (!is_idle && now_ms - session->waited_ms < WAITING_MS))
         return;
     session->waiting(session->context);
     session->waited_ms = now_ms;
 }
 
-/* What libpq says of a connection that is lost comes as the next result. */
-PGresult *pg_next_result(struct pg_session *session)
+/* Whether there is a next result, or what libpq says of a connection that is lost; most_ms 0: however long it takes. */
+static bool await_result(struct pg_session *session, int64_t most_ms)
 {
     PGconn *connection = session->connection;
+    int64_t began_ms = monotonic_ms();
     for (int wait_ms = AT_ONCE_MS;; wait_ms = WAITING_MS) {
         int unsent = PQflush(connection);
         if (unsent < 0 || PQstatus(connection) != CONNECTION_OK || (unsent == 0 && !PQisBusy(connection)))
-            break;
+            return true;
+        if (most_ms > 0 && monotonic_ms() - began_ms > most_ms)
+            return false;
         struct pollfd server = {.fd = PQsocket(connection), .events = unsent > 0 ? POLLIN | POLLOUT : POLLIN};
         look_after(session, poll(&server, 1, wait_ms) == 0);
         if ((server.revents & ~POLLOUT) != 0 && !PQconsumeInput(connection))
-            break;
+            return true;
     }
-    return PQgetResult(connection);
+}
+
+PGresult *pg_next_result(struct pg_session *session)
+{
+    await_result(session, 0);
+    return PQgetResult(session->connection);
 }
 
 static PGresult *last_result(struct pg_session *session)
@@ -170,23 +187,30 @@ static bool is_good(const PGresult *result)
     return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_SINGLE_TUPLE;
 }
 
-/* The answer to the last of what was sent ahead and count more, or to the first that failed: what follows that is not done. */
+/* The answer to the last of the statements that were sent in one go (ahead, and count more), or to the first that failed: what follows that is
+ * not done. Where libpq has no memory for an answer it takes it for the end of its statement, and one for the end of all it never gives. */
 static PGresult *pipeline_answer(struct pg_session *session, size_t count)
 {
     PGresult *answer = NULL;
+    bool ended = false, synced = PQpipelineSync(session->connection) == 1;
     count += session->ahead;
     session->ahead = 0;
-    if (!PQpipelineSync(session->connection))
-        return NULL;
-    for (size_t i = 0; i < count; i++) {
-        PGresult *next = last_result(session);
-        bool stands = i > 0 && !is_good(answer);
-        PQclear(stands ? next : answer);
-        answer = stands ? answer : next;
+    for (size_t answered = 0; synced && !ended && await_result(session, answered < count ? 0 : END_MS);) {
+        PGresult *next = PQgetResult(session->connection);
+        ended = PQresultStatus(next) == PGRES_PIPELINE_SYNC;
+        answered += next == NULL;
+        bool counts = next != NULL && !ended && (answer == NULL || is_good(answer));
+        PQclear(counts ? answer : next);
+        answer = counts ? next : answer;
+        if (PQstatus(session->connection) != CONNECTION_OK || answered > count + 1)
+            break;
     }
-    PQclear(pg_next_result(session)); /* of the end */
-    PQexitPipelineMode(session->connection);
-    return answer;
+    if (PQstatus(session->connection) != CONNECTION_OK || (ended && PQexitPipelineMode(session->connection)))
+        return answer;
+    /* Nobody knows what the next answer would be to. */
+    PQclear(answer);
+    pg_session_close(session);
+    return NULL;
 }
 
 PGresult *pg_answer(struct pg_session *session, int sent)
@@ -232,7 +256,8 @@ PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error 
         if (strcmp(function, parsers[i]) == 0)
             fault = FAULT_OPERATOR;
     char message[768];
-    trimmed_message(primary ? primary : PQerrorMessage(session->connection), message, sizeof message);
+    const char *reason = session->connection != NULL ? PQerrorMessage(session->connection) : "the connection was given up";
+    trimmed_message(primary ? primary : reason, message, sizeof message);
     /* A data exception quotes the value it dislikes ("invalid input syntax for type integer: ..."): keep what stands
      * before the quotation only. */
     if (function != NULL && strcmp(function, "exec_stmt_raise") == 0 && !session->shows_words) {

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# A session whose statements travel in one go, while each of its allocations fails in its turn: no answer is taken for another's, and nobody
+# waits for one that never comes.
+set -euo pipefail
+# shellcheck source=tests/support/servers.sh
+source "$SOURCE_DIR/tests/support/servers.sh"
+# shellcheck source=tests/support/bridge.sh
+source "$SOURCE_DIR/tests/support/bridge.sh"
+PROBE=$BUILD_DIR/tests/session_probe PRELOAD=$BUILD_DIR/tests/libfail_calls.so
+
+servers_init
+postgres_start alpha fsync=off
+conninfo="host=$PG_SOCKET_DIR port=$(postgres_port alpha) user=postgres dbname=postgres sslmode=disable gssencmode=disable"
+env LD_PRELOAD="$PRELOAD" FAIL_CALL=malloc FAIL_AT=1000000 "$PROBE" "$conninfo" 2>"$SERVERS_DIR/said" || fail "the probe ended with $?"
+most=$(sed -n 's/^counted //p' "$SERVERS_DIR/said")
+((most > 100)) || fail "only $most allocations"
+for ((number = 1; number <= most; number++)); do
+    status=0
+    env LD_PRELOAD="$PRELOAD" FAIL_CALL=malloc FAIL_AT=$number "$PROBE" "$conninfo" >"$SERVERS_DIR/said" 2>&1 || status=$?
+    # OpenSSL 3.0 does not survive it when an allocation of its beginning fails.
+    [[ $status == 0 ]] || { [[ $status == 139 ]] && grep -q 'libcrypto.so[^ ]*(CRYPTO_THREAD' "$SERVERS_DIR/said"; } ||
+        fail "allocation $number of $most: the probe ended with $status: $(cat "$SERVERS_DIR/said")"
+done
+printf 'ok - each of %s allocations of a session has failed\n' "$most"
