@@ -264,18 +264,6 @@ static bool is_to_be_noted(const struct wal_row *row, const struct change *chang
            (change->op == CHANGE_DELETED || change->version.timestamp_us != row->commit_us || row->made);
 }
 
-/* Where a transaction ends that begins with the change at from. Each locks the rows that it notes, in their order of the log; where triggers lock the
- * same ones in an order of their own, each row is a transaction. */
-static size_t note_end(const struct wal_chunk *chunk, size_t from, bool one_by_one)
-{
-    if (!one_by_one)
-        return chunk->count;
-    size_t end = from;
-    while (end < chunk->count && !is_to_be_noted(&chunk->rows[end], &chunk->changes[end]))
-        end++;
-    return end > from ? end : from + 1;
-}
-
 /* The transactions of these changes, as parameters. */
 static const char *transactions_of(const struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *arena)
 {
@@ -357,26 +345,25 @@ static bool note_range(const struct wal_notes *notes, struct wal_chunk *chunk, s
            say_whole(notes, chunk, from, end, arena, error) && say_anew(notes, chunk, from, end, arena, error) && pg_commit(notes->session, error);
 }
 
-static bool note_ranges(const struct wal_notes *notes, struct wal_chunk *chunk, bool one_by_one, struct arena *arena, struct error *error)
+/* Who locks several of these rows in an order of his own, or holds one for long. */
+static bool is_by_locks(const struct error *error)
 {
-    for (size_t from = 0, end; from < chunk->count; from = end) {
-        end = note_end(chunk, from, one_by_one);
-        if (!note_range(notes, chunk, from, end, arena, error))
-            return false;
-    }
-    return true;
+    return text_equal(text_from(error->code), TEXT_LITERAL("40P01")) || text_equal(text_from(error->code), TEXT_LITERAL("55P03"));
 }
 
-static bool note_changes(const struct wal_notes *notes, struct wal_chunk *chunk, struct arena *arena, struct error *error)
+/* Together, or where others hold their locks in halves: each that is a transaction of its own has waited for what apply was at. */
+static bool note_changes(const struct wal_notes *notes, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
 {
-    if (notes->one_by_one)
-        return note_ranges(notes, chunk, true, arena, error);
-    if (note_ranges(notes, chunk, false, arena, error))
+    if (note_range(notes, chunk, from, end, arena, error))
         return true;
-    return error->fault == FAULT_CONTENTION && pg_execute(notes->session, "rollback", error) && note_ranges(notes, chunk, true, arena, error);
+    if (!is_by_locks(error) || end - from == 1 || !pg_execute(notes->session, "rollback", error))
+        return false;
+    size_t middle = from + (end - from) / 2;
+    return note_changes(notes, chunk, from, middle, arena, error) && note_changes(notes, chunk, middle, end, arena, error);
 }
 
 bool wal_notes_take(const struct wal_notes *notes, struct wal_chunk *chunk, struct arena *arena, struct error *error)
 {
-    return await_outbox_rows(notes, chunk, arena, error) && join_updates(notes, chunk, arena, error) && note_changes(notes, chunk, arena, error);
+    return await_outbox_rows(notes, chunk, arena, error) && join_updates(notes, chunk, arena, error) &&
+           (chunk->count == 0 || note_changes(notes, chunk, 0, chunk->count, arena, error));
 }

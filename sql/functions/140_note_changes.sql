@@ -24,7 +24,7 @@ declare
 begin
     if noted then
         perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
-        -- Of many rows, gives way before the server looks for a deadlock, and may take an application for it: the caller then notes each by itself.
+        -- Of many rows, gives way before the server looks for a deadlock, and may take an application for it: the caller then notes fewer at a time.
         perform set_config('lock_timeout', '400ms', true) where cardinality(note_changes.key) > 1;
     end if;
     for c in

@@ -160,6 +160,28 @@ wait "$holder"
 ! tail -n "+$((lines + 1))" "$SERVERS_DIR/log/postgres-alpha.log" | grep -q 'lock timeout' || fail "apply gave up its wait"
 printf 'ok - apply waits while versions are noted\n'
 
+# ---- an application holds one of many rows while their versions are noted ----
+
+sql alpha shop "insert into code select 'many ' || i, 'once' from generate_series(1, 400) i"
+bridge_quiet commerce operations
+bridge_stop commerce
+sql alpha shop "delete from code where code like 'many%'"
+sql alpha shop "insert into code select 'many ' || i, 'again' from generate_series(1, 400) i"
+lines=$(wc -l <"$SERVERS_DIR/log/postgres-alpha.log")
+sql alpha shop "begin; update code set what = 'held' where code = 'many 400'; select pg_sleep(4); commit" >"$SERVERS_DIR/null" &
+holder=$!
+held() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where query like '%pg_sleep(4)%' and wait_event = 'PgSleep'") == 1 ]]; }
+wait_for 30 "the row to be held" held
+before=$(sql alpha shop "select pg_current_xact_id()")
+bridge_start commerce
+wait "$holder"
+bridge_quiet commerce operations
+assert_equal "400|held" "$(sql beta shop "select count(*), max(what) filter (where code = 'many 400') from code where code like 'many%'")" "rows that were noted"
+tail -n "+$((lines + 1))" "$SERVERS_DIR/log/postgres-alpha.log" | grep -q 'lock timeout' || fail "nobody waited for the row"
+transactions=$(($(sql alpha shop "select pg_current_xact_id()") - before))
+((transactions < 100)) || fail "$transactions transactions for 400 rows: each may wait for what apply is at"
+printf 'ok - a row that an application holds does not make a transaction of each\n'
+
 assert_equal "0|0" "$(sql beta shop "select (select count(*) from bridge.conflict), (select count(*) from bridge.dead_letter)")" "conflicts and dead letters"
 counters_conserve operations
 bridge_stop operations
