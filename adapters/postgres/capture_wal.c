@@ -162,7 +162,8 @@ static void wal_close(struct source *source)
 
 /* What the database says of the slot and of how far it was read. */
 struct slot_state {
-    bool present, lost, wanted; /* wanted: this node is installed to capture from the log */
+    bool present, lost, drains;
+    bool wanted; /* this node is installed to capture from the log */
     int64_t kept_bytes;
 };
 
@@ -178,7 +179,8 @@ static bool look_at_slot(struct pg_wal *wal, struct slot_state *state, struct er
                                        .captures = pg_boolean(result, 0, 3)};
     wal->saved = wal->released;
     *state = (struct slot_state){.present = pg_boolean(result, 0, 5), .lost = pg_boolean(result, 0, 6), .kept_bytes = pg_integer(result, 0, 7),
-                                 .wanted = text_equal(pg_value(result, 0, 4), TEXT_LITERAL("wal"))};
+                                 .wanted = text_equal(pg_value(result, 0, 4), TEXT_LITERAL("wal")),
+                                 .drains = pg_boolean(result, 0, 10)};
     wal->until_lsn = (uint64_t)pg_integer(result, 0, 9);
     int64_t timeout_ms = pg_integer(result, 0, 8);
     wal->answer_ms = timeout_ms > 0 && timeout_ms / 3 < ANSWER_MS ? (int)(timeout_ms / 3) : ANSWER_MS;
@@ -282,7 +284,7 @@ static bool open_log(struct pg_wal *wal, struct error *error)
         return false;
     if (leaves && state.lost)
         return give_up_log(wal, error);
-    wal->stage = leaves ? STAGE_LEAVE : STAGE_DRAIN;
+    wal->stage = leaves ? STAGE_LEAVE : state.drains ? STAGE_DRAIN : STAGE_LOG;
     return wal_mapping_load(&wal->mapping, wal->config, wal->session, error) && start_reading(wal, error);
 }
 
@@ -340,8 +342,8 @@ static bool next_of_outbox(struct pg_wal *wal, int wait_ms, struct batch *batch,
     return true;
 }
 
-/* What is in the table now is older than the slot, or comes once more with the log; of everything committed later the log tells. A heartbeat would be too
- * early. */
+/* What is in the table now is older than the slot, or comes once more with the log; of everything committed later the log tells. Once only: what this
+ * node says of a conflict would come before the write of its own that it is about. A heartbeat would be too early. */
 static bool drain(struct pg_wal *wal, struct batch *batch, bool *found, struct error *error)
 {
     bool due = batch->heartbeat_due;
@@ -349,9 +351,11 @@ static bool drain(struct pg_wal *wal, struct batch *batch, bool *found, struct e
     bool good = next_of_outbox(wal, DRAIN_WAIT_MS, batch, found, error);
     batch->heartbeat_due = due;
     /* The outbox also gives nothing while it waits for what it has given out. */
-    if (good && !*found && wal->outbox_batches == 0)
-        wal->stage = STAGE_LOG;
-    return good;
+    if (!good || *found || wal->outbox_batches > 0)
+        return good;
+    PG_RESULT result = pg_query(wal->session, "wal_drained", 0, NULL, error);
+    wal->stage = STAGE_LOG;
+    return result != NULL;
 }
 
 /* ---- leaving the log ---- */

@@ -113,7 +113,9 @@ begin
            versions_since = coalesce(n.versions_since, (date_part('epoch', clock_timestamp()) * 1000000)::bigint);
     -- What is lost of the log from here on is a gap. The slot is older.
     if capture = 'wal' then
-        update bridge.outbound o set released_lsn = pg_current_wal_insert_lsn(), captures_log = false where o.released_lsn is null;
+        update bridge.outbound o
+           set released_lsn = coalesce(o.released_lsn, pg_current_wal_insert_lsn()),
+               captures_log = o.captures_log and o.released_lsn is not null, drains = true;
     end if;
     for entity in select e.name from bridge.entity e where e.active order by e.id loop
         perform bridge.detach(entity);

@@ -19,7 +19,7 @@ begin
     values (node, 'log', from_lsn - '0/0', to_lsn - '0/0', int8multirange(int8range((from_lsn - '0/0')::bigint, (from_lsn - '0/0')::bigint + 1)),
             format('the server has no more of its log from %s to %s: what was written then has not been sent', from_lsn, to_lsn));
     update bridge.outbound
-       set released_lsn = to_lsn,
+       set released_lsn = to_lsn, drains = true,
            captures_log = coalesce((select w.capture = 'wal' and w.lsn < to_lsn from bridge.capture_switch w order by w.id desc limit 1), false);
 end
 $$;

@@ -95,6 +95,19 @@ node_sql operations "select bridge.resume('out')" >/dev/null
 bridge_quiet commerce operations
 assert_equal "4|its word|4" "$(both ranked | sed -n 4p)" "the word of the node that goes first"
 assert_equal "unheard" "$(node_sql commerce "select min(remote_row->>'what') from bridge.conflicts where entity = 'ranked' and key = '4' and remote_row->>'what' = 'unheard'")" "what commerce was told"
+# The same with a restart in between: its write is not sent after what it says of the conflict.
+node_sql commerce "select bridge.pause('out')" >/dev/null
+wait_for 30 "commerce to send no more" silent commerce
+node_sql commerce "update ranked set what = 'before the restart' where id = 4"
+node_sql operations "update ranked set what = 'meanwhile' where id = 4"
+ruled() { [[ $(node_sql commerce "select count(*) from bridge.conflicts where remote_row->>'what' = 'meanwhile'") == 1 ]]; }
+wait_for 60 "commerce to hear of the conflict" ruled
+bridge_stop commerce
+bridge_start commerce
+node_sql commerce "select bridge.resume('out')" >/dev/null
+bridge_quiet commerce operations
+assert_equal "4|before the restart|4" "$(both ranked | sed -n 4p)" "the write from before the restart"
+assert_equal "meanwhile|remote" "$(node_sql operations "select local_row->>'what', ruling from bridge.conflicts where entity = 'ranked' and remote_row->>'what' = 'before the restart'")" "what operations was told after the restart"
 node_sql commerce "update ranked set what = 'first' where id = 4"
 bridge_quiet commerce operations
 for node in commerce operations; do node_sql "$node" "delete from bridge.conflict where entity = 'ranked' and key = '4'"; done

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Races between two nodes, each with its moment chosen: both adapters stand still while both sides write, so neither has seen the
 # other. Both sides end equal, the later version wins, the conflict has PostgreSQL 18's name, and both sides record the same one.
-# Then: triggers that change what is applied, clocks that are an hour apart (with CAPTURE=wal: seconds), and old messages that come once more and change nothing.
+# Then: triggers that change what is applied, clocks that are an hour apart (where commerce captures from the WAL: seconds), and old messages that come once more and change nothing.
 set -euo pipefail
 # shellcheck source=tests/support/servers.sh
 source "$SOURCE_DIR/tests/support/servers.sh"
@@ -389,7 +389,7 @@ clock_decides() {
     printf 'ok - a clock that goes back an hour: its writes are still the newest\n'
 }
 
-if [[ ${CAPTURE:-} == wal ]]; then clock_waits; else clock_decides; fi
+if [[ $(capture_of commerce) == wal ]]; then clock_waits; else clock_decides; fi
 
 # ---- old messages that come again ----
 

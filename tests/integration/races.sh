@@ -52,9 +52,9 @@ release() {
     wait "$holder"
 }
 # Later than the application's statement. With capture from the WAL its version is the commit's, which is later still: it stays.
-soon() { if [[ ${CAPTURE:-} == wal ]]; then echo $(($(date +%s%6N) + 300000)); else echo $(($(date +%s) + 3600))000000; fi; }
+soon() { if [[ $(capture_of commerce) == wal ]]; then echo $(($(date +%s%6N) + 300000)); else echo $(($(date +%s) + 3600))000000; fi; }
 past=1000000000000000
-by_capture() { if [[ ${CAPTURE:-} == wal ]]; then printf '%s' "$2"; else printf '%s' "$1"; fi; }
+by_capture() { if [[ $(capture_of commerce) == wal ]]; then printf '%s' "$2"; else printf '%s' "$1"; fi; }
 
 # ---- a newer remote write of equal content, while the application changes the row ----
 sql alpha shop "insert into item values (1, 'X')"
