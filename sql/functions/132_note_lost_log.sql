@@ -1,5 +1,6 @@
 -- bridge.note_lost_log(): when this node's slot begins after what was read of the log so far, what is between is lost: it is noted as a
--- gap of this node's own, with the log's positions as numbers. Returns from where to where; nulls when nothing is missing.
+-- gap of this node's own, with the log's positions as numbers. So it is where the place that was read up to is of another server's log, because
+-- the database was restored here. Returns from where to where; nulls when nothing is missing.
 create or replace function bridge.note_lost_log(out from_lsn pg_lsn, out to_lsn pg_lsn)
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -10,7 +11,7 @@ begin
     select o.released_lsn, s.confirmed_flush_lsn into from_lsn, to_lsn
       from bridge.outbound o
       join pg_replication_slots s on s.slot_name = bridge.slot_name(node) and s.database = current_database()
-     where s.confirmed_flush_lsn > o.released_lsn
+     where s.confirmed_flush_lsn > o.released_lsn or o.released_lsn > pg_current_wal_insert_lsn()
        for update of o;
     if from_lsn is null then
         return;
