@@ -21,6 +21,7 @@ begin
             format('the server has no more of its log from %s to %s: what was written then has not been sent', from_lsn, to_lsn));
     update bridge.outbound
        set released_lsn = to_lsn, drains = true,
-           captures_log = coalesce((select w.capture = 'wal' and w.lsn < to_lsn from bridge.capture_switch w order by w.id desc limit 1), false);
+           captures_log = coalesce((select w.capture = 'wal' and (w.lsn < to_lsn or w.lsn > pg_current_wal_insert_lsn())
+                                      from bridge.capture_switch w order by w.id desc limit 1), false);
 end
 $$;
