@@ -8,7 +8,7 @@ begin
     perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
     if (select n.capture <> 'wal' from bridge.node n) then
         raise exception 'the config says "capture: wal", and another is installed'
-            using errcode = '55000', hint = 'Run pgbridge install, or restart the adapter if the config was changed.';
+            using errcode = 'F0000', hint = 'Run pgbridge install, or restart the adapter if the config was changed.';
     end if;
 end
 $$;
