@@ -450,7 +450,7 @@ static bool fill_batch(struct pg_wal *wal, struct wal_chunk *chunk, struct batch
     batch->arena = chunk->arena;
     chunk->arena = empty;
     struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
-    const struct wal_notes notes = {.session = wal->session, .clock = wal->clock};
+    const struct wal_notes notes = {.session = wal->session, .clock = wal->clock, .one_by_one = wal->stage == STAGE_LEAVE};
     if (!mapping_holds(wal, error) || !wal_notes_take(&notes, chunk, &batch->arena, error) || !take_heartbeat(wal, chunk, batch, error))
         return false;
     note_outbox_rows(chunk, ticket, &batch->arena);

@@ -264,6 +264,17 @@ static bool is_to_be_noted(const struct wal_row *row, const struct change *chang
            (change->op == CHANGE_DELETED || change->version.timestamp_us != row->commit_us || row->made);
 }
 
+/* Where a transaction ends that begins with the change at from. Each locks the rows that it notes, in their order of the log. */
+static size_t note_end(const struct wal_notes *notes, const struct wal_chunk *chunk, size_t from)
+{
+    if (!notes->one_by_one)
+        return chunk->count;
+    size_t end = from;
+    while (end < chunk->count && !is_to_be_noted(&chunk->rows[end], &chunk->changes[end]))
+        end++;
+    return end > from ? end : from + 1;
+}
+
 /* The transactions of these changes, as parameters. */
 static const char *transactions_of(const struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *arena)
 {
@@ -352,18 +363,27 @@ static bool is_by_locks(const struct error *error)
 }
 
 /* Together, or where others hold their locks in halves: each that is a transaction of its own has waited for what apply was at. */
-static bool note_changes(const struct wal_notes *notes, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
+static bool note_part(const struct wal_notes *notes, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
 {
     if (note_range(notes, chunk, from, end, arena, error))
         return true;
     if (!is_by_locks(error) || end - from == 1 || !pg_execute(notes->session, "rollback", error))
         return false;
     size_t middle = from + (end - from) / 2;
-    return note_changes(notes, chunk, from, middle, arena, error) && note_changes(notes, chunk, middle, end, arena, error);
+    return note_part(notes, chunk, from, middle, arena, error) && note_part(notes, chunk, middle, end, arena, error);
+}
+
+static bool note_changes(const struct wal_notes *notes, struct wal_chunk *chunk, struct arena *arena, struct error *error)
+{
+    for (size_t from = 0, end; from < chunk->count; from = end) {
+        end = note_end(notes, chunk, from);
+        if (!note_part(notes, chunk, from, end, arena, error))
+            return false;
+    }
+    return true;
 }
 
 bool wal_notes_take(const struct wal_notes *notes, struct wal_chunk *chunk, struct arena *arena, struct error *error)
 {
-    return await_outbox_rows(notes, chunk, arena, error) && join_updates(notes, chunk, arena, error) &&
-           (chunk->count == 0 || note_changes(notes, chunk, 0, chunk->count, arena, error));
+    return await_outbox_rows(notes, chunk, arena, error) && join_updates(notes, chunk, arena, error) && note_changes(notes, chunk, arena, error);
 }

@@ -8,6 +8,7 @@
 struct wal_notes {
     struct pg_session *session;
     struct clock *clock;
+    bool one_by_one; /* each row that is noted in a transaction of its own: triggers lock them in an order of their own */
 };
 
 /* Gives each change its version and what its writer had seen, and joins updates of one row. What is noted is durable; noted twice is noted once.

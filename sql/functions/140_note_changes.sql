@@ -23,9 +23,14 @@ declare
     k         bridge.known;
 begin
     if noted then
-        perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
+        begin
+            perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
+        exception when lock_not_available then
+            -- Fewer rows would wait as long.
+            raise exception 'what is applied takes long' using errcode = '40001';
+        end;
         -- Of many rows, gives way before the server looks for a deadlock, and may take an application for it: the caller then notes fewer at a time.
-        perform set_config('lock_timeout', '400ms', true) where cardinality(note_changes.key) > 1;
+        perform set_config('lock_timeout', least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int || 'ms', true) where cardinality(note_changes.key) > 1;
     end if;
     for c in
         with given as (
