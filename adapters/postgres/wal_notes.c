@@ -77,6 +77,9 @@ static bool take_versions(struct wal_chunk *chunk, const size_t *numbers, size_t
         if (number < 1 || number > count)
             return error_set(error, FAULT_BUG, NULL, "there is no change %zu of %zu that has a version", number, count);
         struct change *change = &chunk->changes[numbers[number - 1]];
+        chunk->rows[numbers[number - 1]].held = PQgetisnull(result, i, 1);
+        if (chunk->rows[numbers[number - 1]].held)
+            continue;
         change->version.timestamp_us = pg_integer(result, i, 1);
         if (!codec_decode_seen(pg_value(result, i, 2), arena, &change->seen, error))
             return false;
@@ -86,14 +89,16 @@ static bool take_versions(struct wal_chunk *chunk, const size_t *numbers, size_t
 
 /* Rows with a value that the log does not have travel as a whole, through the outbox: a peer may have another value there, or no such row
  * any more. Those that were written again meanwhile lack it for the moment. */
-static bool say_whole(const struct wal_notes *notes, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
+static bool say_whole(const struct wal_notes *notes, struct wal_chunk *chunk, const size_t *numbers, size_t number_count, struct arena *arena,
+                      struct error *error)
 {
     enum { ENTITY, KEY, OP, COMMIT_US, XID, TS, BASE_TS, BASE_NODE, SEEN, CORRELATION, TRACEPARENT, COLUMNS };
-    size_t count = 0, room = end - from, *rows = arena_take_array(arena, room, sizeof *rows);
-    for (size_t i = from; i < end; i++) {
-        chunk->rows[i].said = false; /* what was said by an attempt that failed is undone */
-        if (chunk->rows[i].lacks && chunk->rows[i].bytes == 0)
-            rows[count++] = i;
+    size_t count = 0, *rows = arena_take_array(arena, number_count, sizeof *rows);
+    for (size_t i = 0; i < number_count; i++) {
+        struct wal_row *row = &chunk->rows[numbers[i]];
+        row->said = false; /* what was said by an attempt that failed is undone */
+        if (row->lacks && row->bytes == 0 && !row->held)
+            rows[count++] = numbers[i];
     }
     if (count == 0)
         return true;
@@ -164,16 +169,18 @@ static bool lock_row(const struct wal_notes *notes, const struct wal_entity *ent
 
 /* Rows that lack a value which no peer has either, and are not what the change made of them, perhaps because their table was rewritten: this node
  * says them as they are now, with a version of now. */
-static bool say_anew(const struct wal_notes *notes, const struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
+static bool say_anew(const struct wal_notes *notes, const struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *arena,
+                     struct error *error)
 {
-    for (size_t i = from; i < end; i++) {
-        if (!chunk->rows[i].made || chunk->rows[i].said || chunk->rows[i].bytes > 0)
+    for (size_t i = 0; i < count; i++) {
+        const struct wal_row *row = &chunk->rows[numbers[i]];
+        if (!row->made || row->said || row->bytes > 0 || row->held)
             continue;
-        const struct wal_entity *entity = chunk->rows[i].entity;
-        const char *parameters[] = {arena_string(arena, wal_key_text(arena, &chunk->changes[i]))};
+        const struct change *change = &chunk->changes[numbers[i]];
+        const char *parameters[] = {arena_string(arena, wal_key_text(arena, change))};
         char sql[64];
-        snprintf(sql, sizeof sql, "select bridge.assert_%d($1, false)", entity->id);
-        if (!lock_row(notes, entity, &chunk->changes[i], arena, error))
+        snprintf(sql, sizeof sql, "select bridge.assert_%d($1, false)", row->entity->id);
+        if (!lock_row(notes, row->entity, change, arena, error))
             return false;
         PG_RESULT result = pg_query_text(notes->session, sql, 1, parameters, error);
         if (result == NULL)
@@ -322,38 +329,46 @@ static bool note_known(const struct wal_notes *notes, struct wal_chunk *chunk, c
         keys[i] = wal_key_text(arena, &chunk->changes[numbers[i]]);
     }
     columns_close(&columns);
-    const char *parameters[NOTE_COLUMNS];
+    const char *parameters[NOTE_COLUMNS + 1];
     for (size_t i = 0; i < NOTE_COLUMNS; i++)
         parameters[i] = columns.texts[i];
     parameters[NOTE_KEY] = parameters_literal(arena, keys, count);
-    PG_RESULT result = pg_query(notes->session, "wal_note", NOTE_COLUMNS, parameters, error);
+    parameters[NOTE_COLUMNS] = count == 1 ? "true" : "false"; /* patient: who holds no other row */
+    PG_RESULT result = pg_query(notes->session, "wal_note", NOTE_COLUMNS + 1, parameters, error);
     columns_free(&columns);
     return result != NULL && take_versions(chunk, numbers, count, arena, result, error);
 }
 
-static bool note_range(const struct wal_notes *notes, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
+/* In one transaction. Leaves the numbers of those whose rows applications hold; of one alone there are none. */
+static bool note_free(const struct wal_notes *notes, struct wal_chunk *chunk, size_t *numbers, size_t *count, struct arena *arena, struct error *error)
 {
-    size_t count = 0, *numbers = arena_take_array(arena, end - from, sizeof *numbers);
     bool noted = false, lacks = false;
-    for (size_t i = from; i < end; i++) {
-        if (chunk->rows[i].entity == NULL)
-            continue;
-        chunk->changes[i].base = (struct version){0};
-        chunk->changes[i].seen = (struct seen){0};
-        noted = noted || is_to_be_noted(&chunk->rows[i], &chunk->changes[i]);
-        lacks = lacks || chunk->rows[i].lacks;
-        numbers[count++] = i;
+    size_t known_count = *count, *known = arena_take_array(arena, *count, sizeof *known);
+    for (size_t i = 0; i < *count; i++) {
+        struct change *change = &chunk->changes[numbers[i]];
+        struct wal_row *row = &chunk->rows[numbers[i]];
+        change->base = (struct version){0};
+        change->seen = (struct seen){0};
+        row->held = false;
+        noted = noted || is_to_be_noted(row, change);
+        lacks = lacks || row->lacks;
+        known[i] = numbers[i];
     }
-    if (count == 0)
-        return true;
     /* What is noted is what others of the same rows are asked of. */
-    if (!(noted ? await_visible(notes, transactions_of(chunk, numbers, count, arena), error)
-                : keep_known(notes, chunk, numbers, &count, arena, error)))
+    if (!(noted ? await_visible(notes, transactions_of(chunk, numbers, *count, arena), error)
+                : keep_known(notes, chunk, known, &known_count, arena, error)))
         return false;
-    if (count == 0 && !lacks)
-        return true;
-    return pg_begin_durable(notes->session, error) && (count == 0 || note_known(notes, chunk, numbers, count, arena, error)) &&
-           say_whole(notes, chunk, from, end, arena, error) && say_anew(notes, chunk, from, end, arena, error) && pg_commit(notes->session, error);
+    if ((known_count > 0 || lacks) &&
+        !(pg_begin_durable(notes->session, error) && (known_count == 0 || note_known(notes, chunk, known, known_count, arena, error)) &&
+          say_whole(notes, chunk, numbers, *count, arena, error) && say_anew(notes, chunk, numbers, *count, arena, error) &&
+          pg_commit(notes->session, error)))
+        return false;
+    size_t held = 0;
+    for (size_t i = 0; i < *count; i++)
+        if (chunk->rows[numbers[i]].held)
+            numbers[held++] = numbers[i];
+    *count = held;
+    return true;
 }
 
 /* Who locks several of these rows in an order of his own, or holds one for long. */
@@ -362,22 +377,34 @@ static bool is_by_locks(const struct error *error)
     return text_equal(text_from(error->code), TEXT_LITERAL("40P01")) || text_equal(text_from(error->code), TEXT_LITERAL("55P03"));
 }
 
-/* Together, or where others hold their locks in halves: each that is a transaction of its own has waited for what apply was at. */
-static bool note_part(const struct wal_notes *notes, struct wal_chunk *chunk, size_t from, size_t end, struct arena *arena, struct error *error)
+/* Together, then those whose rows were held, and in halves where all of them are: each that is a transaction of its own has waited for what apply was at. */
+static bool note_numbers(const struct wal_notes *notes, struct wal_chunk *chunk, size_t *numbers, size_t count, struct arena *arena, struct error *error)
 {
-    if (note_range(notes, chunk, from, end, arena, error))
-        return true;
-    if (!is_by_locks(error) || end - from == 1 || !pg_execute(notes->session, "rollback", error))
-        return false;
-    size_t middle = from + (end - from) / 2;
-    return note_part(notes, chunk, from, middle, arena, error) && note_part(notes, chunk, middle, end, arena, error);
+    while (count > 0) {
+        size_t held = count;
+        if (!note_free(notes, chunk, numbers, &held, arena, error) &&
+            (!is_by_locks(error) || count == 1 || !pg_execute(notes->session, "rollback", error)))
+            return false;
+        if (held == count) {
+            size_t half = count / 2;
+            return note_numbers(notes, chunk, numbers, half, arena, error) &&
+                   note_numbers(notes, chunk, numbers + half, count - half, arena, error);
+        }
+        count = held;
+    }
+    return true;
 }
 
 static bool note_changes(const struct wal_notes *notes, struct wal_chunk *chunk, struct arena *arena, struct error *error)
 {
+    size_t *numbers = arena_take_array(arena, chunk->count, sizeof *numbers);
     for (size_t from = 0, end; from < chunk->count; from = end) {
+        size_t count = 0;
         end = note_end(notes, chunk, from);
-        if (!note_part(notes, chunk, from, end, arena, error))
+        for (size_t i = from; i < end; i++)
+            if (chunk->rows[i].entity != NULL)
+                numbers[count++] = i;
+        if (!note_numbers(notes, chunk, numbers, count, arena, error))
             return false;
     }
     return true;

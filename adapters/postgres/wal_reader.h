@@ -24,6 +24,7 @@ struct wal_row {
     bool lacks;          /* a value that the log does not have, because it is unchanged */
     bool made;           /* no peer has that value either: of a row with a new key, or of a column that had another name */
     bool said;           /* as a whole, through the outbox */
+    bool held;           /* by an application, so that it is noted later than others */
     size_t bytes;        /* of values, when they are too many to travel; then there are none but the key's */
     uint64_t outbox_txid; /* of the outbox: which of its rows */
     int64_t outbox_seq;

@@ -7,7 +7,11 @@
 --
 -- What a commit does not say is noted: deletions, and a later version. Where apply has written the row since, it has judged without that: a
 -- deletion is judged now, as if what was brought came after it; by a wrong version, what came of it becomes this node's word.
-create or replace function bridge.note_changes(entity smallint[], key text[], op "char"[], commit_us bigint[], ts bigint[], lsn pg_lsn[], xid xid[], later bigint[])
+--
+-- An application's lock of a row is waited for only when patient, which is for one row: who holds locks of others meanwhile may make a deadlock of it,
+-- and its victim may be the application. Otherwise such a change is left, and all that follow it of its row: they have no version.
+create or replace function bridge.note_changes(entity smallint[], key text[], op "char"[], commit_us bigint[], ts bigint[], lsn pg_lsn[], xid xid[], later bigint[],
+                                               patient boolean)
     returns table (n bigint, version_ts bigint, base_ts bigint, base_node text, seen text)
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -19,6 +23,7 @@ declare
                                   where c.op = 'd' or c.ts <> c.commit_us);
     -- Where it counts what the writer of an unknown row has seen.
     attentive smallint[] := array(select e.id from bridge.entity e where e.policy in ('node-priority', 'manual'));
+    held      jsonb := '{}'; -- rows whose changes are left
     c         record;
     k         bridge.known;
 begin
@@ -29,8 +34,8 @@ begin
             -- Fewer rows would wait as long.
             raise exception 'what is applied takes long' using errcode = '40001';
         end;
-        -- Of many rows, gives way before the server looks for a deadlock, and may take an application for it: the caller then notes fewer at a time.
-        perform set_config('lock_timeout', least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int || 'ms', true) where cardinality(note_changes.key) > 1;
+        -- What else is waited for: gives way before the server looks for a deadlock. The caller then notes fewer at a time.
+        perform set_config('lock_timeout', least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int || 'ms', true) where not patient;
     end if;
     for c in
         with given as (
@@ -67,18 +72,25 @@ begin
         if c.done then
             n := c.n; version_ts := c.version; seen := c.known;
         else
-            k := bridge.note_change(c.entity, c.key, c.op, c.commit_us, c.ts, c.lsn, c.xid, c.later);
+            k := null;
+            if not held ? (c.entity || ' ' || c.key) then
+                k := bridge.note_change(c.entity, c.key, c.op, c.commit_us, c.ts, c.lsn, c.xid, c.later, patient);
+            end if;
             n := c.n; version_ts := k.ts; seen := k.seen;
+            if version_ts is null then
+                held := held || jsonb_build_object(c.entity || ' ' || c.key, true);
+            end if;
         end if;
-        if version_ts <> c.ts or seen is not null then
+        if version_ts is distinct from c.ts or seen is not null then
             return next;
         end if;
     end loop;
 end
 $$;
 
--- bridge.note_change(...): one change that cannot be told by a look at row_version alone.
-create or replace function bridge.note_change(entity_id smallint, row_key text, op "char", commit_us bigint, given bigint, lsn pg_lsn, xid xid, later bigint)
+-- bridge.note_change(...): one change that cannot be told by a look at row_version alone. No version: its row is held by somebody.
+create or replace function bridge.note_change(entity_id smallint, row_key text, op "char", commit_us bigint, given bigint, lsn pg_lsn, xid xid, later bigint,
+                                              patient boolean)
     returns bridge.known
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -97,7 +109,9 @@ declare
 begin
     if op = 'd' or given <> commit_us then
         -- In the order of everybody: first the row, then what is known of it.
-        perform from bridge.entity e, bridge.row_here(e, row_key) where e.id = entity_id;
+        if exists (select from bridge.entity e, bridge.row_here(e, row_key, patient) h where e.id = entity_id and h.held) then
+            return null;
+        end if;
         perform from bridge.row_version r where r.entity = entity_id and r.key = row_key for update;
     end if;
     select * into v from bridge.row_version r where r.entity = entity_id and r.key = row_key;

@@ -45,9 +45,9 @@ begin
 end
 $$;
 
--- bridge.row_here(entity, key): locks the row. present: it is here; told: row_version's entry is about it as it is, so that no application has
--- written it since.
-create or replace function bridge.row_here(e bridge.entity, row_key text, out present boolean, out told boolean, out row_fields text[])
+-- bridge.row_here(entity, key, patient): locks the row, unless it is held by somebody who is not waited for. present: it is here; told: row_version's
+-- entry is about it as it is, so that no application has written it since.
+create or replace function bridge.row_here(e bridge.entity, row_key text, patient boolean, out present boolean, out told boolean, out row_fields text[], out held boolean)
     language plpgsql
     set search_path = pg_catalog, pg_temp set datestyle = 'ISO, MDY' set intervalstyle = postgres set timezone = 'UTC'
     set extra_float_digits = 1 set bytea_output = hex set lc_monetary = 'C'
@@ -55,12 +55,16 @@ as $$
 declare
     xmin_here xid;
 begin
-    execute (select format('select t.xmin, array[%s]::text[] from %s t where %s for update',
+    execute (select format('select t.xmin, array[%s]::text[] from %s t where %s for update %s',
                            string_agg(bridge.text_expression(format('t.%I', c.col), (select a.atttypid from pg_attribute a
                                       where a.attrelid = e.relation::regclass and a.attname = c.col)), ', ' order by c.o),
-                           e.relation, bridge.key_match(e))
+                           e.relation, bridge.key_match(e), case when not patient then 'skip locked' end)
                from bridge.columns_of(e) c) into xmin_here, row_fields using row_key;
     present := xmin_here is not null;
+    held := false;
+    if not patient and not present then
+        execute format('select exists (select from %s t where %s)', e.relation, bridge.key_match(e)) into held using row_key;
+    end if;
     told := (select coalesce(v.row_xmin, v.xmin) = xmin_here
                     or (v.node = n.name and v.at_us = (date_part('epoch', pg_xact_commit_timestamp(xmin_here)) * 1000000)::bigint) is true
                from bridge.row_version v, bridge.node n where v.entity = e.id and v.key = row_key);
@@ -89,7 +93,7 @@ declare
     here      record;
 begin
     select * into strict e from bridge.entity where id = entity_id;
-    here := bridge.row_here(e, row_key);
+    here := bridge.row_here(e, row_key, true);
     if here.present and not here.told or not here.present and not (select v.deleted from bridge.row_version v where v.entity = entity_id and v.key = row_key) then
         return;
     end if;
@@ -120,7 +124,7 @@ declare
     child     boolean := false;
 begin
     select * into strict e from bridge.entity where id = entity_id;
-    here := bridge.row_here(e, row_key);
+    here := bridge.row_here(e, row_key, true);
     select * into strict v from bridge.row_version r where r.entity = entity_id and r.key = row_key;
     if here.present and not here.told or v.node = this_node and v.ts >= deletion.ts or (v.seen ->> this_node)::bigint >= deletion.ts then
         return;
