@@ -14,7 +14,7 @@ create or replace function bridge.note_changes(entity smallint[], key text[], op
                                                patient boolean)
     returns table (n bigint, version_ts bigint, base_ts bigint, base_node text, seen text)
     language plpgsql
-    set search_path = pg_catalog, pg_temp
+    set search_path = pg_catalog, pg_temp set enable_seqscan = off -- also by plans made while row_version was empty
 as $$
 #variable_conflict use_column
 declare
@@ -23,6 +23,7 @@ declare
                                   where c.op = 'd' or c.ts <> c.commit_us);
     -- Where it counts what the writer of an unknown row has seen.
     attentive smallint[] := array(select e.id from bridge.entity e where e.policy in ('node-priority', 'manual'));
+    alone     boolean := (select n.capture = 'wal' from bridge.node n); -- otherwise triggers write row_version, too
     held      jsonb := '{}'; -- rows whose changes are left
     c         record;
     k         bridge.known;
@@ -54,7 +55,8 @@ begin
                         when g.entity = any (attentive)
                         then bridge.certainly_seen(g.entity, g.key, to_timestamp(g.commit_us / 1000000.0)) end as known,
                    -- Nobody has written row_version since, and it is not about this very change.
-                   v.ts is null or (v.former is null and (v.lsn is null or v.lsn < g.lsn) and v.row_xmin is distinct from g.xid) as simple
+                   alone and (v.ts is null or (bridge.last_replaced(v.former) <= bridge.lsn_number(g.lsn) and v.row_xmin is distinct from g.xid
+                                               and (v.lsn is null or v.lsn < g.lsn))) as simple
               from given g
               -- Looked up one by one, whatever the statistics say of a table that was empty when they were made.
               left join lateral (select * from bridge.row_version r where r.entity = g.entity and r.key = g.key offset 0) v on true),
@@ -97,7 +99,7 @@ create or replace function bridge.note_change(entity_id smallint, row_key text, 
 as $$
 #variable_conflict use_variable
 declare
-    this_node text := (select name from bridge.node);
+    node      bridge.node;
     place     bigint := bridge.lsn_number(lsn);
     v         bridge.row_version;
     f         jsonb;          -- the entry that was there, if it has been replaced since
@@ -107,14 +109,16 @@ declare
     replaced_at bigint;       -- and when that was written, by this node's clock
     overtaken boolean;
 begin
-    if op = 'd' or given <> commit_us then
+    select * into node from bridge.node;
+    select * into v from bridge.row_version r where r.entity = entity_id and r.key = row_key;
+    if (op = 'd' or given <> commit_us)
+       and (node.capture <> 'wal' or greatest(bridge.last_replaced(v.former), bridge.lsn_number(v.lsn)) > place) then
         -- In the order of everybody: first the row, then what is known of it.
         if exists (select from bridge.entity e, bridge.row_here(e, row_key, patient) h where e.id = entity_id and h.held) then
             return null;
         end if;
-        perform from bridge.row_version r where r.entity = entity_id and r.key = row_key for update;
+        select * into v from bridge.row_version r where r.entity = entity_id and r.key = row_key for update;
     end if;
-    select * into v from bridge.row_version r where r.entity = entity_id and r.key = row_key;
     select e.value, e.ordinality - 1 into f, at from jsonb_array_elements(v.former) with ordinality e
      where (e.value ->> 'replaced')::bigint > place order by e.ordinality limit 1;
     overtaken := f is not null or coalesce(bridge.lsn_number(v.lsn), 0) > place;
@@ -125,7 +129,7 @@ begin
     if f ->> 'xmin' = xid::text and (f ->> 'lsn')::bigint <= place then
         -- It was noted before.
         k.ts := (f ->> 'ts')::bigint + later - coalesce((f ->> 'later')::bigint, 0);
-        k.seen := bridge.join_seen(f -> 'seen', null, null, null, this_node);
+        k.seen := bridge.join_seen(f -> 'seen', null, null, null, node.name);
         -- By an earlier part: the row is what this one says.
         update bridge.row_version r set ts = k.ts, deleted = op = 'd', later_us = note_change.later
          where at is null and r.entity = entity_id and r.key = row_key and note_change.later > coalesce(r.later_us, 0);
@@ -134,7 +138,7 @@ begin
     if coalesce((f ->> 'lsn')::bigint, 0) < place and f is not null then
         replaced := f ->> 'ts';
         replaced_at := f ->> 'at';
-        k.seen := bridge.join_seen(f -> 'seen', null, replaced, f ->> 'node', this_node);
+        k.seen := bridge.join_seen(f -> 'seen', null, replaced, f ->> 'node', node.name);
     elsif (select e.policy from bridge.entity e where e.id = entity_id) in ('node-priority', 'manual') then
         k.seen := bridge.certainly_seen(entity_id, row_key, to_timestamp(commit_us / 1000000.0));
     end if;
@@ -144,7 +148,7 @@ begin
     end if;
     if not overtaken then
         insert into bridge.row_version as r (entity, key, ts, node, deleted, seen, row_xmin, lsn, at_us, later_us)
-        values (entity_id, row_key, k.ts, this_node, op = 'd', k.seen, xid, lsn, commit_us, nullif(later, 0))
+        values (entity_id, row_key, k.ts, node.name, op = 'd', k.seen, xid, lsn, commit_us, nullif(later, 0))
         on conflict (entity, key) do update
            set ts = excluded.ts, node = excluded.node, deleted = excluded.deleted, seen = excluded.seen, base_ts = r.ts, base_node = r.node,
                row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, later_us = excluded.later_us, over = null, correlation = null,
