@@ -234,7 +234,7 @@ static bool await_outbox_rows(const struct wal_notes *notes, const struct wal_ch
 /* Of a row that is written all the time only the last state is asked for, noted and sent. */
 static bool join_updates(const struct wal_notes *notes, struct wal_chunk *chunk, struct arena *arena, struct error *error)
 {
-    enum { ENTITY, KEY, FIRST_LSN, LAST_XID, COLUMNS };
+    enum { ENTITY, KEY, FIRST_LSN, LAST_LSN, LAST_XID, COLUMNS };
     struct wal_runs runs = wal_runs_find(chunk, arena);
     if (runs.count == 0)
         return true;
@@ -247,6 +247,7 @@ static bool join_updates(const struct wal_notes *notes, struct wal_chunk *chunk,
         columns[ENTITY][i] = arena_printf(arena, "%d", first->entity->id);
         columns[KEY][i] = wal_key_text(arena, &chunk->changes[runs.items[i].first]);
         columns[FIRST_LSN][i] = arena_printf(arena, "%s", wal_lsn_text(lsn, first->commit_lsn));
+        columns[LAST_LSN][i] = arena_printf(arena, "%s", wal_lsn_text(lsn, last->commit_lsn));
         columns[LAST_XID][i] = arena_printf(arena, "%" PRIu32, last->xid);
     }
     const char *parameters[COLUMNS];

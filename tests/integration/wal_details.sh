@@ -197,6 +197,31 @@ transactions=$(($(sql alpha shop "select pg_current_xact_id()") - before))
 for cluster in alpha beta; do sql $cluster shop "delete from bridge.conflict"; done
 printf 'ok - a row that an application holds waits alone\n'
 
+# ---- a peer writes in between updates that wait, or after them ----
+
+sql alpha shop "insert into code values ('between', 'x'), ('after', 'x')"
+bridge_quiet commerce operations
+sql alpha shop "select bridge.pause('out')" >"$SERVERS_DIR/null"
+wait_for 30 "commerce to send no more" silent
+update() { for i in "$@"; do sql alpha shop "update code set what = '$i' where code in ('between', 'after')"; done; }
+came() { [[ $(sql alpha shop "select count(*) from bridge.conflict where key = '$1'") == 1 ]]; }
+theirs() {
+    sql beta shop "update code set what = 'theirs' where code = '$1'"
+    wait_for 60 "the conflict" came "$1"
+}
+update 1 2
+theirs between
+update 3 4
+theirs after
+sql alpha shop "select bridge.resume('out')" >"$SERVERS_DIR/null"
+bridge_quiet commerce operations
+equal "rows that both wrote" "select code, what from code where code in ('between', 'after') order by 1"
+equal "conflicts, each with its winner and loser" "select key, case ruling when 'local' then (local_ts, local_node) else (remote_ts, remote_node) end,
+    case ruling when 'local' then (remote_ts, remote_node) else (local_ts, local_node) end from bridge.conflict order by 1"
+assert_equal "after|theirs, between|4" "$(sql alpha shop "select string_agg(code || '|' || what, ', ' order by code) from code where code in ('between', 'after')")" "what stays"
+assert_equal "after, between" "$(sql beta shop "select string_agg(key, ', ' order by key) from bridge.conflict")" "conflicts"
+for cluster in alpha beta; do sql $cluster shop "delete from bridge.conflict"; done
+
 # ---- a database that was restored into a server whose log is shorter ----
 
 bridge_stop commerce
