@@ -17,7 +17,7 @@ begin
     if not exists (select from bridge.node n where n.versions_since is not null) then
         return null;
     end if;
-    if not forget_this then
+    if forget_this is not true then
         entries := entries || jsonb_strip_nulls(jsonb_build_object(
             'replaced', bridge.lsn_number(replaced_at), 'lsn', bridge.lsn_number(entry.lsn), 'xmin', entry.row_xmin::text, 'over', entry.over::text,
             'ts', entry.ts, 'node', entry.node, 'at', entry.at_us, 'later', entry.later_us, 'seen', entry.seen));

@@ -14,5 +14,6 @@ on conflict (entity, key) do update
        deleted = excluded.deleted and (not $2::boolean or v.deleted or (v.ts, v.node) <> (excluded.ts, excluded.node)),
        merge = coalesce(excluded.merge, v.merge), base_ts = v.ts, base_node = v.node,
        row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, over = excluded.over,
-       former = case when $2::boolean then bridge.remember(v, excluded.lsn) end
+       -- Judged once more without a write in between, nothing stands upon what is replaced.
+       former = case when $2::boolean then bridge.remember(v, excluded.lsn, v.row_xmin = excluded.row_xmin and v.over is not distinct from excluded.over) end
  where $2::boolean or (v.ts = excluded.base_ts and v.node = excluded.base_node)
