@@ -142,8 +142,11 @@ static void put_name(FILE *out, struct pg_session *session, struct text name)
     PQfreemem(quoted);
 }
 
-static bool lock_row(const struct wal_notes *notes, const struct wal_entity *entity, const struct change *change, struct arena *arena, struct error *error)
+/* Not patient: unless somebody holds it, which is told in the row; so it is when there is no such row. */
+static bool lock_row(const struct wal_notes *notes, struct wal_row *row, const struct change *change, bool patient, struct arena *arena,
+                     struct error *error)
 {
+    const struct wal_entity *entity = row->entity;
     char *sql = NULL;
     size_t size;
     const char *parameters[LIMIT_KEY_FIELDS];
@@ -160,28 +163,33 @@ static bool lock_row(const struct wal_notes *notes, const struct wal_entity *ent
         fprintf(out, " = $%zu", i + 1);
         parameters[i] = arena_string(arena, change->values[i]);
     }
-    fputs(" for update", out);
+    fputs(patient ? " for update" : " for update skip locked", out);
     fclose(out);
     PG_RESULT result = pg_query_text(notes->session, sql, (int)entity->layout->key_count, parameters, error);
     free(sql);
+    row->held = result != NULL && !patient && PQntuples(result) == 0;
     return result != NULL;
 }
 
 /* Rows that lack a value which no peer has either, and are not what the change made of them, perhaps because their table was rewritten: this node
  * says them as they are now, with a version of now. */
-static bool say_anew(const struct wal_notes *notes, const struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *arena,
+static bool say_anew(const struct wal_notes *notes, struct wal_chunk *chunk, const size_t *numbers, size_t count, bool patient, struct arena *arena,
                      struct error *error)
 {
     for (size_t i = 0; i < count; i++) {
-        const struct wal_row *row = &chunk->rows[numbers[i]];
+        struct wal_row *row = &chunk->rows[numbers[i]];
         if (!row->made || row->said || row->bytes > 0 || row->held)
             continue;
         const struct change *change = &chunk->changes[numbers[i]];
         const char *parameters[] = {arena_string(arena, wal_key_text(arena, change))};
         char sql[64];
         snprintf(sql, sizeof sql, "select bridge.assert_%d($1, false)", row->entity->id);
-        if (!lock_row(notes, row->entity, change, arena, error))
+        /* Nobody else writes row_version meanwhile. */
+        if (!pg_execute(notes->session, "select pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'))", error) ||
+            !lock_row(notes, row, change, patient, arena, error))
             return false;
+        if (row->held)
+            continue;
         PG_RESULT result = pg_query_text(notes->session, sql, 1, parameters, error);
         if (result == NULL)
             return false;
@@ -272,7 +280,7 @@ static bool is_to_be_noted(const struct wal_row *row, const struct change *chang
            (change->op == CHANGE_DELETED || change->version.timestamp_us != row->commit_us || row->made);
 }
 
-/* Where a transaction ends that begins with the change at from. Each locks the rows that it notes, in their order of the log. */
+/* Where a transaction ends that begins with the change at from. While triggers write row_version, too, each notes one row. */
 static size_t note_end(const struct wal_notes *notes, const struct wal_chunk *chunk, size_t from)
 {
     if (!notes->one_by_one)
@@ -320,7 +328,8 @@ static bool keep_known(const struct wal_notes *notes, const struct wal_chunk *ch
     return true;
 }
 
-static bool note_known(const struct wal_notes *notes, struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *arena, struct error *error)
+static bool note_known(const struct wal_notes *notes, struct wal_chunk *chunk, const size_t *numbers, size_t count, bool patient, struct arena *arena,
+                       struct error *error)
 {
     struct text *keys = arena_take_array(arena, count, sizeof *keys);
     struct columns columns;
@@ -334,14 +343,16 @@ static bool note_known(const struct wal_notes *notes, struct wal_chunk *chunk, c
     for (size_t i = 0; i < NOTE_COLUMNS; i++)
         parameters[i] = columns.texts[i];
     parameters[NOTE_KEY] = parameters_literal(arena, keys, count);
-    parameters[NOTE_COLUMNS] = count == 1 ? "true" : "false"; /* patient: who holds no other row */
+    parameters[NOTE_COLUMNS] = patient ? "true" : "false";
     PG_RESULT result = pg_query(notes->session, "wal_note", NOTE_COLUMNS + 1, parameters, error);
     columns_free(&columns);
     return result != NULL && take_versions(chunk, numbers, count, arena, result, error);
 }
 
-/* In one transaction. Leaves the numbers of those whose rows applications hold; of one alone there are none. */
-static bool note_free(const struct wal_notes *notes, struct wal_chunk *chunk, size_t *numbers, size_t *count, struct arena *arena, struct error *error)
+/* In one transaction. Leaves the numbers of those whose rows applications hold, and of what follows these. Patient: waits for the row, of one alone,
+ * before it takes any other lock, so that nobody waits for it meanwhile. */
+static bool note_free(const struct wal_notes *notes, struct wal_chunk *chunk, size_t *numbers, size_t *count, bool patient, struct arena *arena,
+                      struct error *error)
 {
     bool noted = false, lacks = false;
     size_t known_count = *count, *known = arena_take_array(arena, *count, sizeof *known);
@@ -360,8 +371,10 @@ static bool note_free(const struct wal_notes *notes, struct wal_chunk *chunk, si
                 : keep_known(notes, chunk, known, &known_count, arena, error)))
         return false;
     if ((known_count > 0 || lacks) &&
-        !(pg_begin_durable(notes->session, error) && (known_count == 0 || note_known(notes, chunk, known, known_count, arena, error)) &&
-          say_whole(notes, chunk, numbers, *count, arena, error) && say_anew(notes, chunk, numbers, *count, arena, error) &&
+        !(pg_begin_durable(notes->session, error) &&
+          (!patient || lock_row(notes, &chunk->rows[numbers[0]], &chunk->changes[numbers[0]], patient, arena, error)) &&
+          (known_count == 0 || note_known(notes, chunk, known, known_count, patient, arena, error)) &&
+          say_whole(notes, chunk, numbers, *count, arena, error) && say_anew(notes, chunk, numbers, *count, patient, arena, error) &&
           pg_commit(notes->session, error)))
         return false;
     size_t held = 0;
@@ -378,18 +391,23 @@ static bool is_by_locks(const struct error *error)
     return text_equal(text_from(error->code), TEXT_LITERAL("40P01")) || text_equal(text_from(error->code), TEXT_LITERAL("55P03"));
 }
 
-/* Together, then those whose rows were held, and in halves where all of them are: each that is a transaction of its own has waited for what apply was at. */
+/* Together. What an application holds waits alone, and what comes after it follows; where others wait for each other's locks it is tried in halves,
+ * because each transaction waits for what apply is at. */
 static bool note_numbers(const struct wal_notes *notes, struct wal_chunk *chunk, size_t *numbers, size_t count, struct arena *arena, struct error *error)
 {
     while (count > 0) {
         size_t held = count;
-        if (!note_free(notes, chunk, numbers, &held, arena, error) &&
-            (!is_by_locks(error) || count == 1 || !pg_execute(notes->session, "rollback", error)))
+        bool good = note_free(notes, chunk, numbers, &held, false, arena, error);
+        if (!good && !(is_by_locks(error) && pg_execute(notes->session, "rollback", error)))
             return false;
+        if (held == 1 && count == 1)
+            return note_free(notes, chunk, numbers, &held, true, arena, error);
         if (held == count) {
-            size_t half = count / 2;
-            return note_numbers(notes, chunk, numbers, half, arena, error) &&
-                   note_numbers(notes, chunk, numbers + half, count - half, arena, error);
+            size_t first = good ? 1 : count / 2;
+            if (!note_numbers(notes, chunk, numbers, first, arena, error))
+                return false;
+            numbers += first;
+            held -= first;
         }
         count = held;
     }

@@ -62,6 +62,10 @@ declare
     many   bigint := 0;
 begin
     select * into strict e from bridge.entity where name = entity;
+    -- What apply and capture do with versions waits.
+    if (select n.versions_since is not null from bridge.node n) then
+        perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
+    end if;
     for letter in
         update bridge.dead_letter d set state = 'discarded', next_attempt = null, last_seen = now()
          where d.state = 'retrying' and d.error_code = 'PAUSED' and d.entity = entity and d.op = 'deleted'

@@ -9,12 +9,12 @@
 -- deletion is judged now, as if what was brought came after it; by a wrong version, what came of it becomes this node's word.
 --
 -- An application's lock of a row is waited for only when patient, which is for one row: who holds locks of others meanwhile may make a deadlock of it,
--- and its victim may be the application. Otherwise such a change is left, and all that follow it of its row: they have no version.
+-- and its victim may be the application. Otherwise such a change is left, and all that follow it and may depend on rows: they have no version.
 create or replace function bridge.note_changes(entity smallint[], key text[], op "char"[], commit_us bigint[], ts bigint[], lsn pg_lsn[], xid xid[], later bigint[],
                                                patient boolean)
     returns table (n bigint, version_ts bigint, base_ts bigint, base_node text, seen text)
     language plpgsql
-    set search_path = pg_catalog, pg_temp set enable_seqscan = off -- also by plans made while row_version was empty
+    set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -23,8 +23,8 @@ declare
                                   where c.op = 'd' or c.ts <> c.commit_us);
     -- Where it counts what the writer of an unknown row has seen.
     attentive smallint[] := array(select e.id from bridge.entity e where e.policy in ('node-priority', 'manual'));
-    alone     boolean := (select n.capture = 'wal' from bridge.node n); -- otherwise triggers write row_version, too
-    held      jsonb := '{}'; -- rows whose changes are left
+    alone     boolean; -- otherwise triggers write row_version, too
+    held      boolean := false;
     c         record;
     k         bridge.known;
 begin
@@ -38,6 +38,8 @@ begin
         -- What else is waited for: gives way before the server looks for a deadlock. The caller then notes fewer at a time.
         perform set_config('lock_timeout', least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int || 'ms', true) where not patient;
     end if;
+    -- Once nobody can switch it.
+    select n.capture = 'wal' into alone from bridge.node n;
     for c in
         with given as (
             select g.*, count(*) over (partition by g.entity, g.key collate "C") > 1 as again,
@@ -55,8 +57,8 @@ begin
                         when g.entity = any (attentive)
                         then bridge.certainly_seen(g.entity, g.key, to_timestamp(g.commit_us / 1000000.0)) end as known,
                    -- Nobody has written row_version since, and it is not about this very change.
-                   alone and (v.ts is null or (bridge.last_replaced(v.former) <= bridge.lsn_number(g.lsn) and v.row_xmin is distinct from g.xid
-                                               and (v.lsn is null or v.lsn < g.lsn))) as simple
+                   alone and (v.ts is null or ((v.lsn is null or v.lsn < g.lsn) and v.row_xmin is distinct from g.xid
+                                               and bridge.last_replaced(v.former) <= bridge.lsn_number(g.lsn))) as simple
               from given g
               -- Looked up one by one, whatever the statistics say of a table that was empty when they were made.
               left join lateral (select * from bridge.row_version r where r.entity = g.entity and r.key = g.key offset 0) v on true),
@@ -75,13 +77,10 @@ begin
             n := c.n; version_ts := c.version; seen := c.known;
         else
             k := null;
-            if not held ? (c.entity || ' ' || c.key) then
+            if not held then
                 k := bridge.note_change(c.entity, c.key, c.op, c.commit_us, c.ts, c.lsn, c.xid, c.later, patient);
             end if;
-            n := c.n; version_ts := k.ts; seen := k.seen;
-            if version_ts is null then
-                held := held || jsonb_build_object(c.entity || ' ' || c.key, true);
-            end if;
+            n := c.n; version_ts := k.ts; seen := k.seen; held := version_ts is null;
         end if;
         if version_ts is distinct from c.ts or seen is not null then
             return next;
@@ -108,20 +107,23 @@ declare
     replaced  bigint;         -- the version that the change was written upon
     replaced_at bigint;       -- and when that was written, by this node's clock
     overtaken boolean;
+    noted     boolean := op = 'd' or given <> commit_us;
+    locked    boolean := false;
 begin
     select * into node from bridge.node;
-    select * into v from bridge.row_version r where r.entity = entity_id and r.key = row_key;
-    if (op = 'd' or given <> commit_us)
-       and (node.capture <> 'wal' or greatest(bridge.last_replaced(v.former), bridge.lsn_number(v.lsn)) > place) then
+    loop
+        select * into v from bridge.row_version r where r.entity = entity_id and r.key = row_key;
+        select e.value, e.ordinality - 1 into f, at from jsonb_array_elements(v.former) with ordinality e
+         where (e.value ->> 'replaced')::bigint > place order by e.ordinality limit 1;
+        overtaken := f is not null or bridge.lsn_number(v.lsn) > place;
+        exit when locked or not noted or not (overtaken or node.capture <> 'wal');
         -- In the order of everybody: first the row, then what is known of it.
         if exists (select from bridge.entity e, bridge.row_here(e, row_key, patient) h where e.id = entity_id and h.held) then
             return null;
         end if;
-        select * into v from bridge.row_version r where r.entity = entity_id and r.key = row_key for update;
-    end if;
-    select e.value, e.ordinality - 1 into f, at from jsonb_array_elements(v.former) with ordinality e
-     where (e.value ->> 'replaced')::bigint > place order by e.ordinality limit 1;
-    overtaken := f is not null or coalesce(bridge.lsn_number(v.lsn), 0) > place;
+        perform from bridge.row_version r where r.entity = entity_id and r.key = row_key for update;
+        locked := true;
+    end loop;
     if f is null and v.ts is not null then
         f := jsonb_strip_nulls(jsonb_build_object('lsn', bridge.lsn_number(v.lsn), 'xmin', v.row_xmin::text, 'ts', v.ts, 'node', v.node,
                                                   'at', v.at_us, 'later', v.later_us, 'seen', v.seen));
@@ -143,7 +145,7 @@ begin
         k.seen := bridge.certainly_seen(entity_id, row_key, to_timestamp(commit_us / 1000000.0));
     end if;
     k.ts := greatest(given, bridge.version_upon(replaced, replaced_at, commit_us) + later);
-    if op <> 'd' and given = commit_us then
+    if not noted then
         return k;
     end if;
     if not overtaken then
@@ -152,9 +154,11 @@ begin
         on conflict (entity, key) do update
            set ts = excluded.ts, node = excluded.node, deleted = excluded.deleted, seen = excluded.seen, base_ts = r.ts, base_node = r.node,
                row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, later_us = excluded.later_us, over = null, correlation = null,
-               former = bridge.remember(r, excluded.lsn);
-        return k;
+               former = bridge.remember(r, excluded.lsn)
+         where r.lsn is null or r.lsn <= excluded.lsn;
+        -- A trigger was quicker, after capture was switched.
+        return case when found then k else bridge.note_change(entity_id, row_key, op, commit_us, given, lsn, xid, later, patient) end;
     end if;
-    return bridge.note_overtaken(v, op, commit_us, place, xid, k, f, at);
+    return bridge.note_overtaken(v, op, commit_us, place, xid, k, case when at is not null then f end, at);
 end
 $$;

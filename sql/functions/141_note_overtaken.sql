@@ -1,5 +1,5 @@
 -- bridge.note_overtaken(...): a change that is to be noted when apply has written the row since it was made. known_by is the entry of v.former,
--- at that place, which the change was written upon or which came right after it; null when there is none.
+-- at that place, which the change was written upon or which came right after it; null when v came right after it.
 create or replace function bridge.note_overtaken(v bridge.row_version, op "char", commit_us bigint, place bigint, xid xid, k bridge.known,
                                                  known_by jsonb, at int) returns bridge.known
     language plpgsql

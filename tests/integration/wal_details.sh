@@ -222,9 +222,24 @@ assert_equal "after|theirs, between|4" "$(sql alpha shop "select string_agg(code
 assert_equal "after, between" "$(sql beta shop "select string_agg(key, ', ' order by key) from bridge.conflict")" "conflicts"
 for cluster in alpha beta; do sql $cluster shop "delete from bridge.conflict"; done
 
-# ---- a database that was restored into a server whose log is shorter ----
+# ---- a change that a peer has overtaken is noted once, however often it is read ----
 
 bridge_stop commerce
+place=$(sql alpha shop "select pg_current_wal_insert_lsn()")
+sql alpha shop "select pg_logical_emit_message(false, 'test', repeat('x', 10000))" >"$SERVERS_DIR/null"
+sql alpha shop "insert into bridge.row_version (entity, key, ts, node, deleted, lsn) select id, 'overtaken', 1, 'operations', true, '$place'::pg_lsn + 1000 from bridge.entity where name = 'code'"
+note() {
+    sql alpha shop "select n.version_ts from bridge.entity e, bridge.note_changes(array[e.id], '{overtaken}', '{d}', '{10}', '{20}', '{$place}', '{5}', '{0}', true) n where e.name = 'code'"
+    sql alpha shop "select ts, node, seen, former from bridge.row_version where key = 'overtaken'"
+}
+first=$(note)
+grep -q '"late": true' <<<"$first" || fail "the change is not remembered: $first"
+assert_equal "$first" "$(note)" "what is noted when the change is read again"
+sql alpha shop "delete from bridge.row_version where key = 'overtaken'"
+printf 'ok - a change that a peer has overtaken is noted once\n'
+
+# ---- a database that was restored into a server whose log is shorter ----
+
 sql alpha shop "update bridge.outbound set released_lsn = pg_current_wal_lsn() + 1000000000; update bridge.capture_switch set lsn = lsn + 900000000;
     insert into code values ('restored', 'x')"
 bridge_start commerce
