@@ -209,7 +209,7 @@ fault_crashes() {
     FAULT_DETAIL="$passed crash points"
 }
 scenario crashes "each crash point once, one after the other"
-scenario short "crashes 9" "some crash points, one after the other"
+scenario short "crashes 6" "some crash points, one after the other"
 
 # The adapter lives, and its session ends before a statement, or after it with the answer unread.
 SEVERED_POINTS=()
@@ -259,4 +259,4 @@ fault_all_severed() {
     FAULT_DETAIL="${#points[@]} places"
 }
 scenario all_severed "the database session lost before and in each statement, one after the other"
-scenario short "all_severed 6" "the database session lost before or in some statements, one after the other"
+scenario short "all_severed 4" "the database session lost before or in some statements, one after the other"

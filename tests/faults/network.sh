@@ -42,7 +42,7 @@ fault_torn() {
     healed
     FAULT_DETAIL="$times times"
 }
-scenario short "torn 8" "connections reset after a random number of bytes"
+scenario short "torn 5" "connections reset after a random number of bytes"
 
 # One of each kind, briefly, on any link.
 fault_links() {

@@ -43,7 +43,7 @@ insert into total values (:client_id, 1) on conflict (worker) do update set n = 
 insert into ledger select (1 + :client_id) * 10000000 + t.n, t.worker, t.n from total t where t.worker = :client_id;
 commit;
 SQL
-process_start load "$PG_BIN/pgbench" -n -h "$PG_SOCKET_DIR" -p "$PG_PORT_ALPHA" -U postgres -c 3 -R 150 -T 600 -f "$SERVERS_DIR/load.sql" shop
+process_start load "$PG_BIN/pgbench" -n -h "$PG_SOCKET_DIR" -p "$PG_PORT_ALPHA" -U postgres -c 3 -R 100 -T 600 -f "$SERVERS_DIR/load.sql" shop
 lines() { sql "$1" shop "select count(*) from ledger"; }
 more_lines() { (($(lines alpha) > $1 + 100)); }
 keeps_writing() { wait_for 60 "applications to go on writing" more_lines "$(lines alpha)"; }
