@@ -103,6 +103,7 @@ declare
     v         bridge.row_version;
     f         jsonb;          -- the entry that was there, if it has been replaced since
     at        int;            -- its place in v.former
+    upon      jsonb;          -- the entry that the change was written upon, or one before that
     k         bridge.known;
     replaced  bigint;         -- the version that the change was written upon
     replaced_at bigint;       -- and when that was written, by this node's clock
@@ -137,10 +138,15 @@ begin
          where at is null and r.entity = entity_id and r.key = row_key and note_change.later > coalesce(r.later_us, 0);
         return k;
     end if;
-    if coalesce((f ->> 'lsn')::bigint, 0) < place and f is not null then
-        replaced := f ->> 'ts';
-        replaced_at := f ->> 'at';
-        k.seen := bridge.join_seen(f -> 'seen', null, replaced, f ->> 'node', node.name);
+    upon := f;
+    if coalesce((f ->> 'lsn')::bigint, 0) >= place then
+        select e.value into upon from jsonb_array_elements(v.former) with ordinality e
+         where (e.value ->> 'replaced')::bigint <= place order by e.ordinality desc limit 1;
+    end if;
+    if upon is not null then
+        replaced := upon ->> 'ts';
+        replaced_at := upon ->> 'at';
+        k.seen := bridge.join_seen(upon -> 'seen', null, replaced, upon ->> 'node', node.name);
     elsif (select e.policy from bridge.entity e where e.id = entity_id) in ('node-priority', 'manual') then
         k.seen := bridge.certainly_seen(entity_id, row_key, to_timestamp(commit_us / 1000000.0));
     end if;

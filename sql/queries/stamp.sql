@@ -13,7 +13,11 @@ on conflict (entity, key) do update
        -- A row that went without a word about it: that is still to come.
        deleted = excluded.deleted and (not $2::boolean or v.deleted or (v.ts, v.node) <> (excluded.ts, excluded.node)),
        merge = coalesce(excluded.merge, v.merge), base_ts = v.ts, base_node = v.node,
-       row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, over = excluded.over,
-       -- Judged once more without a write in between, nothing stands upon what is replaced.
-       former = case when $2::boolean then bridge.remember(v, excluded.lsn, v.row_xmin = excluded.row_xmin and v.over is not distinct from excluded.over) end
+       row_xmin = excluded.row_xmin, lsn = excluded.lsn, over = excluded.over,
+       at_us = case when $2::boolean and (v.ts, v.node) = (excluded.ts, excluded.node) then v.at_us else excluded.at_us end,
+       -- Of one that is judged again and again the first is enough. No write stands upon another, or it is of a row that came and went, and has seen a
+       -- little more than is told of it.
+       former = case when $2::boolean then bridge.remember(v, excluded.lsn, (v.ts, v.node) = (excluded.ts, excluded.node)
+                         and (v.row_xmin = excluded.row_xmin and v.over is not distinct from excluded.over
+                              or v.deleted and excluded.deleted and ((v.former -> -1 ->> 'ts')::bigint, v.former -> -1 ->> 'node') = (v.ts, v.node))) end
  where $2::boolean or (v.ts = excluded.base_ts and v.node = excluded.base_node)

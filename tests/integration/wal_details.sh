@@ -222,6 +222,31 @@ assert_equal "after|theirs, between|4" "$(sql alpha shop "select string_agg(code
 assert_equal "after, between" "$(sql beta shop "select string_agg(key, ', ' order by key) from bridge.conflict")" "conflicts"
 for cluster in alpha beta; do sql $cluster shop "delete from bridge.conflict"; done
 
+# ---- what a row was is not kept for each change that is judged against it ----
+
+sql alpha shop "insert into code values ('stays', 'x'), ('goes', 'x')"
+bridge_quiet commerce operations
+sql alpha shop "select bridge.pause('out'), bridge.pause('in')" >"$SERVERS_DIR/null"
+paused() { [[ $(sql alpha shop "select string_agg(state, ' ') from bridge.status") == "paused paused" ]]; }
+wait_for 30 "commerce to stand still" paused
+sent() { [[ $(sql beta shop "select count(*) from bridge.outbox") == 0 ]]; }
+for i in 1 2 3 4 5 6 7 8; do
+    sql beta shop "update code set what = '$i' where code in ('stays', 'goes')"
+    wait_for 30 "update $i to be sent" sent
+done
+sql alpha shop "update code set what = 'ours' where code = 'stays'; delete from code where code = 'goes'"
+judged=$(sql alpha shop "select sum(received) from bridge.inbound")
+sql alpha shop "select bridge.resume('in')" >"$SERVERS_DIR/null"
+all_judged() { (($(sql alpha shop "select sum(received) from bridge.inbound") == judged + 16)); }
+wait_for 60 "all to be judged" all_judged
+kept=$(sql alpha shop "select max(jsonb_array_length(former)) from bridge.row_version where key in ('stays', 'goes')")
+((kept <= 3)) || fail "$kept entries are kept for one write"
+sql alpha shop "select bridge.resume('out')" >"$SERVERS_DIR/null"
+bridge_quiet commerce operations
+equal "rows that were judged again and again" "select code, what from code where code in ('stays', 'goes') order by 1"
+assert_equal "stays|ours" "$(sql beta shop "select code, what from code where code in ('stays', 'goes')")" "what stays"
+for cluster in alpha beta; do sql $cluster shop "delete from bridge.conflict"; done
+
 # ---- a change that a peer has overtaken is noted once, however often it is read ----
 
 bridge_stop commerce

@@ -84,13 +84,19 @@ int wal_write_of(const struct row *row)
 
 /* ---- entries ---- */
 
-static void remember(struct database *database, struct entry *entry, const struct former *former)
+static void forget_released(struct database *database, struct entry *entry)
 {
     size_t kept = 0;
     for (size_t i = 0; i < entry->former_count; i++)
         if (entry->formers[i].replaced_at > database->released_lsn)
             entry->formers[kept++] = entry->formers[i];
     entry->former_count = kept;
+}
+
+static void remember(struct database *database, struct entry *entry, const struct former *former)
+{
+    forget_released(database, entry);
+    size_t kept = entry->former_count;
     if (kept == FORMERS_MAX)
         world_fail(database->world, "row_version remembers without end");
     while (kept > 0 && entry->formers[kept - 1].replaced_at > former->replaced_at) {
@@ -123,6 +129,18 @@ static void take_over(struct entry *entry, const struct row *row, uint64_t xid, 
     entry->over = 0;
 }
 
+/* Whether the entry is about the same version as what replaces it, so that the first of them is enough: sql/queries/stamp.sql. */
+static bool is_repeated(const struct row *before, const struct row *after)
+{
+    const struct entry *entry = &before->entry;
+    if (!entry->here || !stamp_equal(entry->version, after->version))
+        return false;
+    if (before->content.present && after->content.present)
+        return entry->xid == after->xid && entry->over == 0;
+    return entry->deleted && !after->content.present && entry->former_count > 0 &&
+           stamp_equal(entry->formers[entry->former_count - 1].version, entry->version);
+}
+
 void wal_enter(struct database *database, struct transaction *transaction, const struct row *before, struct row *after, bool data)
 {
     if (!database->wal)
@@ -132,14 +150,17 @@ void wal_enter(struct database *database, struct transaction *transaction, const
     database->lsn++;
     after->entry = before->entry;
     /* What applications may have written upon it, and is not published yet, must find it. */
-    if (wal_is_own(before) || !before->content.present ||
+    bool repeated = !data && !wal_is_own(before) && is_repeated(before, after);
+    if (repeated)
+        forget_released(database, &after->entry);
+    else if (wal_is_own(before) || !before->content.present ||
         ((same_node(database, before->entry.version) || before->entry.over != 0) && before->entry.lsn > database->released_lsn))
         remember_entry(database, &after->entry, database->lsn);
     if (data) {
         after->xid = transaction->xid;
         after->commit_us = 0;
     }
-    take_over(&after->entry, after, after->xid, database->lsn, clock_us(database));
+    take_over(&after->entry, after, after->xid, database->lsn, repeated ? before->entry.at_us : clock_us(database));
     if (stamp_equal(after->version, before->version)) {
         after->entry.write = wal_write_of(before);
         after->entry.deleted = !after->content.present && before->entry.deleted;
@@ -233,13 +254,19 @@ static struct known find_known(const struct entry *entry, const struct outbox_ch
         const struct former *former = &entry->formers[i];
         known.overtaken = true;
         known.own = former->xid == change->xid && former->lsn <= change->lsn;
+        /* What it was written upon may be forgotten: then at least what was known before had been seen. */
+        if (!known.own && former->lsn >= change->lsn && i > 0)
+            former--;
         if (known.own || former->lsn < change->lsn)
             know(&known, former->version, former->base, former->at_us, former->seen_us);
     } else if (entry->here) {
         known.overtaken = entry->lsn > change->lsn;
         known.own = entry->xid == change->xid && entry->lsn <= change->lsn;
+        const struct former *last = i > 0 ? &entry->formers[i - 1] : NULL;
         if (known.own || entry->lsn < change->lsn)
             know(&known, entry->version, entry->base, entry->at_us, entry->seen_us);
+        else if (last != NULL)
+            know(&known, last->version, last->base, last->at_us, last->seen_us);
     }
     return known;
 }
