@@ -59,7 +59,7 @@ struct statement {
 struct statement_options {
     bool write_equal; /* tests only: write data also when the content is equal */
     /* Of a node that captures from the WAL: its name, and since when (microseconds since 1970) a commit is a version. What no entry of
-     * row_version is about has the version that its commit says: sql/functions/140_note_changes.sql says the same to the peers. */
+     * row_version is about has the version that its commit says: sql/functions/140_note_log.sql says the same to the peers. */
     const char *log_node;
     int64_t versions_since;
 };

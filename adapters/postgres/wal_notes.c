@@ -10,7 +10,7 @@
 #include "bridge/base/memory.h"
 #include "bridge/message/codec.h"
 
-enum { VISIBLE_WAIT_MS = 10000 };
+enum { VISIBLE_WAIT_MS = 10000, AWAIT_TRIES = 100 };
 
 const char *wal_lsn_text(char out[static 24], uint64_t lsn)
 {
@@ -142,11 +142,19 @@ static void put_name(FILE *out, struct pg_session *session, struct text name)
     PQfreemem(quoted);
 }
 
-/* Not patient: unless somebody holds it, which is told in the row; so it is when there is no such row. */
-static bool lock_row(const struct wal_notes *notes, struct wal_row *row, const struct change *change, bool patient, struct arena *arena,
-                     struct error *error)
+/* Who locks several of these rows in an order of his own, or holds one for long. */
+static bool is_by_locks(const struct error *error)
 {
-    const struct wal_entity *entity = row->entity;
+    return text_equal(text_from(error->code), TEXT_LITERAL("40P01")) || text_equal(text_from(error->code), TEXT_LITERAL("55P03"));
+}
+
+enum lock { LOCK_WAIT, LOCK_SKIP, LOCK_NONE };
+
+/* How many rows there are of the change's key: locked, locked unless somebody holds it, or only looked for. */
+static bool find_row(const struct wal_notes *notes, const struct wal_entity *entity, const struct change *change, enum lock lock, int *count,
+                     struct arena *arena, struct error *error)
+{
+    static const char *const suffixes[] = {[LOCK_WAIT] = " for update", [LOCK_SKIP] = " for update skip locked", [LOCK_NONE] = ""};
     char *sql = NULL;
     size_t size;
     const char *parameters[LIMIT_KEY_FIELDS];
@@ -163,19 +171,29 @@ static bool lock_row(const struct wal_notes *notes, struct wal_row *row, const s
         fprintf(out, " = $%zu", i + 1);
         parameters[i] = arena_string(arena, change->values[i]);
     }
-    fputs(patient ? " for update" : " for update skip locked", out);
+    fputs(suffixes[lock], out);
     fclose(out);
     PG_RESULT result = pg_query_text(notes->session, sql, (int)entity->layout->key_count, parameters, error);
     free(sql);
-    row->held = result != NULL && !patient && PQntuples(result) == 0;
+    *count = result != NULL ? PQntuples(result) : 0;
     return result != NULL;
+}
+
+/* Nobody else writes row_version until the transaction ends. */
+static bool lock_versions(const struct wal_notes *notes, struct error *error)
+{
+    if (pg_execute(notes->session, "select pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'))", error))
+        return true;
+    /* Fewer rows would wait as long. */
+    return is_by_locks(error) ? error_set(error, FAULT_CONTENTION, "40001", "what is applied takes long") : false;
 }
 
 /* Rows that lack a value which no peer has either, and are not what the change made of them, perhaps because their table was rewritten: this node
  * says them as they are now, with a version of now. */
-static bool say_anew(const struct wal_notes *notes, struct wal_chunk *chunk, const size_t *numbers, size_t count, bool patient, struct arena *arena,
+static bool say_anew(const struct wal_notes *notes, struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *arena,
                      struct error *error)
 {
+    bool locked = false;
     for (size_t i = 0; i < count; i++) {
         struct wal_row *row = &chunk->rows[numbers[i]];
         if (!row->made || row->said || row->bytes > 0 || row->held)
@@ -184,10 +202,12 @@ static bool say_anew(const struct wal_notes *notes, struct wal_chunk *chunk, con
         const char *parameters[] = {arena_string(arena, wal_key_text(arena, change))};
         char sql[64];
         snprintf(sql, sizeof sql, "select bridge.assert_%d($1, false)", row->entity->id);
-        /* Nobody else writes row_version meanwhile. */
-        if (!pg_execute(notes->session, "select pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'))", error) ||
-            !lock_row(notes, row, change, patient, arena, error))
+        int free_count, present = 0;
+        locked = locked || lock_versions(notes, error);
+        if (!locked || !find_row(notes, row->entity, change, LOCK_SKIP, &free_count, arena, error) ||
+            (free_count == 0 && !find_row(notes, row->entity, change, LOCK_NONE, &present, arena, error)))
             return false;
+        row->held = present > 0;
         if (row->held)
             continue;
         PG_RESULT result = pg_query_text(notes->session, sql, 1, parameters, error);
@@ -280,7 +300,7 @@ static bool is_to_be_noted(const struct wal_row *row, const struct change *chang
            (change->op == CHANGE_DELETED || change->version.timestamp_us != row->commit_us || row->made);
 }
 
-/* Where a transaction ends that begins with the change at from. While triggers write row_version, too, each notes one row. */
+/* Where a transaction ends that begins with the change at from. While triggers write row_version, too, each notes one change. */
 static size_t note_end(const struct wal_notes *notes, const struct wal_chunk *chunk, size_t from)
 {
     if (!notes->one_by_one)
@@ -328,8 +348,7 @@ static bool keep_known(const struct wal_notes *notes, const struct wal_chunk *ch
     return true;
 }
 
-static bool note_known(const struct wal_notes *notes, struct wal_chunk *chunk, const size_t *numbers, size_t count, bool patient, struct arena *arena,
-                       struct error *error)
+static bool note_known(const struct wal_notes *notes, struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *arena, struct error *error)
 {
     struct text *keys = arena_take_array(arena, count, sizeof *keys);
     struct columns columns;
@@ -339,20 +358,17 @@ static bool note_known(const struct wal_notes *notes, struct wal_chunk *chunk, c
         keys[i] = wal_key_text(arena, &chunk->changes[numbers[i]]);
     }
     columns_close(&columns);
-    const char *parameters[NOTE_COLUMNS + 1];
+    const char *parameters[NOTE_COLUMNS];
     for (size_t i = 0; i < NOTE_COLUMNS; i++)
         parameters[i] = columns.texts[i];
     parameters[NOTE_KEY] = parameters_literal(arena, keys, count);
-    parameters[NOTE_COLUMNS] = patient ? "true" : "false";
-    PG_RESULT result = pg_query(notes->session, "wal_note", NOTE_COLUMNS + 1, parameters, error);
+    PG_RESULT result = pg_query(notes->session, "wal_note", NOTE_COLUMNS, parameters, error);
     columns_free(&columns);
     return result != NULL && take_versions(chunk, numbers, count, arena, result, error);
 }
 
-/* In one transaction. Leaves the numbers of those whose rows applications hold, and of what follows these. Patient: waits for the row, of one alone,
- * before it takes any other lock, so that nobody waits for it meanwhile. */
-static bool note_free(const struct wal_notes *notes, struct wal_chunk *chunk, size_t *numbers, size_t *count, bool patient, struct arena *arena,
-                      struct error *error)
+/* In one transaction. Leaves the numbers of those whose rows applications hold, and of what is asked of rows after them. */
+static bool note_free(const struct wal_notes *notes, struct wal_chunk *chunk, size_t *numbers, size_t *count, struct arena *arena, struct error *error)
 {
     bool noted = false, lacks = false;
     size_t known_count = *count, *known = arena_take_array(arena, *count, sizeof *known);
@@ -372,9 +388,8 @@ static bool note_free(const struct wal_notes *notes, struct wal_chunk *chunk, si
         return false;
     if ((known_count > 0 || lacks) &&
         !(pg_begin_durable(notes->session, error) &&
-          (!patient || lock_row(notes, &chunk->rows[numbers[0]], &chunk->changes[numbers[0]], patient, arena, error)) &&
-          (known_count == 0 || note_known(notes, chunk, known, known_count, patient, arena, error)) &&
-          say_whole(notes, chunk, numbers, *count, arena, error) && say_anew(notes, chunk, numbers, *count, patient, arena, error) &&
+          (known_count == 0 || note_known(notes, chunk, known, known_count, arena, error)) &&
+          say_whole(notes, chunk, numbers, *count, arena, error) && say_anew(notes, chunk, numbers, *count, arena, error) &&
           pg_commit(notes->session, error)))
         return false;
     size_t held = 0;
@@ -385,31 +400,36 @@ static bool note_free(const struct wal_notes *notes, struct wal_chunk *chunk, si
     return true;
 }
 
-/* Who locks several of these rows in an order of his own, or holds one for long. */
-static bool is_by_locks(const struct error *error)
+/* Waits for the row's application, holding nothing that anybody else wants. */
+static bool await_row(const struct wal_notes *notes, const struct wal_chunk *chunk, size_t number, struct arena *arena, struct error *error)
 {
-    return text_equal(text_from(error->code), TEXT_LITERAL("40P01")) || text_equal(text_from(error->code), TEXT_LITERAL("55P03"));
+    int count;
+    return pg_begin(notes->session, error) &&
+           find_row(notes, chunk->rows[number].entity, &chunk->changes[number], LOCK_WAIT, &count, arena, error) &&
+           pg_execute(notes->session, "rollback", error);
 }
 
-/* Together. What an application holds waits alone, and what comes after it follows; where others wait for each other's locks it is tried in halves,
- * because each transaction waits for what apply is at. */
+/* Together, and then what is left. Where nothing could be noted the first is awaited, or, when it was others that waited for each other's locks, it is
+ * tried in halves: a transaction of each would wait each time for what apply is at. */
 static bool note_numbers(const struct wal_notes *notes, struct wal_chunk *chunk, size_t *numbers, size_t count, struct arena *arena, struct error *error)
 {
-    while (count > 0) {
-        size_t held = count;
-        bool good = note_free(notes, chunk, numbers, &held, false, arena, error);
+    for (int tries = 0; count > 0;) {
+        size_t left = count;
+        bool good = note_free(notes, chunk, numbers, &left, arena, error);
         if (!good && !(is_by_locks(error) && pg_execute(notes->session, "rollback", error)))
             return false;
-        if (held == 1 && count == 1)
-            return note_free(notes, chunk, numbers, &held, true, arena, error);
-        if (held == count) {
-            size_t first = good ? 1 : count / 2;
-            if (!note_numbers(notes, chunk, numbers, first, arena, error))
+        if (!good && count > 1) {
+            if (!note_numbers(notes, chunk, numbers, count / 2, arena, error))
                 return false;
-            numbers += first;
-            held -= first;
+            numbers += count / 2;
+            left -= count / 2;
+        } else if (left == count) {
+            if (++tries == AWAIT_TRIES)
+                return error_set(error, FAULT_CONTENTION, "55P03", "a row is written all the time while its version is noted: reading anew");
+            if (!await_row(notes, chunk, numbers[0], arena, error))
+                return false;
         }
-        count = held;
+        count = left;
     }
     return true;
 }

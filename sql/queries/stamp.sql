@@ -15,9 +15,9 @@ on conflict (entity, key) do update
        merge = coalesce(excluded.merge, v.merge), base_ts = v.ts, base_node = v.node,
        row_xmin = excluded.row_xmin, lsn = excluded.lsn, over = excluded.over,
        at_us = case when $2::boolean and (v.ts, v.node) = (excluded.ts, excluded.node) then v.at_us else excluded.at_us end,
-       -- Of one that is judged again and again the first is enough. No write stands upon another, or it is of a row that came and went, and has seen a
-       -- little more than is told of it.
+       -- Of one version that is judged again and again the first entry is enough. No write stands upon the others, or it is of a row that came and
+       -- went, and has seen a little more than is told of it.
        former = case when $2::boolean then bridge.remember(v, excluded.lsn, (v.ts, v.node) = (excluded.ts, excluded.node)
-                         and (v.row_xmin = excluded.row_xmin and v.over is not distinct from excluded.over
-                              or v.deleted and excluded.deleted and ((v.former -> -1 ->> 'ts')::bigint, v.former -> -1 ->> 'node') = (v.ts, v.node))) end
+                         and ((v.former -> -1 ->> 'ts')::bigint, v.former -> -1 ->> 'node') = (v.ts, v.node)
+                         and (v.row_xmin = excluded.row_xmin or v.deleted and excluded.deleted)) end
  where $2::boolean or (v.ts = excluded.base_ts and v.node = excluded.base_node)

@@ -1,4 +1,4 @@
--- Whether the transactions $1 are seen by now; and if so, of which of the rows that they wrote, of entities $2 with keys $3, bridge.note_changes has
+-- Whether the transactions $1 are seen by now; and if so, of which of the rows that they wrote, of entities $2 with keys $3, bridge.note_log has
 -- anything to say -> n: of which something is known, or where it counts what the writer of an unknown row has seen (there: given).
 with v as materialized (select bridge.are_visible($1::xid[]) as visible)
 select v.visible, g.n

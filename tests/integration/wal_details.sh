@@ -254,7 +254,7 @@ place=$(sql alpha shop "select pg_current_wal_insert_lsn()")
 sql alpha shop "select pg_logical_emit_message(false, 'test', repeat('x', 10000))" >"$SERVERS_DIR/null"
 sql alpha shop "insert into bridge.row_version (entity, key, ts, node, deleted, lsn) select id, 'overtaken', 1, 'operations', true, '$place'::pg_lsn + 1000 from bridge.entity where name = 'code'"
 note() {
-    sql alpha shop "select n.version_ts from bridge.entity e, bridge.note_changes(array[e.id], '{overtaken}', '{d}', '{10}', '{20}', '{$place}', '{5}', '{0}', true) n where e.name = 'code'"
+    sql alpha shop "select n.version_ts from bridge.entity e, bridge.note_log(array[e.id], '{overtaken}', '{d}', '{10}', '{20}', '{$place}', '{5}', '{0}') n where e.name = 'code'"
     sql alpha shop "select ts, node, seen, former from bridge.row_version where key = 'overtaken'"
 }
 first=$(note)

@@ -76,6 +76,9 @@ silent() { [[ $(sql alpha shop "select state from bridge.status where direction 
 wait_for 30 "commerce to send no more" silent
 sql alpha shop "update item set id = id + 30 where id in (2, 3)"
 sql alpha shop "update item set name = 'written since' where id in (32, 33)"
+# And one that is gone by then.
+sql alpha shop "update item set id = 34 where id = 9"
+sql alpha shop "delete from item where id = 34"
 mkfifo "$SERVERS_DIR/held"
 sql alpha shop <"$SERVERS_DIR/held" >"$SERVERS_DIR/null" &
 holder=$!
@@ -86,6 +89,11 @@ wait_for 30 "the row to be held" is_held
 sql alpha shop "select bridge.resume('out')" >"$SERVERS_DIR/null"
 waits() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where usename = 'pgbridge' and wait_event_type = 'Lock'") == 1 ]]; }
 wait_for 60 "the row to be waited for" waits
+assert_equal 0 "$(sql alpha shop "select count(*) from pg_locks l join pg_stat_activity a using (pid)
+    where l.locktype = 'advisory' and l.objid = hashtext('versions')::oid and l.granted and a.wait_event_type = 'Lock'")" "who waits and lets apply wait"
+sql beta shop "update item set name = 'meanwhile' where id = 4"
+arrived() { [[ $(sql alpha shop "select name from item where id = 4") == meanwhile ]]; }
+wait_for 60 "apply to go on while the row is waited for" arrived
 printf 'select from item where id = 33 for update; commit;\n' >&"$held"
 exec {held}>&-
 wait "$holder" || fail "the application had to give way"

@@ -133,12 +133,10 @@ static void take_over(struct entry *entry, const struct row *row, uint64_t xid, 
 static bool is_repeated(const struct row *before, const struct row *after)
 {
     const struct entry *entry = &before->entry;
-    if (!entry->here || !stamp_equal(entry->version, after->version))
+    if (!entry->here || !stamp_equal(entry->version, after->version) || entry->former_count == 0 ||
+        !stamp_equal(entry->formers[entry->former_count - 1].version, entry->version))
         return false;
-    if (before->content.present && after->content.present)
-        return entry->xid == after->xid && entry->over == 0;
-    return entry->deleted && !after->content.present && entry->former_count > 0 &&
-           stamp_equal(entry->formers[entry->former_count - 1].version, entry->version);
+    return after->content.present ? before->content.present && entry->xid == after->xid : entry->deleted;
 }
 
 void wal_enter(struct database *database, struct transaction *transaction, const struct row *before, struct row *after, bool data)

@@ -1,4 +1,4 @@
--- bridge.note_changes(...): what capture from the WAL asks of the changes of this node, in the order of commit, before they are given out,
+-- bridge.note_log(...): what capture from the WAL asks of the changes of this node, in the order of commit, before they are given out,
 -- but for those of which queries/wal_known.sql tells that there is nothing to say: its version, and what its writer had seen of the row: the entry of row_version that was there then, and what that had seen. A change that is
 -- not told of has the version that was given, and its writer had seen nothing. Apply takes a row
 -- that it has no entry of for the same (adapters/postgres/statement.c). commit_us is the commit's time and ts at least the version, later
@@ -8,10 +8,9 @@
 -- What a commit does not say is noted: deletions, and a later version. Where apply has written the row since, it has judged without that: a
 -- deletion is judged now, as if what was brought came after it; by a wrong version, what came of it becomes this node's word.
 --
--- An application's lock of a row is waited for only when patient, which is for one row: who holds locks of others meanwhile may make a deadlock of it,
--- and its victim may be the application. Otherwise such a change is left, and all that follow it and may depend on rows: they have no version.
-create or replace function bridge.note_changes(entity smallint[], key text[], op "char"[], commit_us bigint[], ts bigint[], lsn pg_lsn[], xid xid[], later bigint[],
-                                               patient boolean)
+-- A change whose row an application holds is left, and so are those after it that are not told by row_version alone: they have no version. Who waited
+-- for the row would hold others and the versions meanwhile, and make a deadlock of it; its victim may be the application.
+create or replace function bridge.note_log(entity smallint[], key text[], op "char"[], commit_us bigint[], ts bigint[], lsn pg_lsn[], xid xid[], later bigint[])
     returns table (n bigint, version_ts bigint, base_ts bigint, base_node text, seen text)
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -19,7 +18,7 @@ as $$
 #variable_conflict use_column
 declare
     this_node text := (select name from bridge.node);
-    noted     boolean := exists (select from unnest(note_changes.op, note_changes.commit_us, note_changes.ts) as c (op, commit_us, ts)
+    noted     boolean := exists (select from unnest(note_log.op, note_log.commit_us, note_log.ts) as c (op, commit_us, ts)
                                   where c.op = 'd' or c.ts <> c.commit_us);
     -- Where it counts what the writer of an unknown row has seen.
     attentive smallint[] := array(select e.id from bridge.entity e where e.policy in ('node-priority', 'manual'));
@@ -36,19 +35,19 @@ begin
             raise exception 'what is applied takes long' using errcode = '40001';
         end;
         -- What else is waited for: gives way before the server looks for a deadlock. The caller then notes fewer at a time.
-        perform set_config('lock_timeout', least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int || 'ms', true) where not patient;
+        perform set_config('lock_timeout', least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int || 'ms', true);
     end if;
-    -- Once nobody can switch it.
+    -- Of what is noted nobody can switch it now; the rest writes nothing.
     select n.capture = 'wal' into alone from bridge.node n;
     for c in
         with given as (
             select g.*, count(*) over (partition by g.entity, g.key collate "C") > 1 as again,
                    bool_or(g.op = 'd' or g.ts <> g.commit_us) over (partition by g.entity, g.key collate "C") as noted
-              from unnest(note_changes.entity, note_changes.key, note_changes.op, note_changes.commit_us, note_changes.ts, note_changes.lsn,
-                          note_changes.xid, note_changes.later) with ordinality as g (entity, key, op, commit_us, ts, lsn, xid, later, n)
+              from unnest(note_log.entity, note_log.key, note_log.op, note_log.commit_us, note_log.ts, note_log.lsn,
+                          note_log.xid, note_log.later) with ordinality as g (entity, key, op, commit_us, ts, lsn, xid, later, n)
              -- Of most rows nothing is known, and nothing is to be noted: as in queries/wal_known.sql.
              where (g.entity, g.key) in (select h.entity, h.key
-                                           from unnest(note_changes.entity, note_changes.key, note_changes.op, note_changes.commit_us, note_changes.ts)
+                                           from unnest(note_log.entity, note_log.key, note_log.op, note_log.commit_us, note_log.ts)
                                                 as h (entity, key, op, commit_us, ts) where h.op = 'd' or h.ts <> h.commit_us)
                    or g.entity = any (attentive) or exists (select from bridge.row_version r where r.entity = g.entity and r.key = g.key offset 0)),
         found as materialized (
@@ -78,7 +77,7 @@ begin
         else
             k := null;
             if not held then
-                k := bridge.note_change(c.entity, c.key, c.op, c.commit_us, c.ts, c.lsn, c.xid, c.later, patient);
+                k := bridge.note_change(c.entity, c.key, c.op, c.commit_us, c.ts, c.lsn, c.xid, c.later);
             end if;
             n := c.n; version_ts := k.ts; seen := k.seen; held := version_ts is null;
         end if;
@@ -90,8 +89,7 @@ end
 $$;
 
 -- bridge.note_change(...): one change that cannot be told by a look at row_version alone. No version: its row is held by somebody.
-create or replace function bridge.note_change(entity_id smallint, row_key text, op "char", commit_us bigint, given bigint, lsn pg_lsn, xid xid, later bigint,
-                                              patient boolean)
+create or replace function bridge.note_change(entity_id smallint, row_key text, op "char", commit_us bigint, given bigint, lsn pg_lsn, xid xid, later bigint)
     returns bridge.known
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -119,7 +117,7 @@ begin
         overtaken := f is not null or bridge.lsn_number(v.lsn) > place;
         exit when locked or not noted or not (overtaken or node.capture <> 'wal');
         -- In the order of everybody: first the row, then what is known of it.
-        if exists (select from bridge.entity e, bridge.row_here(e, row_key, patient) h where e.id = entity_id and h.held) then
+        if exists (select from bridge.entity e, bridge.row_here(e, row_key, false) h where e.id = entity_id and h.held) then
             return null;
         end if;
         perform from bridge.row_version r where r.entity = entity_id and r.key = row_key for update;
@@ -163,7 +161,7 @@ begin
                former = bridge.remember(r, excluded.lsn)
          where r.lsn is null or r.lsn <= excluded.lsn;
         -- A trigger was quicker, after capture was switched.
-        return case when found then k else bridge.note_change(entity_id, row_key, op, commit_us, given, lsn, xid, later, patient) end;
+        return case when found then k else bridge.note_change(entity_id, row_key, op, commit_us, given, lsn, xid, later) end;
     end if;
     return bridge.note_overtaken(v, op, commit_us, place, xid, k, case when at is not null then f end, at);
 end
