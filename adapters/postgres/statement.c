@@ -345,7 +345,8 @@ static void put_stamped(FILE *out, const struct statement *statement, const stru
     if (options->log_node != NULL)
         snprintf(entry, sizeof entry,
                  ",\n         case when j.verdict = 's' or (j.present and j.equal) then j.row_xmin end, pg_current_wal_insert_lsn(),\n"
-                 "         (date_part('epoch', clock_timestamp()) * 1000000)::bigint, case when j.own_us is not null then j.row_xmin end,\n"
+                 "         case when not j.stands and j.own_us is null then j.at_us else (date_part('epoch', clock_timestamp()) * 1000000)::bigint end,\n"
+                 "         case when j.own_us is not null then j.row_xmin end,\n"
                  "         case when j.entry_ts is not null and (j.unnoted or not j.present or ((j.entry_node = '%s' or j.entry_over is not null)\n"
                  "              and j.entry_lsn > (select o.released_lsn from bridge.outbound o))) then '[]'::jsonb end",
                  options->log_node);

@@ -10,7 +10,7 @@
 #include "bridge/base/memory.h"
 #include "bridge/message/codec.h"
 
-enum { VISIBLE_WAIT_MS = 10000, AWAIT_TRIES = 100 };
+enum { VISIBLE_WAIT_MS = 10000, AWAIT_MS = 30000 };
 
 const char *wal_lsn_text(char out[static 24], uint64_t lsn)
 {
@@ -348,8 +348,9 @@ static bool keep_known(const struct wal_notes *notes, const struct wal_chunk *ch
     return true;
 }
 
-static bool note_known(const struct wal_notes *notes, struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *arena, struct error *error)
+static bool note_known(const struct wal_notes *notes, struct wal_chunk *chunk, const size_t *numbers, size_t count, struct arena *kept, struct error *error)
 {
+    struct arena *arena = notes->scratch;
     struct text *keys = arena_take_array(arena, count, sizeof *keys);
     struct columns columns;
     columns_open(&columns);
@@ -364,12 +365,26 @@ static bool note_known(const struct wal_notes *notes, struct wal_chunk *chunk, c
     parameters[NOTE_KEY] = parameters_literal(arena, keys, count);
     PG_RESULT result = pg_query(notes->session, "wal_note", NOTE_COLUMNS, parameters, error);
     columns_free(&columns);
-    return result != NULL && take_versions(chunk, numbers, count, arena, result, error);
+    return result != NULL && take_versions(chunk, numbers, count, kept, result, error);
 }
 
-/* In one transaction. Leaves the numbers of those whose rows applications hold, and of what is asked of rows after them. */
-static bool note_free(const struct wal_notes *notes, struct wal_chunk *chunk, size_t *numbers, size_t *count, struct arena *arena, struct error *error)
+/* Waits for the row's application while nothing else is held, and takes the lock of versions only if it is free: who has it may wait for the row. */
+static bool await_row(const struct wal_notes *notes, struct wal_row *row, const struct change *change, struct error *error)
 {
+    int count;
+    if (!find_row(notes, row->entity, change, LOCK_WAIT, &count, notes->scratch, error))
+        return false;
+    PG_RESULT result = pg_query_text(notes->session, "select pg_try_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'))", 0, NULL, error);
+    row->held = result != NULL && !pg_boolean(result, 0, 0);
+    return result != NULL;
+}
+
+/* In one transaction. Leaves the numbers of those whose rows applications hold, and of what is asked of rows after them. Awaits: the row of one alone. */
+static bool note_free(const struct wal_notes *notes, struct wal_chunk *chunk, size_t *numbers, size_t *count, bool awaits, struct arena *kept,
+                      struct error *error)
+{
+    struct arena *arena = notes->scratch;
+    arena_reset(arena);
     bool noted = false, lacks = false;
     size_t known_count = *count, *known = arena_take_array(arena, *count, sizeof *known);
     for (size_t i = 0; i < *count; i++) {
@@ -386,11 +401,15 @@ static bool note_free(const struct wal_notes *notes, struct wal_chunk *chunk, si
     if (!(noted ? await_visible(notes, transactions_of(chunk, numbers, *count, arena), error)
                 : keep_known(notes, chunk, known, &known_count, arena, error)))
         return false;
-    if ((known_count > 0 || lacks) &&
-        !(pg_begin_durable(notes->session, error) &&
-          (known_count == 0 || note_known(notes, chunk, known, known_count, arena, error)) &&
-          say_whole(notes, chunk, numbers, *count, arena, error) && say_anew(notes, chunk, numbers, *count, arena, error) &&
-          pg_commit(notes->session, error)))
+    bool any = known_count > 0 || lacks;
+    struct wal_row *first = &chunk->rows[numbers[0]];
+    if (any && !(pg_begin_durable(notes->session, error) && (!awaits || await_row(notes, first, &chunk->changes[numbers[0]], error))))
+        return false;
+    if (first->held)
+        return pg_execute(notes->session, "rollback", error);
+    if (any && !((known_count == 0 || note_known(notes, chunk, known, known_count, kept, error)) &&
+                 say_whole(notes, chunk, numbers, *count, arena, error) && say_anew(notes, chunk, numbers, *count, arena, error) &&
+                 pg_commit(notes->session, error)))
         return false;
     size_t held = 0;
     for (size_t i = 0; i < *count; i++)
@@ -400,36 +419,33 @@ static bool note_free(const struct wal_notes *notes, struct wal_chunk *chunk, si
     return true;
 }
 
-/* Waits for the row's application, holding nothing that anybody else wants. */
-static bool await_row(const struct wal_notes *notes, const struct wal_chunk *chunk, size_t number, struct arena *arena, struct error *error)
-{
-    int count;
-    return pg_begin(notes->session, error) &&
-           find_row(notes, chunk->rows[number].entity, &chunk->changes[number], LOCK_WAIT, &count, arena, error) &&
-           pg_execute(notes->session, "rollback", error);
-}
-
 /* Together, and then what is left. Where nothing could be noted the first is awaited, or, when it was others that waited for each other's locks, it is
  * tried in halves: a transaction of each would wait each time for what apply is at. */
 static bool note_numbers(const struct wal_notes *notes, struct wal_chunk *chunk, size_t *numbers, size_t count, struct arena *arena, struct error *error)
 {
-    for (int tries = 0; count > 0;) {
-        size_t left = count;
-        bool good = note_free(notes, chunk, numbers, &left, arena, error);
+    int64_t moved_ms = notes->clock->ops->monotonic_ms(notes->clock);
+    while (count > 0) {
+        size_t left = count, noted = 0;
+        bool good = note_free(notes, chunk, numbers, &left, false, arena, error);
         if (!good && !(is_by_locks(error) && pg_execute(notes->session, "rollback", error)))
             return false;
         if (!good && count > 1) {
-            if (!note_numbers(notes, chunk, numbers, count / 2, arena, error))
+            noted = count / 2;
+            if (!note_numbers(notes, chunk, numbers, noted, arena, error))
                 return false;
-            numbers += count / 2;
-            left -= count / 2;
         } else if (left == count) {
-            if (++tries == AWAIT_TRIES)
-                return error_set(error, FAULT_CONTENTION, "55P03", "a row is written all the time while its version is noted: reading anew");
-            if (!await_row(notes, chunk, numbers[0], arena, error))
+            size_t one = 1;
+            if (!note_free(notes, chunk, numbers, &one, true, arena, error))
                 return false;
+            noted = 1 - one;
         }
-        count = left;
+        int64_t now_ms = notes->clock->ops->monotonic_ms(notes->clock);
+        if (noted > 0 || left < count)
+            moved_ms = now_ms;
+        else if (now_ms - moved_ms > AWAIT_MS)
+            return error_set(error, FAULT_CONTENTION, "55P03", "a row is written all the time while its version is to be noted: reading anew");
+        numbers += noted;
+        count = left - noted;
     }
     return true;
 }
@@ -451,5 +467,12 @@ static bool note_changes(const struct wal_notes *notes, struct wal_chunk *chunk,
 
 bool wal_notes_take(const struct wal_notes *notes, struct wal_chunk *chunk, struct arena *arena, struct error *error)
 {
-    return await_outbox_rows(notes, chunk, arena, error) && join_updates(notes, chunk, arena, error) && note_changes(notes, chunk, arena, error);
+    struct arena scratch;
+    arena_init(&scratch, LIMIT_ARENA_BYTES);
+    struct wal_notes noting = *notes;
+    noting.scratch = &scratch;
+    bool good = await_outbox_rows(&noting, chunk, arena, error) && join_updates(&noting, chunk, arena, error) &&
+                note_changes(&noting, chunk, arena, error);
+    arena_free(&scratch);
+    return good;
 }

@@ -8,6 +8,7 @@
 struct wal_notes {
     struct pg_session *session;
     struct clock *clock;
+    struct arena *scratch; /* wal_notes_take's own: of one attempt */
     bool one_by_one; /* each row that is noted in a transaction of its own: triggers lock them in an order of their own */
 };
 

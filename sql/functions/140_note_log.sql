@@ -35,7 +35,7 @@ begin
             raise exception 'what is applied takes long' using errcode = '40001';
         end;
         -- What else is waited for: gives way before the server looks for a deadlock. The caller then notes fewer at a time.
-        perform set_config('lock_timeout', least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int || 'ms', true);
+        perform set_config('lock_timeout', greatest(1, least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int) || 'ms', true);
     end if;
     -- Of what is noted nobody can switch it now; the rest writes nothing.
     select n.capture = 'wal' into alone from bridge.node n;
@@ -107,6 +107,7 @@ declare
     replaced_at bigint;       -- and when that was written, by this node's clock
     overtaken boolean;
     noted     boolean := op = 'd' or given <> commit_us;
+    own       boolean;        -- f is of this very change
     locked    boolean := false;
 begin
     select * into node from bridge.node;
@@ -115,7 +116,12 @@ begin
         select e.value, e.ordinality - 1 into f, at from jsonb_array_elements(v.former) with ordinality e
          where (e.value ->> 'replaced')::bigint > place order by e.ordinality limit 1;
         overtaken := f is not null or bridge.lsn_number(v.lsn) > place;
-        exit when locked or not noted or not (overtaken or node.capture <> 'wal');
+        if f is null and v.ts is not null then
+            f := jsonb_strip_nulls(jsonb_build_object('lsn', bridge.lsn_number(v.lsn), 'xmin', v.row_xmin::text, 'ts', v.ts, 'node', v.node,
+                                                      'at', v.at_us, 'later', v.later_us, 'seen', v.seen));
+        end if;
+        own := coalesce(f ->> 'xmin' = xid::text and (f ->> 'lsn')::bigint <= place, false);
+        exit when own or locked or not noted or not (overtaken or node.capture <> 'wal');
         -- In the order of everybody: first the row, then what is known of it.
         if exists (select from bridge.entity e, bridge.row_here(e, row_key, false) h where e.id = entity_id and h.held) then
             return null;
@@ -123,11 +129,7 @@ begin
         perform from bridge.row_version r where r.entity = entity_id and r.key = row_key for update;
         locked := true;
     end loop;
-    if f is null and v.ts is not null then
-        f := jsonb_strip_nulls(jsonb_build_object('lsn', bridge.lsn_number(v.lsn), 'xmin', v.row_xmin::text, 'ts', v.ts, 'node', v.node,
-                                                  'at', v.at_us, 'later', v.later_us, 'seen', v.seen));
-    end if;
-    if f ->> 'xmin' = xid::text and (f ->> 'lsn')::bigint <= place then
+    if own then
         -- It was noted before.
         k.ts := (f ->> 'ts')::bigint + later - coalesce((f ->> 'later')::bigint, 0);
         k.seen := bridge.join_seen(f -> 'seen', null, null, null, node.name);
@@ -137,7 +139,7 @@ begin
         return k;
     end if;
     upon := f;
-    if coalesce((f ->> 'lsn')::bigint, 0) >= place then
+    if (f ->> 'lsn')::bigint > place then
         select e.value into upon from jsonb_array_elements(v.former) with ordinality e
          where (e.value ->> 'replaced')::bigint <= place order by e.ordinality desc limit 1;
     end if;

@@ -156,7 +156,8 @@ begin
                        else bridge.join_seen(v.seen, deletion.seen, deletion.ts, this_node, v.node) end,
            deleted = not here.present or not (stays or child),
            base_ts = v.ts, base_node = v.node, over = null, lsn = pg_current_wal_insert_lsn(),
-           at_us = (date_part('epoch', clock_timestamp()) * 1000000)::bigint, former = bridge.remember(r, pg_current_wal_insert_lsn())
+           at_us = case when stands and not (child and not later) then (date_part('epoch', clock_timestamp()) * 1000000)::bigint else r.at_us end,
+           former = bridge.remember(r, pg_current_wal_insert_lsn())
      where r.entity = entity_id and r.key = row_key;
     -- A row that others refer to by now stays, and everybody is told; so is whoever goes after this node.
     if child or (not stays and not stands and ruling = 'local') then

@@ -19,5 +19,5 @@ on conflict (entity, key) do update
        -- went, and has seen a little more than is told of it.
        former = case when $2::boolean then bridge.remember(v, excluded.lsn, (v.ts, v.node) = (excluded.ts, excluded.node)
                          and ((v.former -> -1 ->> 'ts')::bigint, v.former -> -1 ->> 'node') = (v.ts, v.node)
-                         and (v.row_xmin = excluded.row_xmin or v.deleted and excluded.deleted)) end
+                         and v.row_xmin is not distinct from excluded.row_xmin) end
  where $2::boolean or (v.ts = excluded.base_ts and v.node = excluded.base_node)

@@ -136,7 +136,7 @@ static bool is_repeated(const struct row *before, const struct row *after)
     if (!entry->here || !stamp_equal(entry->version, after->version) || entry->former_count == 0 ||
         !stamp_equal(entry->formers[entry->former_count - 1].version, entry->version))
         return false;
-    return after->content.present ? before->content.present && entry->xid == after->xid : entry->deleted;
+    return before->content.present == after->content.present && (!after->content.present || entry->xid == after->xid);
 }
 
 void wal_enter(struct database *database, struct transaction *transaction, const struct row *before, struct row *after, bool data)
@@ -158,7 +158,8 @@ void wal_enter(struct database *database, struct transaction *transaction, const
         after->xid = transaction->xid;
         after->commit_us = 0;
     }
-    take_over(&after->entry, after, after->xid, database->lsn, repeated ? before->entry.at_us : clock_us(database));
+    bool stays = !data && !wal_is_own(before) && before->entry.here && stamp_equal(before->entry.version, after->version);
+    take_over(&after->entry, after, after->xid, database->lsn, stays ? before->entry.at_us : clock_us(database));
     if (stamp_equal(after->version, before->version)) {
         after->entry.write = wal_write_of(before);
         after->entry.deleted = !after->content.present && before->entry.deleted;
