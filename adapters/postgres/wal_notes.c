@@ -419,6 +419,13 @@ static bool note_free(const struct wal_notes *notes, struct wal_chunk *chunk, si
     return true;
 }
 
+static bool held_all_the_time(const struct wal_row *row, struct error *error)
+{
+    error_set(error, FAULT_CONTENTION, "55P03", "a row of %.*s.%.*s is held all the time while its version is to be noted: reading anew",
+              TEXT_PRINTF(row->entity->schema), TEXT_PRINTF(row->entity->table));
+    return error_hint(error, "look in pg_stat_activity for the transactions that write or lock rows of this table");
+}
+
 /* Together, and then what is left. Where nothing could be noted the first is awaited, or, when it was others that waited for each other's locks, it is
  * tried in halves: a transaction of each would wait each time for what apply is at. */
 static bool note_numbers(const struct wal_notes *notes, struct wal_chunk *chunk, size_t *numbers, size_t count, struct arena *arena, struct error *error)
@@ -443,7 +450,7 @@ static bool note_numbers(const struct wal_notes *notes, struct wal_chunk *chunk,
         if (noted > 0 || left < count)
             moved_ms = now_ms;
         else if (now_ms - moved_ms > AWAIT_MS)
-            return error_set(error, FAULT_CONTENTION, "55P03", "a row is written all the time while its version is to be noted: reading anew");
+            return held_all_the_time(&chunk->rows[numbers[0]], error);
         numbers += noted;
         count = left - noted;
     }

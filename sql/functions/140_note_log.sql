@@ -1,7 +1,7 @@
 -- bridge.note_log(...): what capture from the WAL asks of the changes of this node, in the order of commit, before they are given out,
--- but for those of which queries/wal_known.sql tells that there is nothing to say: its version, and what its writer had seen of the row: the entry of row_version that was there then, and what that had seen. A change that is
--- not told of has the version that was given, and its writer had seen nothing. Apply takes a row
--- that it has no entry of for the same (adapters/postgres/statement.c). commit_us is the commit's time and ts at least the version, later
+-- but for those of which queries/wal_known.sql tells that there is nothing to say: its version, and what its writer had seen of the row: the entry of
+-- row_version that was there then, and what that had seen. A change that is not told of has the version that was given, and its writer had seen nothing.
+-- Apply takes a row that it has no entry of for the same (adapters/postgres/statement.c). commit_us is the commit's time and ts at least the version, later
 -- where the clock has gone back; lsn is the commit's place in the log. A transaction that is given out in parts may write a row in several: later is
 -- by how much its version is later than in the first, so that each part has the same one whenever it is asked for.
 --
@@ -37,7 +37,7 @@ begin
         -- What else is waited for: gives way before the server looks for a deadlock. The caller then notes fewer at a time.
         perform set_config('lock_timeout', greatest(1, least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int) || 'ms', true);
     end if;
-    -- Of what is noted nobody can switch it now; the rest writes nothing.
+    -- Asked once nobody can switch it, where something is to be noted.
     select n.capture = 'wal' into alone from bridge.node n;
     for c in
         with given as (
@@ -139,6 +139,7 @@ begin
         return k;
     end if;
     upon := f;
+    -- Or it was written upon one that is forgotten (queries/stamp.sql), which had seen at least what the one before had.
     if (f ->> 'lsn')::bigint > place then
         select e.value into upon from jsonb_array_elements(v.former) with ordinality e
          where (e.value ->> 'replaced')::bigint <= place order by e.ordinality desc limit 1;
