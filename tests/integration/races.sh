@@ -33,24 +33,6 @@ send() {
         /usr/bin/python3 "$SOURCE_DIR/tests/support/contract.py" publish "$url" bridge.sync >>"$SERVERS_DIR/sent.log"
 }
 settled() { [[ $(sql alpha shop "select coalesce(sum(received), 0) from bridge.inbound") == "$1" ]]; }
-# An application's transaction that keeps its locks until `release`.
-hold() {
-    mkfifo "$SERVERS_DIR/app"
-    sql alpha shop - <"$SERVERS_DIR/app" &
-    holder=$!
-    exec {app}>"$SERVERS_DIR/app"
-    rm "$SERVERS_DIR/app"
-    printf 'begin; %s; select pg_notify($$held$$, $$$$);\n' "$1" >&"$app"
-    wait_for 60 "the application's locks" holds
-}
-# Idle in its transaction it is after each statement, also before the one that locks: the last one counts.
-holds() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where state = 'idle in transaction' and query like '%pg_notify%' and datname = 'shop' and usename = 'postgres'") == 1 ]]; }
-blocked() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and usename = 'pgbridge'") == 1 ]]; }
-release() {
-    printf 'commit;\n' >&"$app"
-    exec {app}>&-
-    wait "$holder"
-}
 # Later than the application's statement. With capture from the WAL its version is the commit's, which is later still: it stays.
 soon() { if [[ $(capture_of commerce) == wal ]]; then echo $(($(date +%s%6N) + 300000)); else echo $(($(date +%s) + 3600))000000; fi; }
 past=1000000000000000
@@ -95,8 +77,7 @@ assert_equal "$(by_capture theirs own)" "$(sql alpha shop "select what from item
 hold "insert into item values (6, 'mine')"
 send item created id 6 theirs "$past"
 wait_for 60 "apply to wait for the application" blocked
-printf 'delete from item where id = 6;\n' >&"$app"
-release
+release "delete from item where id = 6"
 wait_for 60 "the change" settled 5
 # Of a row that came and went in one transaction the log says nothing to anybody: then nothing was deleted.
 assert_equal "$(by_capture "0|t" "1|f")" "$(sql alpha shop "select (select count(*) from item where id = 6), deleted from bridge.row_version where key = '6'")" \

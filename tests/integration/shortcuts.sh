@@ -86,24 +86,6 @@ came 100 "201|0|100|108|1|0" "old rows, of which one is deleted here"
 assert_equal 0 "$(sql alpha shop "select count(*) from item where id = 1")" "the deleted row"
 printf 'ok - what is known among them is judged\n'
 
-# An application's transaction that keeps its locks until `release`.
-hold() {
-    mkfifo "$SERVERS_DIR/app"
-    sql alpha shop - <"$SERVERS_DIR/app" &
-    holder=$!
-    exec {app}>"$SERVERS_DIR/app"
-    rm "$SERVERS_DIR/app"
-    printf 'begin; %s; select pg_notify($$held$$, $$$$);\n' "$1" >&"$app"
-    wait_for 60 "the application's locks" holds
-}
-holds() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where state = 'idle in transaction' and query like '%pg_notify%' and usename = 'postgres'") == 1 ]]; }
-blocked() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and usename = 'pgbridge'") == 1 ]]; }
-release() {
-    printf 'commit;\n' >&"$app"
-    exec {app}>&-
-    wait "$holder"
-}
-
 # ---- an application inserts one of them at the same time ----
 anew
 hold "insert into item values (333, \$\$own333\$\$)"

@@ -173,21 +173,12 @@ sql beta shop "update code set what = 'theirs' where code like 'many%'"
 came_back() { [[ $(sql alpha shop "select count(*) from code where what = 'theirs'") == 400 ]]; }
 wait_for 60 "the rows to come back" came_back
 lines=$(wc -l <"$SERVERS_DIR/log/postgres-alpha.log")
-mkfifo "$SERVERS_DIR/held"
-sql alpha shop <"$SERVERS_DIR/held" >"$SERVERS_DIR/null" &
-holder=$!
-exec {held}>"$SERVERS_DIR/held"
-printf "begin; update code set what = 'held' where code = 'many 400';\n" >&"$held"
-is_held() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where state = 'idle in transaction' and query like 'update code%'") == 1 ]]; }
-wait_for 30 "the row to be held" is_held
+hold "update code set what = 'held' where code = 'many 400'"
 before=$(sql alpha shop "select pg_current_xact_id()")
 sql alpha shop "select bridge.resume('out')" >"$SERVERS_DIR/null"
-waits() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where usename = 'pgbridge' and wait_event_type = 'Lock'") == 1 ]]; }
-wait_for 60 "the version of the row to wait" waits
+wait_for 60 "the version of the row to wait" blocked
 # Whoever waits for it holds no other.
-printf "update code set what = 'held' where code < 'many 400'; commit;\n" >&"$held"
-exec {held}>&-
-wait "$holder" || fail "the application had to give way"
+release "update code set what = 'held' where code < 'many 400'"
 bridge_quiet commerce operations
 equal "rows that came back" "select code, what from code where code like 'many%' order by 1"
 assert_equal "400|held" "$(sql beta shop "select count(*), max(what) filter (where code = 'many 400') from code where code like 'many%'")" "rows that were noted"

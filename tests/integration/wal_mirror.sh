@@ -79,24 +79,15 @@ sql alpha shop "update item set name = 'written since' where id in (32, 33)"
 # And one that is gone by then.
 sql alpha shop "update item set id = 34 where id = 9"
 sql alpha shop "delete from item where id = 34"
-mkfifo "$SERVERS_DIR/held"
-sql alpha shop <"$SERVERS_DIR/held" >"$SERVERS_DIR/null" &
-holder=$!
-exec {held}>"$SERVERS_DIR/held"
-printf 'begin; select from item where id = 32 for update;\n' >&"$held"
-is_held() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where state = 'idle in transaction' and query like 'select from item%'") == 1 ]]; }
-wait_for 30 "the row to be held" is_held
+hold "select from item where id = 32 for update"
 sql alpha shop "select bridge.resume('out')" >"$SERVERS_DIR/null"
-waits() { [[ $(sql alpha shop "select count(*) from pg_stat_activity where usename = 'pgbridge' and wait_event_type = 'Lock'") == 1 ]]; }
-wait_for 60 "the row to be waited for" waits
+wait_for 60 "the row to be waited for" blocked
 assert_equal 0 "$(sql alpha shop "select count(*) from pg_locks l join pg_stat_activity a using (pid)
     where l.locktype = 'advisory' and l.objid = hashtext('versions')::oid and l.granted and a.wait_event_type = 'Lock'")" "who waits and lets apply wait"
 sql beta shop "update item set name = 'meanwhile' where id = 4"
 arrived() { [[ $(sql alpha shop "select name from item where id = 4") == meanwhile ]]; }
 wait_for 60 "apply to go on while the row is waited for" arrived
-printf 'select from item where id = 33 for update; commit;\n' >&"$held"
-exec {held}>&-
-wait "$holder" || fail "the application had to give way"
+release "select from item where id = 33 for update"
 equal "new keys of rows whose long values the log does not have, one of them held by an application"
 bridge_quiet commerce operations
 published=$(sql alpha shop "select published from bridge.outbound")

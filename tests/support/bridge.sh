@@ -96,6 +96,35 @@ UNSEEN="do \$\$ begin
         perform pg_replication_origin_session_setup('pgbridge_unseen');
     end \$\$; set session_replication_role = replica;"
 
+# hold SQL: an application's transaction in alpha's database shop that keeps its locks until release. One at a time.
+hold() {
+    mkfifo "$SERVERS_DIR/application"
+    sql alpha shop - <"$SERVERS_DIR/application" >>"$SERVERS_DIR/log/application.log" &
+    HOLDER=$!
+    exec {APPLICATION}>"$SERVERS_DIR/application"
+    rm "$SERVERS_DIR/application"
+    printf 'begin; %s; select pg_notify($$held$$, $$$$);\n' "$1" >&"$APPLICATION"
+    wait_for 60 "the application's locks" holds
+}
+
+# Idle in its transaction it is after each statement, also before the one that locks: the last one counts.
+holds() {
+    [[ $(sql alpha shop "select count(*) from pg_stat_activity
+        where state = 'idle in transaction' and query like '%pg_notify%' and datname = 'shop' and usename = 'postgres'") == 1 ]]
+}
+
+# Whether one session of the adapter waits for a lock.
+blocked() {
+    [[ $(sql alpha shop "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and usename = 'pgbridge'") == 1 ]]
+}
+
+# release [SQL]: runs that in the transaction, and commits it.
+release() {
+    printf '%s; commit;\n' "${1:-}" >&"$APPLICATION"
+    exec {APPLICATION}>&-
+    wait "$HOLDER" || fail "the application had to give way"
+}
+
 # Also the log: of a node that captures from it, everything that is in it now is confirmed.
 outboxes_empty() {
     local node
