@@ -41,14 +41,19 @@ struct wal_runs wal_runs_find(const struct wal_chunk *chunk, struct arena *arena
     return runs;
 }
 
+void wal_runs_cut(struct wal_runs *runs, const struct wal_chunk *chunk, size_t run, uint64_t lsn)
+{
+    size_t *first = &runs->items[run].first, at = *first;
+    while (*first != runs->items[run].last && chunk->rows[*first].commit_lsn < lsn) {
+        at = *first;
+        *first = runs->next[at];
+    }
+    if (at != *first && chunk->rows[*first].commit_lsn > lsn)
+        runs->next[at] = 0;
+}
+
 void wal_runs_join(const struct wal_runs *runs, struct wal_chunk *chunk)
 {
-    for (size_t i = 0; i < runs->count; i++)
-        for (size_t at = runs->items[i].first; runs->items[i].stays && at != runs->items[i].last;) {
-            size_t next = runs->next[at];
-            runs->next[at] = 0;
-            at = next;
-        }
     size_t kept = 0;
     for (size_t i = 0; i < chunk->count; i++) {
         if (runs->next[i] != 0)

@@ -6,7 +6,6 @@
 /* Updates that may be joined to the last of them. */
 struct wal_run {
     size_t first, last; /* places in the chunk */
-    bool stays; /* to be set for one that is not to be joined: somebody else has written the row in between, and has to be told that both wrote */
 };
 
 struct wal_runs {
@@ -17,4 +16,7 @@ struct wal_runs {
 
 /* In the arena. Only of changes that need not be noted: asked once more, after a crash, each has the same version. */
 struct wal_runs wal_runs_find(const struct wal_chunk *chunk, struct arena *arena);
+/* Somebody else has written the row of a run at lsn, and has to be told that both wrote: the updates before are not joined to those after it. Of one run in
+ * the order of lsn. */
+void wal_runs_cut(struct wal_runs *runs, const struct wal_chunk *chunk, size_t run, uint64_t lsn);
 void wal_runs_join(const struct wal_runs *runs, struct wal_chunk *chunk);

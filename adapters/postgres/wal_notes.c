@@ -288,7 +288,7 @@ static bool join_updates(const struct wal_notes *notes, struct wal_chunk *chunk,
     if (result == NULL)
         return false;
     for (int i = 0; i < PQntuples(result); i++)
-        runs.items[pg_integer(result, i, 0) - 1].stays = true;
+        wal_runs_cut(&runs, chunk, (size_t)pg_integer(result, i, 0) - 1, (uint64_t)pg_integer(result, i, 1));
     wal_runs_join(&runs, chunk);
     return true;
 }

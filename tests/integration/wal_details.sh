@@ -204,8 +204,10 @@ update 1 2
 theirs between
 update 3 4
 theirs after
+published=$(sql alpha shop "select published from bridge.outbound")
 sql alpha shop "select bridge.resume('out')" >"$SERVERS_DIR/null"
 bridge_quiet commerce operations
+assert_equal 3 "$(sql alpha shop "select published - $published from bridge.outbound")" "changes sent: what was before their write, and what is the last"
 equal "rows that both wrote" "select code, what from code where code in ('between', 'after') order by 1"
 equal "conflicts, each with its winner and loser" "select key, case ruling when 'local' then (local_ts, local_node) else (remote_ts, remote_node) end,
     case ruling when 'local' then (remote_ts, remote_node) else (local_ts, local_node) end from bridge.conflict order by 1"

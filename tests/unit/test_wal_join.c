@@ -18,14 +18,16 @@ static struct wal_chunk chunk;
 static struct arena scratch;
 static struct change changes[16];
 static struct wal_row rows[16];
-static const char *stays; /* key of the rows that others have written */
+static const char *written; /* key of the row that others have written, at these places */
+static uint64_t places[4];
 
 static int set_up(void **state)
 {
     (void)state;
     chunk = (struct wal_chunk){.changes = changes, .rows = rows};
     arena_init(&scratch, LIMIT_ARENA_BYTES);
-    stays = NULL;
+    written = NULL;
+    memset(places, 0, sizeof places);
     return 0;
 }
 
@@ -43,7 +45,7 @@ static struct wal_row *add(const struct layout *layout, enum change_op op, const
     values[0] = text_from(key);
     values[1] = text_from(n);
     changes[chunk.count] = (struct change){.layout = layout, .op = op, .values = values, .version = {(int64_t)chunk.count + 1, TEXT_LITERAL("one")}};
-    rows[chunk.count] = (struct wal_row){.entity = &mapped, .commit_us = (int64_t)chunk.count + 1};
+    rows[chunk.count] = (struct wal_row){.entity = &mapped, .commit_us = (int64_t)chunk.count + 1, .commit_lsn = 10 * (chunk.count + 1)};
     return &rows[chunk.count++];
 }
 
@@ -53,7 +55,9 @@ static void assert_left(const char *wanted)
     char left[256] = "";
     struct wal_runs runs = wal_runs_find(&chunk, &scratch);
     for (size_t i = 0; i < runs.count; i++)
-        runs.items[i].stays = text_equal(chunk.changes[runs.items[i].first].values[0], text_from(stays));
+        if (text_equal(chunk.changes[runs.items[i].first].values[0], text_from(written)))
+            for (size_t j = 0; j < sizeof places / sizeof *places && places[j] > 0; j++)
+                wal_runs_cut(&runs, &chunk, i, places[j]);
     wal_runs_join(&runs, &chunk);
     for (size_t i = 0; i < chunk.count; i++) {
         const struct change *change = &chunk.changes[i];
@@ -91,16 +95,39 @@ static void test_creations_and_deletions_stay(void **state)
     assert_left("a=1 a=3 -a a=4 a=5");
 }
 
-static void test_what_others_have_written_stays_as_it_is(void **state)
+/* Five updates of a at 10, 30, 40, 60 and 70, and of b between them. */
+static void assert_left_of_five(const char *wanted)
 {
-    (void)state;
-    stays = "a";
+    written = "a";
     add(&counter, CHANGE_UPDATED, "a", "1");
     add(&counter, CHANGE_UPDATED, "b", "1");
     add(&counter, CHANGE_UPDATED, "a", "2");
     add(&counter, CHANGE_UPDATED, "a", "3");
     add(&counter, CHANGE_UPDATED, "b", "2");
-    assert_left("a=1 a=2 a=3 b=2");
+    add(&counter, CHANGE_UPDATED, "a", "4");
+    add(&counter, CHANGE_UPDATED, "a", "5");
+    assert_left(wanted);
+}
+
+static void test_what_others_have_written_in_between_keeps_apart(void **state)
+{
+    (void)state;
+    places[0] = 35;
+    assert_left_of_five("a=2 b=2 a=5");
+}
+
+static void test_what_others_have_written_several_times_keeps_apart(void **state)
+{
+    (void)state;
+    memcpy(places, (uint64_t[]){15, 16, 50, 65}, sizeof places);
+    assert_left_of_five("a=1 a=3 b=2 a=4 a=5");
+}
+
+static void test_what_others_have_written_before_or_after_keeps_nothing_apart(void **state)
+{
+    (void)state;
+    memcpy(places, (uint64_t[]){5, 75}, 2 * sizeof *places);
+    assert_left_of_five("b=2 a=5");
 }
 
 static void test_what_is_to_be_noted_stays(void **state)
@@ -145,7 +172,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_of_updates_of_a_row_the_last_is_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_creations_and_deletions_stay, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_what_others_have_written_stays_as_it_is, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_others_have_written_in_between_keeps_apart, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_others_have_written_several_times_keeps_apart, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_others_have_written_before_or_after_keeps_nothing_apart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_to_be_noted_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_does_not_travel_as_it_is_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nothing_is_left_of_nothing, set_up, tear_down),
