@@ -19,6 +19,8 @@ enum {
     DRAIN_WAIT_MS = 100,
     DROP_WAIT_MS = 10000,
     STUCK_MS = 30000,
+    GATHERED_MAX = 50000,       /* changes that are joined to one batch */
+    GATHER_AT = 4,              /* while not even one of so many is left */
 };
 
 struct ticket {
@@ -443,6 +445,32 @@ static bool take_heartbeat(struct pg_wal *wal, const struct wal_chunk *chunk, st
     return good;
 }
 
+static struct wal_notes notes_of(struct pg_wal *wal)
+{
+    return (struct wal_notes){.session = wal->session, .clock = wal->clock, .one_by_one = wal->stage == STAGE_LEAVE};
+}
+
+static size_t changes_max(const struct pg_wal *wal)
+{
+    return wal->port.holds != NULL ? wal->port.holds->changes_max : 0;
+}
+
+/* Of a row that is written all the time only the last state is asked for, noted and sent: while little is left of what was read, or less than may be
+ * sent at once, what has been read meanwhile is taken with it. */
+static bool gather(struct pg_wal *wal, struct wal_chunk **chunk, struct error *error)
+{
+    const struct wal_notes notes = notes_of(wal);
+    bool more = true;
+    while (more) {
+        size_t read = (*chunk)->count;
+        if (!mapping_holds(wal, error) || !wal_notes_join(&notes, *chunk, error))
+            return false;
+        bool little = (*chunk)->count < (changes_max(wal) > 0 ? changes_max(wal) : read / GATHER_AT);
+        more = wal->stage == STAGE_LOG && little && (*chunk)->captured < GATHERED_MAX && wal_reader_append(wal->reader, chunk);
+    }
+    return true;
+}
+
 /* The chunk's memory becomes the batch's. */
 static bool fill_batch(struct pg_wal *wal, struct wal_chunk *chunk, struct batch *batch, struct error *error)
 {
@@ -450,8 +478,8 @@ static bool fill_batch(struct pg_wal *wal, struct wal_chunk *chunk, struct batch
     batch->arena = chunk->arena;
     chunk->arena = empty;
     struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
-    const struct wal_notes notes = {.session = wal->session, .clock = wal->clock, .one_by_one = wal->stage == STAGE_LEAVE};
-    if (!mapping_holds(wal, error) || !wal_notes_take(&notes, chunk, &batch->arena, error) || !take_heartbeat(wal, chunk, batch, error))
+    const struct wal_notes notes = notes_of(wal);
+    if (!wal_notes_take(&notes, chunk, &batch->arena, error) || !take_heartbeat(wal, chunk, batch, error))
         return false;
     note_outbox_rows(chunk, ticket, &batch->arena);
     keep_travellers(chunk, ticket, &batch->arena);
@@ -502,13 +530,14 @@ static bool next_of_log(struct pg_wal *wal, int wait_ms, struct batch *batch, bo
     struct wal_chunk *chunk;
     if (wal->stage == STAGE_LOG && !say_heartbeat(wal, batch->heartbeat_due, error))
         return false;
-    wal_reader_bound(wal->reader, wal->port.holds != NULL ? wal->port.holds->changes_max : 0);
+    wal_reader_bound(wal->reader, changes_max(wal));
     if (!wal_reader_next(wal->reader, wait_ms, &chunk, error))
         return false;
     if (chunk == NULL)
         return advance(wal, error);
+    bool good = gather(wal, &chunk, error);
     bool ends = wal->stage == STAGE_LEAVE && chunk->whole && at_end(wal, &chunk->place);
-    bool good = fill_batch(wal, chunk, batch, error);
+    good = good && fill_batch(wal, chunk, batch, error);
     wal_reader_recycle(wal->reader, chunk);
     if (!good)
         return false;

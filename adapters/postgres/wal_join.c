@@ -41,6 +41,14 @@ struct wal_runs wal_runs_find(const struct wal_chunk *chunk, struct arena *arena
     return runs;
 }
 
+static size_t bytes_of(const struct change *change)
+{
+    size_t count = change_value_count(change), bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += change->values[i].length;
+    return bytes;
+}
+
 void wal_runs_cut(struct wal_runs *runs, const struct wal_chunk *chunk, size_t run, uint64_t lsn)
 {
     size_t *first = &runs->items[run].first, at = *first;
@@ -56,10 +64,58 @@ void wal_runs_join(const struct wal_runs *runs, struct wal_chunk *chunk)
 {
     size_t kept = 0;
     for (size_t i = 0; i < chunk->count; i++) {
-        if (runs->next[i] != 0)
+        if (runs->next[i] != 0) {
+            chunk->bytes -= bytes_of(&chunk->changes[i]);
             continue;
+        }
         chunk->changes[kept] = chunk->changes[i];
         chunk->rows[kept++] = chunk->rows[i];
     }
     chunk->count = kept;
+}
+
+void wal_change_move(struct arena *arena, const struct wal_row *row, struct change *change)
+{
+    size_t count = change_value_count(change);
+    struct text *values = arena_take_array(arena, count, sizeof *values);
+    for (size_t i = 0; i < count; i++)
+        values[i] = arena_copy(arena, change->values[i]);
+    change->values = values;
+    change->correlation = arena_copy(arena, change->correlation);
+    change->traceparent = arena_copy(arena, change->traceparent);
+    change->base.node = arena_copy(arena, change->base.node);
+    if (row->entity != NULL)
+        return;
+    change->version.node = arena_copy(arena, change->version.node);
+    struct version *seen = arena_take_array(arena, change->seen.count, sizeof *seen);
+    for (size_t i = 0; i < change->seen.count; i++)
+        seen[i] = (struct version){change->seen.versions[i].timestamp_us, arena_copy(arena, change->seen.versions[i].node)};
+    change->seen.versions = seen;
+}
+
+bool wal_chunks_fit(const struct wal_chunk *before, const struct wal_chunk *after)
+{
+    return before->whole && !before->ends && after->whole && before->count + after->count <= LIMIT_BATCH_ROWS &&
+           before->bytes + after->bytes <= LIMIT_BATCH_BYTES;
+}
+
+void wal_chunk_prepend(struct wal_chunk *chunk, const struct wal_chunk *before)
+{
+    size_t count = before->count + chunk->count;
+    struct change *changes = arena_take_array(&chunk->arena, count, sizeof *changes);
+    struct wal_row *rows = arena_take_array(&chunk->arena, count, sizeof *rows);
+    for (size_t i = 0; i < before->count; i++) {
+        changes[i] = before->changes[i];
+        rows[i] = before->rows[i];
+        wal_change_move(&chunk->arena, &rows[i], &changes[i]);
+    }
+    for (size_t i = 0; i < chunk->count; i++) {
+        changes[before->count + i] = chunk->changes[i];
+        rows[before->count + i] = chunk->rows[i];
+    }
+    chunk->changes = changes;
+    chunk->rows = rows;
+    chunk->count = chunk->capacity = count;
+    chunk->captured += before->captured;
+    chunk->bytes += before->bytes;
 }

@@ -1,6 +1,6 @@
 #pragma once
 /* Of updates of one row that follow each other in a chunk the last is left: what is asked of each change, and done for it, is spared for
- * rows that are written all the time. Pure. */
+ * rows that are written all the time. What is left of a chunk goes in front of the next one. Pure. */
 #include "adapters/postgres/wal_reader.h"
 
 /* Updates that may be joined to the last of them. */
@@ -20,3 +20,10 @@ struct wal_runs wal_runs_find(const struct wal_chunk *chunk, struct arena *arena
  * the order of lsn. */
 void wal_runs_cut(struct wal_runs *runs, const struct wal_chunk *chunk, size_t run, uint64_t lsn);
 void wal_runs_join(const struct wal_runs *runs, struct wal_chunk *chunk);
+
+/* Whether both make one batch. */
+bool wal_chunks_fit(const struct wal_chunk *before, const struct wal_chunk *after);
+/* Puts what is in before in front, as a copy. */
+void wal_chunk_prepend(struct wal_chunk *chunk, const struct wal_chunk *before);
+/* What the change holds is copied into the arena. */
+void wal_change_move(struct arena *arena, const struct wal_row *row, struct change *change);

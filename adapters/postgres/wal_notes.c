@@ -259,7 +259,6 @@ static bool await_outbox_rows(const struct wal_notes *notes, const struct wal_ch
     return count == 0 || await_visible(notes, parameters_literal(arena, xids, count), error);
 }
 
-/* Of a row that is written all the time only the last state is asked for, noted and sent. */
 static bool join_updates(const struct wal_notes *notes, struct wal_chunk *chunk, struct arena *arena, struct error *error)
 {
     enum { ENTITY, KEY, FIRST_LSN, LAST_LSN, LAST_XID, COLUMNS };
@@ -291,6 +290,15 @@ static bool join_updates(const struct wal_notes *notes, struct wal_chunk *chunk,
         wal_runs_cut(&runs, chunk, (size_t)pg_integer(result, i, 0) - 1, (uint64_t)pg_integer(result, i, 1));
     wal_runs_join(&runs, chunk);
     return true;
+}
+
+bool wal_notes_join(const struct wal_notes *notes, struct wal_chunk *chunk, struct error *error)
+{
+    struct arena scratch;
+    arena_init(&scratch, LIMIT_ARENA_BYTES);
+    bool good = join_updates(notes, chunk, &scratch, error);
+    arena_free(&scratch);
+    return good;
 }
 
 /* Whether the database has to remember it: a commit says neither that a row is gone nor that its version is another than its time. */
@@ -478,8 +486,7 @@ bool wal_notes_take(const struct wal_notes *notes, struct wal_chunk *chunk, stru
     arena_init(&scratch, LIMIT_ARENA_BYTES);
     struct wal_notes noting = *notes;
     noting.scratch = &scratch;
-    bool good = await_outbox_rows(&noting, chunk, arena, error) && join_updates(&noting, chunk, arena, error) &&
-                note_changes(&noting, chunk, arena, error);
+    bool good = await_outbox_rows(&noting, chunk, arena, error) && note_changes(&noting, chunk, arena, error);
     arena_free(&scratch);
     return good;
 }

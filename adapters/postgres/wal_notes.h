@@ -12,7 +12,10 @@ struct wal_notes {
     bool one_by_one; /* each row that is noted in a transaction of its own: triggers lock them in an order of their own */
 };
 
-/* Gives each change its version and what its writer had seen, and joins updates of one row. What is noted is durable; noted twice is noted once.
+/* Joins updates of one row that follow each other, and that nobody else has written in between. */
+bool wal_notes_join(const struct wal_notes *notes, struct wal_chunk *chunk, struct error *error);
+
+/* Gives each change its version and what its writer had seen. What is noted is durable; noted twice is noted once.
  * The chunk stays in order; what is to travel otherwise is marked in its rows. FAULT_CONTENTION: to be read anew. */
 bool wal_notes_take(const struct wal_notes *notes, struct wal_chunk *chunk, struct arena *arena, struct error *error);
 

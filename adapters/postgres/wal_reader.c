@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "adapters/postgres/wal_join.h"
 #include "adapters/postgres/wal_reader_private.h"
 #include "bridge/base/memory.h"
 
@@ -322,6 +323,18 @@ void wal_reader_stop(struct wal_reader *reader)
 
 /* ---- for the source's thread ---- */
 
+/* Under the mutex. */
+static struct wal_chunk *take_first(struct wal_reader *reader)
+{
+    struct wal_chunk *chunk = reader->first;
+    reader->first = chunk->next;
+    if (reader->first == NULL)
+        reader->last = NULL;
+    reader->queued_bytes -= chunk_cost(chunk);
+    pthread_cond_broadcast(&reader->changed);
+    return chunk;
+}
+
 bool wal_reader_next(struct wal_reader *reader, int wait_ms, struct wal_chunk **chunk, struct error *error)
 {
     struct timespec until;
@@ -333,19 +346,28 @@ bool wal_reader_next(struct wal_reader *reader, int wait_ms, struct wal_chunk **
         if (pthread_cond_timedwait(&reader->changed, &reader->mutex, &until) != 0)
             break;
     reader->hungry = false;
-    if (reader->first != NULL) {
-        *chunk = reader->first;
-        reader->first = (*chunk)->next;
-        if (reader->first == NULL)
-            reader->last = NULL;
-        reader->queued_bytes -= chunk_cost(*chunk);
-        pthread_cond_broadcast(&reader->changed);
-    }
+    if (reader->first != NULL)
+        *chunk = take_first(reader);
     bool good = *chunk != NULL || !reader->failed;
     if (!good)
         *error = reader->error;
     pthread_mutex_unlock(&reader->mutex);
     return good;
+}
+
+bool wal_reader_append(struct wal_reader *reader, struct wal_chunk **chunk)
+{
+    struct wal_chunk *before = *chunk;
+    pthread_mutex_lock(&reader->mutex);
+    bool fits = reader->first != NULL && wal_chunks_fit(before, reader->first);
+    if (fits)
+        *chunk = take_first(reader);
+    pthread_mutex_unlock(&reader->mutex);
+    if (!fits)
+        return false;
+    wal_chunk_prepend(*chunk, before);
+    wal_reader_recycle(reader, before);
+    return true;
 }
 
 void wal_reader_recycle(struct wal_reader *reader, struct wal_chunk *chunk)

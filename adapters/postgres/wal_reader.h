@@ -36,8 +36,9 @@ struct wal_chunk {
     size_t count, capacity, captured; /* captured: before those of one key were joined */
     struct change *changes; /* with the time given to their transaction as version */
     struct wal_row *rows;
-    size_t bytes;
+    size_t bytes;          /* about, of what they hold */
     bool open;             /* more may be added */
+    bool ends;             /* nothing may come after it in a batch */
     bool whole;            /* ends with a transaction's end: then place is the place after it */
     struct wal_place place;
     struct text heartbeat; /* what was said at its end; null: nothing */
@@ -60,6 +61,8 @@ void wal_reader_stop(struct wal_reader *reader);
 
 /* Waits at most wait_ms; *chunk is NULL when there is nothing. The caller gives it back by wal_reader_recycle. */
 bool wal_reader_next(struct wal_reader *reader, int wait_ms, struct wal_chunk **chunk, struct error *error);
+/* Puts the next chunk behind this one, if it is there already and both make one batch. */
+bool wal_reader_append(struct wal_reader *reader, struct wal_chunk **chunk);
 void wal_reader_recycle(struct wal_reader *reader, struct wal_chunk *chunk);
 
 /* How far the log has been read, if everything up to there has been taken by wal_reader_next. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "adapters/postgres/array_text.h"
+#include "adapters/postgres/wal_join.h"
 #include "adapters/postgres/wal_reader_private.h"
 #include "bridge/message/codec.h"
 
@@ -116,15 +117,6 @@ static void tidy(struct wal_reader *reader, bool part)
     reader->stamp++;
 }
 
-static void copy_values(struct arena *arena, struct change *change)
-{
-    size_t count = change_value_count(change);
-    struct text *values = arena_take_array(arena, count, sizeof *values);
-    for (size_t i = 0; i < count; i++)
-        values[i] = arena_copy(arena, change->values[i]);
-    change->values = values;
-}
-
 /* The transaction gets a chunk for itself, and what was there before goes its way. */
 static bool split_off(struct wal_reader *reader, struct error *error)
 {
@@ -138,19 +130,8 @@ static bool split_off(struct wal_reader *reader, struct error *error)
         struct change *change = wal_add_change(fresh, &row);
         *change = full->changes[i];
         *row = full->rows[i];
-        if (change->values == NULL)
-            continue;
-        copy_values(&fresh->arena, change);
-        change->correlation = arena_copy(&fresh->arena, change->correlation);
-        change->traceparent = arena_copy(&fresh->arena, change->traceparent);
-        change->base.node = arena_copy(&fresh->arena, change->base.node);
-        if (row->entity == NULL) {
-            change->version.node = arena_copy(&fresh->arena, change->version.node);
-            struct version *seen = arena_take_array(&fresh->arena, change->seen.count, sizeof *seen);
-            for (size_t j = 0; j < change->seen.count; j++)
-                seen[j] = (struct version){change->seen.versions[j].timestamp_us, arena_copy(&fresh->arena, change->seen.versions[j].node)};
-            change->seen.versions = seen;
-        }
+        if (change->values != NULL)
+            wal_change_move(&fresh->arena, row, change);
     }
     reader->transaction.said_length = 0;
     fresh->bytes = full->bytes - reader->start_bytes;
@@ -597,7 +578,8 @@ static void commit_transaction(struct wal_reader *reader, uint64_t end_lsn)
         bool said = transaction->said_length > 0;
         chunk->heartbeat = said ? arena_copy(&chunk->arena, (struct text){reader->said, transaction->said_length}) : TEXT_NULL;
         chunk->bytes += transaction->said_length;
-        chunk->open = !said && !transaction->switched && chunk->count < LIMIT_BATCH_ROWS / 2 &&
+        chunk->ends = said || transaction->switched;
+        chunk->open = !chunk->ends && chunk->count < LIMIT_BATCH_ROWS / 2 &&
                       chunk->bytes < LIMIT_BATCH_BYTES / 2;
     }
     pthread_mutex_lock(&reader->mutex);

@@ -215,6 +215,26 @@ assert_equal "after|theirs, between|4" "$(sql alpha shop "select string_agg(code
 assert_equal "after, between" "$(sql beta shop "select string_agg(key, ', ' order by key) from bridge.conflict")" "conflicts"
 for cluster in alpha beta; do sql $cluster shop "delete from bridge.conflict"; done
 
+# ---- rows that are written all the time ----
+
+sql alpha shop "insert into code select 'hot ' || i, 'x' from generate_series(0, 2) i"
+bridge_quiet commerce operations
+sql alpha shop "select bridge.pause('out')" >"$SERVERS_DIR/null"
+wait_for 30 "commerce to send no more" silent
+heat() { sql alpha shop "do \$\$ begin for i in 1..6000 loop update code set what = '$1 ' || i where code = 'hot ' || i % 3; commit; end loop; end \$\$"; }
+heat first
+theirs "hot 1"
+heat then
+published=$(sql alpha shop "select published from bridge.outbound")
+sql alpha shop "select bridge.resume('out')" >"$SERVERS_DIR/null"
+bridge_quiet commerce operations
+published=$(($(sql alpha shop "select published from bridge.outbound") - published))
+((published < 100)) || fail "$published changes were sent of 12000 to three rows"
+equal "rows that were written all the time" "select code, what from code where code like 'hot%' order by 1"
+assert_equal "then 6000|then 5998|then 5999" "$(sql beta shop "select string_agg(what, '|' order by code) from code where code like 'hot%'")" "what stays"
+assert_equal "hot 1" "$(sql beta shop "select string_agg(key, ' ') from bridge.conflict")" "conflicts"
+for cluster in alpha beta; do sql $cluster shop "delete from bridge.conflict"; done
+
 # ---- what a row was is not kept for each change that is judged against it ----
 
 sql alpha shop "insert into code values ('stays', 'x'), ('goes', 'x')"

@@ -161,6 +161,85 @@ static void test_what_does_not_travel_as_it_is_stays(void **state)
     assert_int_equal(wal_runs_find(&chunk, &scratch).count, 0);
 }
 
+static void test_what_is_joined_takes_no_room(void **state)
+{
+    (void)state;
+    add(&counter, CHANGE_UPDATED, "a", "1");
+    add(&counter, CHANGE_UPDATED, "a", "12345");
+    chunk.bytes = 100;
+    assert_left("a=12345");
+    assert_int_equal(chunk.bytes, 98);
+}
+
+static void test_what_is_left_of_a_chunk_goes_in_front_of_the_next(void **state)
+{
+    (void)state;
+    struct change next_changes[2];
+    struct wal_row next_rows[2] = {{.entity = &mapped, .commit_us = 7}, {.entity = &mapped, .commit_us = 8}};
+    struct text next_values[2][2] = {{TEXT_LITERAL("c"), TEXT_LITERAL("1")}, {TEXT_LITERAL("a"), TEXT_LITERAL("2")}};
+    struct wal_chunk next = {.changes = next_changes, .rows = next_rows, .count = 2, .capacity = 2, .captured = 3, .bytes = 10, .whole = true,
+                             .place = {.lsn = 90}, .heartbeat = TEXT_LITERAL("alive")};
+    struct version seen[] = {{5, {"two", 3}}};
+    char key[] = "b", label[] = "request", node[] = "three";
+    for (size_t i = 0; i < 2; i++)
+        next_changes[i] = (struct change){.layout = &counter, .op = CHANGE_UPDATED, .values = next_values[i], .version = {7 + (int64_t)i, TEXT_LITERAL("one")}};
+    add(&counter, CHANGE_UPDATED, "a", "1");
+    add(&counter, CHANGE_CREATED, key, "1")->entity = NULL; /* from the outbox */
+    chunk.changes[1].correlation = (struct text){label, strlen(label)};
+    chunk.changes[1].version.node = (struct text){node, strlen(node)};
+    chunk.changes[1].seen = (struct seen){.versions = seen, .count = 1};
+    chunk.captured = 40;
+    chunk.bytes = 20;
+    chunk.whole = true;
+    assert_true(wal_chunks_fit(&chunk, &next));
+    arena_init(&next.arena, LIMIT_ARENA_BYTES);
+    wal_chunk_prepend(&next, &chunk);
+    /* What the one before had may go. */
+    memset(key, 'x', strlen(key));
+    memset(label, 'x', strlen(label));
+    memset(node, 'x', strlen(node));
+    seen[0] = (struct version){0};
+    memset(changes, 0, sizeof changes);
+    memset(rows, 0, sizeof rows);
+    assert_int_equal(next.count, 4);
+    assert_int_equal(next.captured, 43);
+    assert_int_equal(next.bytes, 30);
+    assert_int_equal(next.place.lsn, 90);
+    assert_true(text_equal(next.heartbeat, TEXT_LITERAL("alive")));
+    const struct change *said = &next.changes[1];
+    assert_true(text_equal(next.changes[0].values[0], TEXT_LITERAL("a")));
+    assert_ptr_equal(next.rows[0].entity, &mapped);
+    assert_int_equal(said->op, CHANGE_CREATED);
+    assert_null(next.rows[1].entity);
+    assert_true(text_equal(said->values[0], TEXT_LITERAL("b")));
+    assert_true(text_equal(said->correlation, TEXT_LITERAL("request")));
+    assert_true(text_equal(said->version.node, TEXT_LITERAL("three")));
+    assert_int_equal(said->seen.count, 1);
+    assert_int_equal(said->seen.versions[0].timestamp_us, 5);
+    assert_true(text_equal(said->seen.versions[0].node, TEXT_LITERAL("two")));
+    assert_int_equal(next.rows[2].commit_us, 7);
+    assert_true(text_equal(next.changes[3].values[1], TEXT_LITERAL("2")));
+    arena_free(&next.arena);
+}
+
+static void test_chunks_that_make_no_batch_stay_apart(void **state)
+{
+    (void)state;
+    const struct wal_chunk whole = {.count = 10, .bytes = 1000, .whole = true};
+    struct wal_chunk part = whole, last = whole, many = whole, large = whole;
+    part.whole = false;
+    last.ends = true;
+    many.count = LIMIT_BATCH_ROWS - 9;
+    large.bytes = LIMIT_BATCH_BYTES - 999;
+    assert_true(wal_chunks_fit(&whole, &whole));
+    assert_true(wal_chunks_fit(&whole, &last));
+    assert_false(wal_chunks_fit(&last, &whole));
+    assert_false(wal_chunks_fit(&part, &whole));
+    assert_false(wal_chunks_fit(&whole, &part));
+    assert_false(wal_chunks_fit(&whole, &many));
+    assert_false(wal_chunks_fit(&whole, &large));
+}
+
 static void test_nothing_is_left_of_nothing(void **state)
 {
     (void)state;
@@ -177,6 +256,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_others_have_written_before_or_after_keeps_nothing_apart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_to_be_noted_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_does_not_travel_as_it_is_stays, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_joined_takes_no_room, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_left_of_a_chunk_goes_in_front_of_the_next, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_chunks_that_make_no_batch_stay_apart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nothing_is_left_of_nothing, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
