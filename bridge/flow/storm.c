@@ -101,6 +101,7 @@ struct rally {
     int64_t seen_ms;
     int64_t held_until_ms;
     int64_t latest_us;  /* the newest version that it has come with */
+    int64_t replaced_us; /* of the other's write that it has replaced last */
     uint64_t contents[RALLY_CONTENTS]; /* that it has come with, lately */
     size_t latest_content;
     int64_t *times_ms;
@@ -167,12 +168,12 @@ static uint64_t hash_content(const struct message *message, size_t row)
 }
 
 /* A message that is delivered again, by a bad link, is no turn of anybody's. */
-static bool is_late(struct rally *rally, int64_t version_us)
+static bool is_news(int64_t *latest_us, int64_t us)
 {
-    if (version_us <= rally->latest_us)
-        return true;
-    rally->latest_us = version_us;
-    return false;
+    bool news = us > *latest_us;
+    if (news)
+        *latest_us = us;
+    return news;
 }
 
 /* Whether the row comes with a content that it has come with before: what a rally is made of. Work brings something new. */
@@ -202,13 +203,16 @@ static struct rally *find_rally(struct rallies *rallies, uint64_t hash, int64_t 
     return oldest;
 }
 
-/* Between two of the other node's writes of which the second replaced ours, ours changed sides, too. */
-static size_t changes_of_sides(const struct rallies *rallies, const struct message *message, size_t row)
+/* The version of somebody else's write that the row has replaced; none when it was the same node's or is not known. A source that tells no
+ * bases has seen the newest of others that it tells of, and perhaps written the row several times since. */
+static struct version replaced_by(const struct message *message, size_t row)
 {
-    struct version base = message->bases != NULL ? message->bases[row] : (struct version){0};
-    if (version_is_none(base) || text_equal(base.node, message->source))
-        return 0;
-    return text_equal(base.node, rallies->node) ? 2 : 1;
+    struct write write = message_write(message, row);
+    struct version replaced = write.base;
+    for (size_t i = 0; message->bases == NULL && i < write.seen.count; i++)
+        if (version_compare(write.seen.versions[i], replaced) > 0)
+            replaced = write.seen.versions[i];
+    return text_equal(replaced.node, message->source) ? (struct version){0} : replaced;
 }
 
 static bool too_often(const struct rallies *rallies, const struct rally *rally, int64_t now_ms)
@@ -222,15 +226,19 @@ int64_t rallies_note(struct rallies *rallies, const struct message *message, siz
     *begins = false;
     if (rallies->rule.times == 0)
         return 0;
-    size_t changes = changes_of_sides(rallies, message, row), ring = rallies->rule.times + 1;
-    struct rally *rally = find_rally(rallies, hash_row(message, row), now_ms, changes > 0);
+    struct version replaced = replaced_by(message, row);
+    bool turned = !version_is_none(replaced);
+    size_t changes = 0, ring = rallies->rule.times + 1;
+    struct rally *rally = find_rally(rallies, hash_row(message, row), now_ms, turned);
     if (rally == NULL)
         return 0;
     rally->seen_ms = now_ms;
     if (rally->held_until_ms > now_ms)
         return rally->held_until_ms;
-    if (changes > 0 && (is_late(rally, message_version(message, row)) || !comes_back(rally, hash_content(message, row))))
-        changes = 0;
+    /* Between two of the other node's writes of which the second replaced ours, ours changed sides, too. */
+    if (turned && is_news(&rally->latest_us, message_version(message, row)) && is_news(&rally->replaced_us, replaced.timestamp_us) &&
+        comes_back(rally, hash_content(message, row)))
+        changes = text_equal(replaced.node, rallies->node) ? 2 : 1;
     for (size_t i = 0; i < changes; i++) {
         rally->newest = (rally->newest + 1) % ring;
         rally->times_ms[rally->newest] = now_ms;

@@ -66,7 +66,8 @@ sql alpha shop "insert into hot select g, 0, 'cold' from generate_series(101, 40
 # Until they are sent the budget believes that this backlog shrinks as the one before it did.
 wait_for 120 "a first part to be sent" outboxes_empty commerce
 sql alpha shop "do \$\$ begin for i in 8 .. 19 loop insert into hot select 50 * i + g, 0, 'cold' from generate_series(1, 50) g; commit; end loop; end \$\$"
-wait_for 60 "health to say why changes wait" row_is commerce "select status from bridge.health where \"check\" = 'slowed changes'" warning
+# Of what waits in the log nobody knows yet which entity's it is.
+[[ -n ${CAPTURE:-} ]] || wait_for 60 "health to say why changes wait" row_is commerce "select status from bridge.health where \"check\" = 'slowed changes'" warning
 bridge_kill commerce
 bridge_start commerce
 bridge_quiet commerce operations

@@ -164,7 +164,7 @@ static int64_t note_content(struct rallies *rallies, const char *key, const char
 {
     written_us++;
     struct text values[] = {text_from(key), text_from(what), text_from(when)};
-    struct version base = {replaced != NULL, text_from(replaced)};
+    struct version base = {replaced != NULL ? written_us : 0, text_from(replaced)};
     struct message message = {.source = TEXT_LITERAL("operations"), .entity = CUSTOMER, .op = CHANGE_UPDATED, .key_count = 1,
                               .column_count = 3, .row_count = 1, .values = values, .bases = &base,
                               .timestamp_us = written_us};
@@ -216,6 +216,32 @@ static void test_a_message_that_comes_again_is_no_turn(void **state)
     assert_int_equal(note(rallies, "1", "commerce", 102, &begins), 0);
     assert_int_equal(note(rallies, "1", "commerce", 103, &begins), 0);
     assert_int_equal(note(rallies, "1", "commerce", 104, &begins), 5104);
+    rallies_free(rallies);
+}
+
+/* Who captures from the log tells no bases, but what he has seen. */
+static int64_t note_seen(struct rallies *rallies, const char *what, int64_t seen_us, int64_t now_ms)
+{
+    struct text values[] = {TEXT_LITERAL("1"), text_from(what)};
+    struct version version = {seen_us, TEXT_LITERAL("commerce")};
+    struct seen seen = {.count = 1, .versions = &version};
+    struct message message = {.source = TEXT_LITERAL("operations"), .entity = CUSTOMER, .op = CHANGE_UPDATED, .key_count = 1,
+                              .column_count = 2, .row_count = 1, .values = values, .seen = &seen, .timestamp_us = ++written_us};
+    bool begins;
+    return rallies_note(rallies, &message, 0, now_ms, &begins);
+}
+
+static void test_what_a_writer_has_seen_tells_whose_turn_it_was(void **state)
+{
+    (void)state;
+    struct rallies *rallies = rallies_new(&rule, TEXT_LITERAL("commerce"));
+    /* A node's own writes in a row are none, however often it writes the same. */
+    for (int64_t i = 0; i < 100; i++)
+        assert_int_equal(note_seen(rallies, "the same", 10, i), 0);
+    assert_int_equal(note_seen(rallies, "the same", 20, 101), 0);
+    assert_int_equal(note_seen(rallies, "the same", 20, 102), 0);
+    assert_int_equal(note_seen(rallies, "the same", 30, 103), 0);
+    assert_int_equal(note_seen(rallies, "the same", 40, 104), 5104);
     rallies_free(rallies);
 }
 
@@ -359,6 +385,7 @@ int main(void)
         cmocka_unit_test(test_a_transaction_larger_than_the_budget_is_paid_for_afterwards),
         cmocka_unit_test(test_a_row_rewritten_in_turns_is_held_and_cools_down),
         cmocka_unit_test(test_a_message_that_comes_again_is_no_turn),
+        cmocka_unit_test(test_what_a_writer_has_seen_tells_whose_turn_it_was),
         cmocka_unit_test(test_slow_turns_and_writes_of_one_side_are_no_storm),
         cmocka_unit_test(test_the_rule_is_exact_for_random_times),
         cmocka_unit_test(test_a_held_row_is_not_forgotten_for_others),
