@@ -398,6 +398,8 @@ static bool note_free(const struct wal_notes *notes, struct wal_chunk *chunk, si
     for (size_t i = 0; i < *count; i++) {
         struct change *change = &chunk->changes[numbers[i]];
         struct wal_row *row = &chunk->rows[numbers[i]];
+        /* What an attempt that failed has told is undone. */
+        change->version.timestamp_us = row->given_us;
         change->base = (struct version){0};
         change->seen = (struct seen){0};
         row->held = false;

@@ -20,6 +20,7 @@ struct wal_row {
     uint64_t commit_lsn;
     int64_t commit_us;
     uint32_t xid;
+    int64_t given_us;    /* the version that it has at least */
     int64_t later_us;    /* than the time given to the transaction: of a key that an earlier part had as well */
     bool lacks;          /* a value that the log does not have, because it is unchanged */
     bool made;           /* no peer has that value either: of a row with a new key, or of a column that had another name */

@@ -270,6 +270,7 @@ static bool put_change(struct wal_reader *reader, struct relation *relation, enu
         .commit_lsn = transaction->commit_lsn,
         .commit_us = transaction->commit_us,
         .xid = transaction->xid,
+        .given_us = given_us,
         .later_us = given_us - transaction->given_us,
         .lacks = lost,
         .made = lost && (moved || relation->older),

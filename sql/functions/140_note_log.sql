@@ -166,6 +166,6 @@ begin
         -- A trigger was quicker, after capture was switched.
         return case when found then k else bridge.note_change(entity_id, row_key, op, commit_us, given, lsn, xid, later) end;
     end if;
-    return bridge.note_overtaken(v, op, commit_us, place, xid, k, case when at is not null then f end, at);
+    return bridge.note_overtaken(v, op, commit_us, place, xid, k, case when at is not null then f end, at, later);
 end
 $$;

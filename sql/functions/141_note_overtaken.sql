@@ -1,7 +1,7 @@
 -- bridge.note_overtaken(...): a change that is to be noted when apply has written the row since it was made. known_by is the entry of v.former,
 -- at that place, which the change was written upon or which came right after it; null when v came right after it.
 create or replace function bridge.note_overtaken(v bridge.row_version, op "char", commit_us bigint, place bigint, xid xid, k bridge.known,
-                                                 known_by jsonb, at int) returns bridge.known
+                                                 known_by jsonb, at int, later bigint) returns bridge.known
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
@@ -29,7 +29,7 @@ begin
     own := jsonb_strip_nulls(jsonb_build_object(
         'replaced', case when known_by is null then bridge.lsn_number(v.lsn) when upon_it then (known_by ->> 'replaced')::bigint
                          else (known_by ->> 'lsn')::bigint end,
-        'lsn', place, 'xmin', xid::text, 'ts', k.ts, 'node', this_node, 'at', commit_us, 'seen', k.seen, 'late', true));
+        'lsn', place, 'xmin', xid::text, 'ts', k.ts, 'node', this_node, 'at', commit_us, 'later', nullif(later, 0), 'seen', k.seen, 'late', true));
     update bridge.row_version r
        set former = case when known_by is null then coalesce(r.former, '[]') || own
                          when upon_it then jsonb_insert(jsonb_set(r.former, array[at::text, 'replaced'], to_jsonb(place)), array[at::text], own, true)
