@@ -65,6 +65,7 @@ struct outbox_change {
     bool last; /* of its transaction */
     bool released;
     bool raw;  /* from the WAL: it has no version before it is noted */
+    bool joined; /* to a later one that was read with it: it does not travel */
     uint64_t lsn, xid;
     int64_t commit_us;
 };

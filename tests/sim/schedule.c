@@ -122,6 +122,7 @@ void schedule_draw_capture(struct schedule *schedule, enum capture capture, bool
 {
     struct random random = {schedule->seed ^ UINT64_C(0x77616c)};
     size_t kind = random_below(&random, 3);
+    size_t laggard = random_below(&random, 3 * schedule->node_count);
     for (size_t i = 0; i < NODES_MAX; i++) {
         bool drawn = random_chance(&random, 2);
         schedule->wal[i] = capture == CAPTURE_WAL || (capture == CAPTURE_MIXED && (kind == 1 || (kind == 2 && drawn)));
@@ -131,6 +132,14 @@ void schedule_draw_capture(struct schedule *schedule, enum capture capture, bool
         /* Commit times come from a clock that shows more than that, and somebody waits for it. */
         if (schedule->tick_us > 1000)
             schedule->tick_us = 1000;
+        /* Peers write what waits in the log. */
+        if (i == laggard) {
+            schedule->worker_weight[2 * i] = 1;
+            schedule->batch_transactions = 100;
+            schedule->writes += 20;
+            schedule->keys = 1;
+            schedule->deletes_one_in = 12;
+        }
     }
 }
 

@@ -199,6 +199,7 @@ static bool note(struct node *node, size_t from, size_t to, struct error *error)
     int64_t newest_us = node->source.newest_us;
     if (!node->database.wal)
         return true;
+    wal_join(node, from, to, newest_us);
     while (!wal_only_reads(node, from, to, newest_us) && !apply_is_done(node) && !node->dead)
         if (!world_wait(node, LINK_SOURCE, 1000, apply_is_done, error))
             return false;
@@ -229,10 +230,12 @@ static bool source_next(struct source *port, int wait_ms, struct batch *batch, b
     if (!holds_log(node) && !note(node, from, to, error))
         return false;
     batch->changes = arena_take_array(&batch->arena, to - from, sizeof *batch->changes);
-    for (size_t i = from; i < to; i++)
-        if (is_wanted(node, &database->outbox[i]))
-            fill(node, &database->outbox[i], batch, &batch->changes[batch->change_count++]);
-    batch->captured_count = batch->change_count;
+    for (size_t i = from; i < to; i++) {
+        const struct outbox_change *change = &database->outbox[i];
+        batch->captured_count += is_wanted(node, change);
+        if (is_wanted(node, change) && !change->joined)
+            fill(node, change, batch, &batch->changes[batch->change_count++]);
+    }
     node->source.given = to;
     give_heartbeat(node, batch);
     *found = batch->change_count > 0 || batch->heartbeat != NULL;

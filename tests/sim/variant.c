@@ -20,6 +20,7 @@ static const struct {
     [VARIANT_BACKWARD] = {"backward", "A commit time is a version, also when the clock has gone back."},
     [VARIANT_FORMER] = {"former", "What a write replaced is looked up where it stands now, also when apply has replaced it since."},
     [VARIANT_UNDATED] = {"undated", "An entry of row_version is the row's version, also when an application has written since."},
+    [VARIANT_JOINED] = {"joined", "Updates of a row are joined although a peer has written it in between."},
     [VARIANT_HASTY] = {"hasty", "What is stamped ahead of the clock of a node that captures from the WAL is applied at once."},
 };
 

@@ -18,6 +18,7 @@ enum variant {
     VARIANT_BACKWARD,  /* a commit time is a version, also when the clock has gone back */
     VARIANT_FORMER,    /* what a write replaced is looked up where it stands now, also when apply has replaced it since */
     VARIANT_UNDATED,   /* an entry of row_version is the row's version, also when an application has written since */
+    VARIANT_JOINED,    /* updates of a row are joined although a peer has written it in between */
     VARIANT_HASTY,     /* what is stamped ahead of the clock of a node that captures from the WAL is applied at once */
     VARIANTS,
 };

@@ -338,6 +338,37 @@ static int64_t given_to(const struct outbox_change *change, struct giving *givin
     return giving->us;
 }
 
+/* As apply has committed it. */
+static const struct row *row_here(const struct node *node, size_t row)
+{
+    const struct database *database = &node->database;
+    return node->target.in_transaction ? database_committed(database, &node->target.transaction, row) : &database->rows[row];
+}
+
+static bool is_written_between(const struct entry *entry, uint64_t first, uint64_t last)
+{
+    bool written = entry->here && entry->lsn > first && entry->lsn < last;
+    for (size_t i = 0; i < entry->former_count && !written; i++)
+        written = entry->formers[i].lsn > first && entry->formers[i].lsn < last;
+    return written;
+}
+
+void wal_join(struct node *node, size_t from, size_t to, int64_t newest_us)
+{
+    struct world *world = node->world;
+    struct giving giving = {.newest_us = newest_us};
+    struct outbox_change *joinable[ROWS_MAX] = {NULL};
+    for (size_t i = from; i < to; i++) {
+        struct outbox_change *change = &node->database.outbox[i], *before = joinable[change->row];
+        change->joined = false;
+        int64_t given_us = change->raw ? given_to(change, &giving, world) : 0;
+        bool plain = change->raw && change->op == CHANGE_UPDATED && world->schedule.coalesce[row_entity(change->row)];
+        if (plain && before != NULL)
+            before->joined = !is_written_between(&row_here(node, change->row)->entry, before->lsn, change->lsn) || world->variant == VARIANT_JOINED;
+        joinable[change->row] = plain && given_us == change->commit_us ? change : NULL;
+    }
+}
+
 bool wal_only_reads(struct node *node, size_t from, size_t to, int64_t newest_us)
 {
     struct database *database = &node->database;
@@ -347,9 +378,9 @@ bool wal_only_reads(struct node *node, size_t from, size_t to, int64_t newest_us
         if (!change.raw)
             continue;
         int64_t given_us = given_to(&change, &giving, node->world);
-        const struct row *row = node->target.in_transaction ? database_committed(database, &node->target.transaction, change.row)
-                                                            : &database->rows[change.row];
-        struct known known = publish(database, &row->entry, &change, given_us);
+        if (change.joined)
+            continue;
+        struct known known = publish(database, &row_here(node, change.row)->entry, &change, given_us);
         if (!known.own && !known.said)
             return false;
     }
@@ -515,7 +546,10 @@ void wal_note(struct node *node, size_t from, size_t to, int64_t *newest_us)
         char name[32];
         if (!change->raw)
             continue;
-        note_change(node, &transaction, change, given_to(change, &giving, world));
+        int64_t given_us = given_to(change, &giving, world);
+        if (change->joined)
+            continue;
+        note_change(node, &transaction, change, given_us);
         if (!written->unnoted && !stamp_equal(written->version, change->version) && !database->rows[change->row].ever_forgotten)
             world_fail(world, "%.*s gives write %d of %s another version than before: %lld, and not %lld", TEXT_PRINTF(node->name),
                        change->write, row_name(change->row, name, sizeof name), (long long)change->version.us,

@@ -22,6 +22,9 @@ bool wal_is_own(const struct row *row);
 /* Which write that is: of a row that is not here, the last that is noted. */
 int wal_write_of(const struct row *row);
 
+/* Of the changes of the outbox [from, to) those that are not to travel are marked: updates of a row that another one follows, when nobody else
+ * has written the row in between. */
+void wal_join(struct node *node, size_t from, size_t to, int64_t newest_us);
 /* Whether capture may note the changes of the outbox [from, to) beside a transaction of apply: it only reads. */
 bool wal_only_reads(struct node *node, size_t from, size_t to, int64_t newest_us);
 /* Gives them their versions, notes tombstones and what their commits do not say. *newest_us: the newest version given to any
