@@ -20,7 +20,8 @@ enum {
     DROP_WAIT_MS = 10000,
     STUCK_MS = 30000,
     GATHERED_MAX = 50000,       /* changes that are joined to one batch */
-    GATHER_AT = 4,              /* while not even one of so many is left */
+    GATHER_MS = 100,
+    GATHER_AT = 4,              /* as long as at most one of so many is left */
 };
 
 struct ticket {
@@ -455,18 +456,20 @@ static size_t changes_max(const struct pg_wal *wal)
     return wal->port.holds != NULL ? wal->port.holds->changes_max : 0;
 }
 
-/* Of a row that is written all the time only the last state is asked for, noted and sent: while little is left of what was read, or less than may be
- * sent at once, what has been read meanwhile is taken with it. */
+/* Of a row that is written all the time only the last state is asked for, noted and sent: while little is left of what was taken last, what has been read
+ * meanwhile is taken, too. Where less may be sent at once than is read at once, at least once: its rows may be those that are there already. */
 static bool gather(struct pg_wal *wal, struct wal_chunk **chunk, struct error *error)
 {
     const struct wal_notes notes = notes_of(wal);
-    bool more = true;
-    while (more) {
-        size_t read = (*chunk)->count;
+    int64_t deadline = now_ms(wal) + GATHER_MS;
+    bool bounded = changes_max(wal) > 0, more = true;
+    for (size_t before = 0, takes = 1; more; takes++) {
+        size_t taken = (*chunk)->count - before;
         if (!mapping_holds(wal, error) || !wal_notes_join(&notes, *chunk, error))
             return false;
-        bool little = (*chunk)->count < (changes_max(wal) > 0 ? changes_max(wal) : read / GATHER_AT);
-        more = wal->stage == STAGE_LOG && little && (*chunk)->captured < GATHERED_MAX && wal_reader_append(wal->reader, chunk);
+        bool little = (*chunk)->count <= before + taken / GATHER_AT || (bounded && (takes == 1 || (*chunk)->count < changes_max(wal)));
+        before = (*chunk)->count;
+        more = wal->stage == STAGE_LOG && little && (*chunk)->captured < GATHERED_MAX && now_ms(wal) < deadline && wal_reader_append(wal->reader, chunk);
     }
     return true;
 }

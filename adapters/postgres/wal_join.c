@@ -41,14 +41,6 @@ struct wal_runs wal_runs_find(const struct wal_chunk *chunk, struct arena *arena
     return runs;
 }
 
-static size_t bytes_of(const struct change *change)
-{
-    size_t count = change_value_count(change), bytes = 0;
-    for (size_t i = 0; i < count; i++)
-        bytes += change->values[i].length;
-    return bytes;
-}
-
 void wal_runs_cut(struct wal_runs *runs, const struct wal_chunk *chunk, size_t run, uint64_t lsn)
 {
     size_t *first = &runs->items[run].first, at = *first;
@@ -64,10 +56,8 @@ void wal_runs_join(const struct wal_runs *runs, struct wal_chunk *chunk)
 {
     size_t kept = 0;
     for (size_t i = 0; i < chunk->count; i++) {
-        if (runs->next[i] != 0) {
-            chunk->bytes -= bytes_of(&chunk->changes[i]);
+        if (runs->next[i] != 0)
             continue;
-        }
         chunk->changes[kept] = chunk->changes[i];
         chunk->rows[kept++] = chunk->rows[i];
     }
@@ -93,10 +83,24 @@ void wal_change_move(struct arena *arena, const struct wal_row *row, struct chan
     change->seen.versions = seen;
 }
 
+/* Of what is left in the chunk: its bytes are also of what was joined. */
+static size_t bytes_left(const struct wal_chunk *chunk)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < chunk->count; i++) {
+        const struct change *change = &chunk->changes[i];
+        size_t count = change_value_count(change);
+        bytes += count * sizeof *change->values;
+        for (size_t j = 0; j < count; j++)
+            bytes += change->values[j].length;
+    }
+    return bytes;
+}
+
 bool wal_chunks_fit(const struct wal_chunk *before, const struct wal_chunk *after)
 {
     return before->whole && !before->ends && after->whole && before->count + after->count <= LIMIT_BATCH_ROWS &&
-           before->bytes + after->bytes <= LIMIT_BATCH_BYTES;
+           bytes_left(before) + after->bytes <= LIMIT_BATCH_BYTES;
 }
 
 void wal_chunk_prepend(struct wal_chunk *chunk, const struct wal_chunk *before)
@@ -117,5 +121,5 @@ void wal_chunk_prepend(struct wal_chunk *chunk, const struct wal_chunk *before)
     chunk->rows = rows;
     chunk->count = chunk->capacity = count;
     chunk->captured += before->captured;
-    chunk->bytes += before->bytes;
+    chunk->bytes += bytes_left(before);
 }

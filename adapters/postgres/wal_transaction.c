@@ -336,8 +336,12 @@ static bool read_row(struct wal_reader *reader, struct relation *relation, enum 
     if (!read_key(relation, &message->row, &message->old, key, error))
         return false;
     size_t bytes = 0;
-    for (size_t i = 0; i < message->row.count; i++)
-        bytes += message->row.values[i].text.length;
+    for (size_t i = 0; i < message->row.count; i++) {
+        const struct pgoutput_value *value = &message->row.values[i];
+        if (value->presence == PGOUTPUT_UNCHANGED)
+            value = value_at(&message->old, (int)i);
+        bytes += value != NULL ? value->text.length : 0;
+    }
     if (!make_room(reader, whole, bytes, error))
         return false;
     struct arena *arena = &reader->chunk->arena;

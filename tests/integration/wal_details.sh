@@ -235,6 +235,28 @@ assert_equal "then 6000|then 5998|then 5999" "$(sql beta shop "select string_agg
 assert_equal "hot 1" "$(sql beta shop "select string_agg(key, ' ') from bridge.conflict")" "conflicts"
 for cluster in alpha beta; do sql $cluster shop "delete from bridge.conflict"; done
 
+# ---- large values that the log tells of with what the row was ----
+
+sql alpha shop "alter table code alter what set storage external, add extra int, replica identity full;
+    insert into code values ('large', (select string_agg(md5(i::text), '') from generate_series(1, 3200) i))"
+bridge_quiet commerce operations
+sql alpha shop "select bridge.pause('out')" >"$SERVERS_DIR/null"
+wait_for 30 "commerce to send no more" silent
+sql alpha shop "do \$\$ begin for i in 1..1000 loop update code set extra = i where code = 'large'; commit; end loop; end \$\$"
+written=$(sql alpha shop "select pg_current_wal_lsn()")
+# As much as the adapter takes while it may send nothing.
+all_told() { [[ $(sql alpha shop "select bool_or(sent_lsn >= '$written' or wait_event = 'WalSenderWriteData') from pg_stat_replication r join pg_stat_activity a using (pid)
+    where r.application_name like '%capture%'") == t ]]; }
+wait_for 60 "the log to be told" all_told
+sleep 1
+kilobytes=$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$(process_id node-commerce)/status")
+((kilobytes < 80000)) || fail "$kilobytes kB for a hundred megabytes of large values that wait"
+sql alpha shop "select bridge.resume('out')" >"$SERVERS_DIR/null"
+bridge_quiet commerce operations
+sql alpha shop "alter table code replica identity using index code_code"
+equal "a row with a large value" "select code, md5(what) from code where code = 'large'"
+printf 'ok - large values that wait are bounded: %s kB\n' "$kilobytes"
+
 # ---- what a row was is not kept for each change that is judged against it ----
 
 sql alpha shop "insert into code values ('stays', 'x'), ('goes', 'x')"
