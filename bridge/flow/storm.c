@@ -204,12 +204,13 @@ static struct rally *find_rally(struct rallies *rallies, uint64_t hash, int64_t 
 }
 
 /* The version of somebody else's write that the row has replaced; none when it was the same node's or is not known. A source that tells no
- * bases has seen the newest of others that it tells of, and perhaps written the row several times since. */
+ * base has seen the newest of others that it tells of, and perhaps written the row several times since. */
 static struct version replaced_by(const struct message *message, size_t row)
 {
     struct write write = message_write(message, row);
     struct version replaced = write.base;
-    for (size_t i = 0; message->bases == NULL && i < write.seen.count; i++)
+    bool told = !version_is_none(write.base);
+    for (size_t i = 0; !told && i < write.seen.count; i++)
         if (version_compare(write.seen.versions[i], replaced) > 0)
             replaced = write.seen.versions[i];
     return text_equal(replaced.node, message->source) ? (struct version){0} : replaced;
