@@ -111,7 +111,7 @@ static struct queued *put(struct bench *bench, struct spec spec)
     if (spec.replaced != NULL) {
         struct version *bases = arena_take_array(arena, spec.count, sizeof *bases);
         for (size_t i = 0; i < spec.count; i++)
-            bases[i] = (struct version){1, text_from(spec.replaced)};
+            bases[i] = (struct version){versions[i] - 1, text_from(spec.replaced)};
         message.bases = bases;
     }
     struct envelope envelope;
