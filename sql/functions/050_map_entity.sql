@@ -160,5 +160,7 @@ select %1$L::text, bridge.%7$I(t), to_timestamp(h.ts / 1000000.0), h.node, false
         'Every mapped row: its version, who wrote it, and the content hash it has now.'$c$;
     alter view bridge.entity_state owner to pgbridge_owner;
     grant select on bridge.entity_state to pgbridge_monitor;
+    -- bridge.version_here runs as whoever looks.
+    grant select (name, versions_since) on bridge.node to pgbridge_monitor;
 end
 $$;

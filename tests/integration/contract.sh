@@ -42,10 +42,9 @@ peek everything '#' 1000
 peek customers '*.customer.#' 4
 sql alpha shop "insert into orders values (1, 'not for this watcher')"
 sql alpha shop "begin; select bridge.correlate('req-1', '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'); insert into customers values (42, 'ann@example.com', null, 1.50); commit" >"$SERVERS_DIR/null"
-bridge_progress() { [[ $(sql alpha shop "select count(*) from bridge.outbox") == 0 ]]; }
-wait_for 60 "an empty outbox" bridge_progress
+wait_for 60 "an empty outbox" outboxes_empty commerce
 sql alpha shop "update customers set full_name = 'Ann \"quoted\" \\ ünï ' || chr(10)"
-wait_for 60 "an empty outbox" bridge_progress
+wait_for 60 "an empty outbox" outboxes_empty commerce
 sql alpha shop "begin; select bridge.correlate('a'); insert into customers values (43); select bridge.correlate('b'); insert into customers values (44); delete from customers where customer_id = 42; commit" >"$SERVERS_DIR/null"
 seen customers 4
 
@@ -77,7 +76,10 @@ is customers 2 .routing_key commerce.customer.updated
 is customers 2 '.body.rows[0][2]' 'Ann "quoted" \ ünï '
 is customers 2 '.properties.correlation_id' null
 first_version=$(sed -n 1p "$SERVERS_DIR/customers.json" | jq -c '.body.versions[0]')
-is customers 2 '.body.bases' "[[$first_version,\"commerce\"]]"
+# What a write has replaced is not in the log.
+bases="[[$first_version,\"commerce\"]]"
+[[ $(capture_of commerce) == outbox ]] || bases=null
+is customers 2 '.body.bases' "$bases"
 # One transaction, two messages: the deletion first, and no correlation id where there are several.
 is customers 3 .routing_key commerce.customer.deleted
 is customers 3 '[.body.columns, .body.rows]' '[["id"],[["42"]]]'
@@ -120,7 +122,7 @@ wait_for 60 "a late one that is stale" counter_is legacy stale 1
 wait_for 60 "a repeated one that is a duplicate" counter_is legacy duplicate 1
 assert_equal newer "$(name_of 100)" "the row after stale and duplicate messages"
 # Without versions, the message's timestamp is the version.
-jq -nc --argjson s $((now / 1000000 + 100)) '{routing_key: "legacy.customer.updated", headers: {"x-source": "legacy", "x-content-hash": "compute"},
+jq -nc --argjson s $((now / 1000000 + 1)) '{routing_key: "legacy.customer.updated", headers: {"x-source": "legacy", "x-content-hash": "compute"},
     properties: {timestamp: $s}, body: {entity: "customer", op: "updated", key: ["id"], columns: ["id", "name"], rows: [["100", "by timestamp"]]}}' | send
 wait_for 60 "a message without versions" row_is 100 "by timestamp"
 assert_equal "" "$(sql alpha shop "select email_address from customers where customer_id = 100")" "a column that never came"

@@ -215,13 +215,16 @@ bridge_quiet commerce operations
 compare "updates on the other side"
 assert_equal 0 "$(sql beta types "select count(*) from bridge.dead_letter")$(sql alpha types "select nullif(count(*), 0) from bridge.dead_letter")" "dead letters"
 
-# A write that changes nothing is nobody else's business.
+# A write that changes nothing is nobody else's business. The log does not tell that it did.
 before=$(sql beta types "select published from bridge.outbound")
+vain=0
+[[ $(capture_of operations) == outbox ]] || vain=$(sql beta types "select count(*) from every_type")
 sql beta types "update every_type set c_text = c_text, c_num = c_num"
+bridge_quiet commerce operations
 sql beta types "update every_type set c_int2 = 1 where id = 7"
 bridge_quiet commerce operations
-assert_equal $((before + 1)) "$(sql beta types "select published from bridge.outbound")" "published changes after an update without a change"
-printf 'ok - an update that changes nothing is not published\n'
+assert_equal $((before + vain + 1)) "$(sql beta types "select published from bridge.outbound")" "published changes after an update without a change"
+printf 'ok - an update that changes nothing is not published, where triggers capture\n'
 
 # A row that no message can carry stops nobody, and is not forgotten.
 sql alpha types "insert into \"Every Type\" (\"the id\", \"C c_text\") values (8, repeat('x', 20000000)); insert into \"Every Type\" (\"the id\", \"C c_text\") values (9, 'after it')"

@@ -154,20 +154,25 @@ wait_for 60 "the change to wait" waits commerce "account 90 updated CLOCK"
 wait_for 60 "the change to wait at operations, too" waits operations "account 90 updated CLOCK"
 bridge_quiet commerce operations
 assert_equal "neighbour|in time" "$(node_sql commerce "select string_agg(what, '|' order by id) from account where id >= 90")" "the rows meanwhile"
-assert_equal t "$(node_sql commerce "select next_attempt = to_timestamp(($now + 3600000000 - 300000000) / 1000000.0) from bridge.dead_letters where state = 'retrying'")" \
-    "that the change waits for its own time less max_clock_skew"
-stop
-sed -i 's/^entities:/max_clock_skew: 2 h\nentities:/' "$SERVERS_DIR/commerce.yaml" "$SERVERS_DIR/operations.yaml"
-for node in commerce operations; do
-    node_sql $node "update bridge.dead_letter set next_attempt = now() where state = 'retrying'"
-done
-start
-send account created '["id","email","what"]' '["92","x@x","wakes it up"]' "$((now + 3))"
-wait_for 60 "the change to be applied" waits commerce ""
-wait_for 60 "the change to be applied at operations" waits operations ""
-bridge_quiet commerce operations
-both account >/dev/null
-assert_equal "from the future" "$(node_sql commerce "select what from account where id = 90")" "when its time has come"
+due=$((now + 3600000000))
+[[ $(capture_of commerce) == wal ]] || due=$((due - 300000000))
+assert_equal t "$(node_sql commerce "select next_attempt = to_timestamp($due / 1000000.0) from bridge.dead_letters where state = 'retrying'")" \
+    "that the change waits for its own time, less max_clock_skew where triggers capture"
+# Of a row that the log tells of nothing is ahead of its clock.
+if [[ $(capture_of commerce)$(capture_of operations) == outboxoutbox ]]; then
+    stop
+    sed -i 's/^entities:/max_clock_skew: 2 h\nentities:/' "$SERVERS_DIR/commerce.yaml" "$SERVERS_DIR/operations.yaml"
+    for node in commerce operations; do
+        node_sql $node "update bridge.dead_letter set next_attempt = now() where state = 'retrying'"
+    done
+    start
+    send account created '["id","email","what"]' '["92","x@x","wakes it up"]' "$((now + 3))"
+    wait_for 60 "the change to be applied" waits commerce ""
+    wait_for 60 "the change to be applied at operations" waits operations ""
+    bridge_quiet commerce operations
+    both account >/dev/null
+    assert_equal "from the future" "$(node_sql commerce "select what from account where id = 90")" "when its time has come"
+fi
 printf 'ok - a clock far ahead is waited for\n'
 
 for node in commerce operations; do
