@@ -46,6 +46,11 @@ bool holds_take(struct holds *holds, const struct holds *next)
 
 /* ---- budgets ---- */
 
+enum {
+    ADVANCE_S = 5,
+    PORTION_MIN = 100, /* it bounds batches of all entities */
+};
+
 static void refill(struct budget *budget, int64_t now_ms)
 {
     if (now_ms > budget->at_ms)
@@ -57,6 +62,7 @@ static void refill(struct budget *budget, int64_t now_ms)
     /* Calm for long: what joined under load need not join now. */
     budget->left = most;
     budget->joined = 1;
+    budget->behind = false;
 }
 
 void budget_init(struct budget *budget, struct text entity, double per_second, int64_t now_ms)
@@ -71,23 +77,25 @@ void budget_spend(struct budget *budget, uint64_t sent, int64_t now_ms)
     budget->left -= (double)sent;
     if (sent > 0)
         budget->joined = (double)budget->captured / (double)sent;
+    if (budget->left < 1)
+        budget->spent = budget->behind = true;
 }
 
 bool budget_spent(struct budget *budget, int64_t now_ms)
 {
     refill(budget, now_ms);
     double enough = budget->per_second / 2 > 1 ? budget->per_second / 2 : 1;
-    if (budget->left < 1)
-        budget->spent = true;
-    else if (budget->left >= enough)
+    if (budget->left >= enough)
         budget->spent = false;
     return budget->spent;
 }
 
 size_t budget_portion(const struct budget *budget)
 {
-    double portion = budget->left * (budget->joined > 1 ? budget->joined : 1);
-    return portion < 1 ? 1 : portion > LIMIT_BATCH_ROWS ? LIMIT_BATCH_ROWS : (size_t)portion;
+    /* Where much waits, so much that also rows of which there are more than is left may join: it is waited for afterwards. */
+    double advance = budget->behind ? ADVANCE_S * budget->per_second : 0;
+    double portion = (budget->left + advance) * (budget->joined > 1 ? budget->joined : 1);
+    return portion < PORTION_MIN ? PORTION_MIN : portion > LIMIT_BATCH_ROWS ? LIMIT_BATCH_ROWS : (size_t)portion;
 }
 
 /* ---- rallies ---- */

@@ -4,7 +4,7 @@
  *
  * holds      what is kept back in one direction: by a pause, or because its budget is spent.
  * budget     an entity may send so many changes a second, on average, and one second's worth at once: what is too much stays where it
- *            is, and later changes of the same row join it there.
+ *            is, and later changes of the same row join it there. Of that some seconds' worth are sent at once, and waited for afterwards.
  * rallies    rows that two nodes rewrite in turns. A change that replaced another node's write is a change of sides; a row that changes
  *            sides too often is held for a while. Only changes back to what the row has been count, whatever the dates in it say: two
  *            nodes that work on one row bring something new each time.
@@ -44,6 +44,7 @@ struct budget {
     double left; /* may be less than nothing: a transaction is not cut */
     int64_t at_ms;
     bool spent;
+    bool behind; /* spent, and not calm since */
     double joined; /* captured changes that became one, lately */
 };
 
@@ -52,7 +53,7 @@ void budget_init(struct budget *budget, struct text entity, double per_second, i
 void budget_spend(struct budget *budget, uint64_t sent, int64_t now_ms);
 /* From the moment on that nothing is left until half a second's worth is there again. */
 bool budget_spent(struct budget *budget, int64_t now_ms);
-/* How many captured changes may be taken at once, so that about what is left is sent of them; at least 1. */
+/* How many captured changes, of whatever entities, may be taken at once. */
 size_t budget_portion(const struct budget *budget);
 
 /* ---- rallies ------------------------------------------------------------------------------------------------------ */

@@ -54,11 +54,11 @@ published() { node_sql "$1" "select published from bridge.outbound"; }
 no_letters() { [[ $(node_sql "$1" "select count(*) from bridge.dead_letters where state = 'retrying'") == 0 ]]; }
 
 # ---- a budget ----
-sql alpha shop "insert into hot select g, 0, 'old' from generate_series(1, 10) g; insert into calm values (1, 0)"
+sql alpha shop "insert into hot select g, 0, 'old' from generate_series(1, 30) g; insert into calm values (1, 0)"
 bridge_quiet commerce operations
 before=$(published commerce) begun=$SECONDS
-# Ten rows, in transactions of their own; the one row that has no budget all the while.
-sql alpha shop "do \$\$ begin for i in 1 .. 20000 loop update hot set n = i where id = 1 + i % 10; commit; end loop; end \$\$"
+# Thirty rows, more than half of what may be sent in a second, in transactions of their own; the one row that has no budget all the while.
+sql alpha shop "do \$\$ begin for i in 1 .. 20000 loop update hot set n = i where id = 1 + i % 30; commit; end loop; end \$\$"
 sql alpha shop "update calm set n = 1"
 wait_for 60 "the row without a budget" row_is operations "select n from calm" 1
 # A cold backlog is slowed as well, and told.
@@ -74,10 +74,10 @@ bridge_quiet commerce operations
 equal hot || fail "the rows within a budget differ"
 # A transaction is not cut, and a new process knows nothing of what the one before it sent too much.
 seconds=$((SECONDS - begun + 1)) published_now=$(published commerce)
-((published_now - before < RATE * seconds + 1000)) || fail "20,000 updates of ten rows became $((published_now - before)) changes in $seconds s"
+((published_now - before < RATE * seconds + 1000)) || fail "20,000 updates of thirty rows became $((published_now - before)) changes in $seconds s"
 assert_equal healthy "$(health commerce 'slowed changes')" "the budget's health afterwards"
 assert_equal 0 "$(node_sql operations "select count(*) from bridge.conflict")" "conflicts"
-printf 'ok - a budget: 20,000 updates of ten rows and 900 new rows became %s changes in %s s, and both sides are equal\n' $((published_now - before)) "$seconds"
+printf 'ok - a budget: 20,000 updates of thirty rows and 900 new rows became %s changes in %s s, and both sides are equal\n' $((published_now - before)) "$seconds"
 
 # ---- ping-pong ----
 # A job on each side grants the wishes: what one side writes the other rewrites. None may be lost between two statements.

@@ -134,12 +134,48 @@ static void test_many_captured_changes_of_few_rows_come_in_large_portions(void *
     /* Half a second later, not at once. */
     assert_true(budget_spent(&budget, 490));
     assert_false(budget_spent(&budget, 510));
+    /* There is more: some seconds' worth ahead. */
+    assert_int_equal(budget_portion(&budget), 551);
     /* And calm for long, portions are small again. */
     budget.captured = 5000;
     budget_spend(&budget, 10, 510);
     assert_int_equal(budget_portion(&budget), LIMIT_BATCH_ROWS);
     assert_false(budget_spent(&budget, 5000));
     assert_int_equal(budget_portion(&budget), 100);
+}
+
+/* Rows that are written in turns, of which there are some times as many as may be sent in a second: their changes join before all of them are sent. */
+static void test_rows_of_some_seconds_join(void **state)
+{
+    (void)state;
+    struct random random = random_start("test_rows_of_some_seconds_join");
+    for (int round = 0; round < 200; round++) {
+        uint64_t per_second = 10 + random_below(&random, 200), rows = 1 + random_below(&random, 4 * per_second), backlog = 500 * per_second;
+        struct budget budget;
+        int64_t now = 0;
+        budget_init(&budget, CUSTOMER, (double)per_second, now);
+        for (; backlog > 0; now += 10) {
+            if (budget_spent(&budget, now))
+                continue;
+            budget.captured = budget_portion(&budget) < backlog ? budget_portion(&budget) : backlog;
+            budget_spend(&budget, budget.captured < rows ? budget.captured : rows, now);
+            backlog -= budget.captured;
+        }
+        assert_true(now < 250000);
+    }
+}
+
+/* Whoever has a small budget bounds the batches in which the others travel. */
+static void test_portions_are_not_tiny(void **state)
+{
+    (void)state;
+    struct budget budget;
+    budget_init(&budget, CUSTOMER, 1, 0);
+    assert_int_equal(budget_portion(&budget), 100);
+    budget.captured = 100;
+    budget_spend(&budget, 100, 0);
+    assert_true(budget_spent(&budget, 99000));
+    assert_false(budget_spent(&budget, 100000));
 }
 
 static void test_a_transaction_larger_than_the_budget_is_paid_for_afterwards(void **state)
@@ -382,6 +418,8 @@ int main(void)
         cmocka_unit_test(test_a_budget_is_kept_on_average),
         cmocka_unit_test(test_a_budget_is_used_up),
         cmocka_unit_test(test_many_captured_changes_of_few_rows_come_in_large_portions),
+        cmocka_unit_test(test_rows_of_some_seconds_join),
+        cmocka_unit_test(test_portions_are_not_tiny),
         cmocka_unit_test(test_a_transaction_larger_than_the_budget_is_paid_for_afterwards),
         cmocka_unit_test(test_a_row_rewritten_in_turns_is_held_and_cools_down),
         cmocka_unit_test(test_a_message_that_comes_again_is_no_turn),
