@@ -11,38 +11,20 @@ set -euo pipefail
 source "$SOURCE_DIR/tests/support/servers.sh"
 # shellcheck source=tests/support/bridge.sh
 source "$SOURCE_DIR/tests/support/bridge.sh"
+# shellcheck source=tests/support/hot_rows.sh
+source "$SOURCE_DIR/tests/support/hot_rows.sh"
 
-SESSIONS=8
-ROWS=10
-SECONDS_LONG=${HOT_SECONDS:-15}
-PAUSE_MS=${HOT_PAUSE_MS:-20}
+hot_nodes
 
-servers_init
-servers_start alpha beta fsync=off deadlock_timeout=100ms
-sql alpha postgres "create database shop"
-sql beta postgres "create database ops"
-bridge_node commerce alpha shop operations <<'YAML'
-  - {name: item, table: item, key: [id], fields: [n, who, over]}
-YAML
-bridge_node operations beta ops commerce <<'YAML'
-  - {name: item, table: item, key: [id], fields: [n, who, over]}
-YAML
-
-# witness NODE: the table, what the applications do, and the notes.
+# witness NODE: the notes, besides those of its applications.
 witness() {
+    hot_sessions "$1"
+    bridge_install "$1" >>"$SERVERS_DIR/install.log"
     node_sql "$1" <<'SQL'
-create table item (id int primary key, n bigint not null, who text not null, over text);
-create schema note;
-create sequence note.moment;
 create table note.version (moment bigint default nextval('note.moment'), key text, ts bigint, node text, deleted boolean);
 create table note.captured (key text, ts bigint, op text, who text, base_ts bigint, base_node text, seen jsonb);
 create table note.conflict (moment bigint default nextval('note.moment'), key text, local_ts bigint, local_node text,
     remote_ts bigint, remote_node text, ruling text);
-create table note.done (who text, key text, op text, over text, n bigint);
-create table note.retried (who text, error text, rows int);
-SQL
-    bridge_install "$1" >>"$SERVERS_DIR/install.log"
-    node_sql "$1" <<'SQL'
 create function note.see_version() returns trigger language plpgsql security definer as $$
 begin
     if tg_op = 'INSERT' or (old.ts, old.node) is distinct from (new.ts, new.node) then
@@ -67,127 +49,22 @@ create trigger see after insert on bridge.conflict for each row execute function
 -- Also for what is applied.
 alter table bridge.row_version enable always trigger see;
 alter table bridge.conflict enable always trigger see;
-
-create function note.change(writer text, k int) returns void language plpgsql as $$
-begin
-    with changed as (update item set n = n + 1, over = who, who = writer where id = k returning *)
-    insert into note.done select writer, id, 'u', over, n from changed;
-    if not found then
-        perform note.add(writer, k);
-    end if;
-end $$;
-create function note.add(writer text, k int) returns void language sql as $$
-    with added as (insert into item values (k, 0, writer) on conflict do nothing returning *)
-    insert into note.done select writer, id, 'i', null, n from added
-$$;
-create function note.remove(writer text, k int) returns void language sql as $$
-    with removed as (delete from item where id = k returning *)
-    insert into note.done select writer, id, 'd', who, n from removed
-$$;
-create function note.write(writer text, kind float, keys int[]) returns void language plpgsql as $$
-declare
-    k int;
-begin
-    foreach k in array keys loop
-        if kind < 0.75 then
-            perform note.change(writer, k);
-        elsif kind < 0.82 then
-            perform note.remove(writer, k);
-            perform note.add(writer, k);
-        elsif kind < 1 then
-            perform note.remove(writer, k);
-        else
-            perform note.add(writer, k);
-        end if;
-    end loop;
-end $$;
--- Transactions until the time is over; one that fails for the sake of others is tried again.
-create procedure note.run(session text, seconds float, rows int, pause_ms float) language plpgsql as $$
-declare
-    until  timestamptz := clock_timestamp() + seconds * interval '1 second';
-    number int := 0;
-    kind   float;
-    keys   int[];
-    gone   int; -- to be inserted again, by a transaction of its own
-begin
-    while clock_timestamp() < until loop
-        number := number + 1;
-        kind := case when gone is null then random() else 1 end;
-        keys := case when gone is null then array(select distinct 1 + floor(random() * rows)::int
-                                                     from generate_series(1, case when kind < 0.2 then 3 else 1 end) order by 1)
-                     else array[gone] end;
-        gone := case when kind >= 0.82 and kind < 1 then keys[1] end;
-        loop
-            begin
-                perform note.write(session || '.' || number, kind, keys);
-                exit;
-            exception when deadlock_detected or serialization_failure then
-                insert into note.retried values (session || '.' || number, sqlstate, cardinality(keys));
-            end;
-            commit;
-        end loop;
-        commit;
-        perform pg_sleep(random() * pause_ms / 500);
-    end loop;
-end $$;
 SQL
 }
 for node in commerce operations; do
     witness "$node"
     bridge_start "$node"
 done
-node_sql commerce "select note.add('start', g) from generate_series(1, $ROWS) g" >"$SERVERS_DIR/null"
-bridge_quiet commerce operations
-
-# ---- the writing ----
-
-write_hot_rows() {
-    local i job node
-    local -a jobs=()
-    for ((i = 1; i <= SESSIONS; i++)); do
-        for node in commerce operations; do
-            node_sql "$node" "call note.run('$node.$i.$1', $SECONDS_LONG, $ROWS, $PAUSE_MS)" 2>"$SERVERS_DIR/log/session-$node.$i.log" &
-            jobs+=($!)
-        done
-    done
-    for job in "${jobs[@]}"; do
-        wait "$job" || fail "a session ended with $?: $(cat "$SERVERS_DIR"/log/session-*.log | head -n 20)"
-    done
-    bridge_quiet commerce operations
-}
-# Much has met on these rows, on both sides.
-hot_enough() {
-    local node
-    for node in commerce operations; do
-        [[ $(node_sql "$node" "select applied >= 50 and (select count(*) from bridge.conflict where ruling = 'remote') >= 10 from bridge.inbound
-            where source <> '$node'") == t ]] || return 1
-    done
-}
-# Once, and again when the machine was too slow for much to happen.
-for round in 1 2 3 4; do
-    write_hot_rows "$round"
-    ! hot_enough || break
-done
+hot_write
 
 # ---- the court ----
 
-sql alpha postgres "create database court"
-sql alpha court <<'SQL'
+hot_court "
 create table version (side text, moment bigint, key text, ts bigint, node text, deleted boolean);
 create table captured (side text, key text, ts bigint, op text, who text, base_ts bigint, base_node text, seen jsonb);
 create table conflict (side text, moment bigint, key text, local_ts bigint, local_node text, remote_ts bigint, remote_node text, ruling text);
-create table done (side text, who text, key text, op text, over text, n bigint);
-create table retried (side text, who text, error text, rows int);
-create table row (side text, key text, n bigint, who text, over text, ts bigint, node text, deleted boolean);
-SQL
-# plead TABLE QUERY: from both sides.
-plead() {
-    local node
-    for node in commerce operations; do
-        node_sql "$node" "copy (select '$node', q.* from ($2) q) to stdout" | sql alpha court "copy \"$1\" from stdin"
-    done
-}
-for table in version captured conflict "done" retried; do
+create table row (side text, key text, n bigint, who text, over text, ts bigint, node text, deleted boolean)"
+for table in version captured conflict; do
     plead "$table" "select * from note.$table"
 done
 plead row "select v.key, i.n, i.who, i.over, v.ts, v.node, v.deleted from bridge.row_version v left join item i on i.id = v.key::int"
@@ -226,11 +103,6 @@ select s.*, case
                lead(deleted) over row as next_deleted
           from version window row as (partition by side, key order by moment)) s;
 SQL
-# judged WANTED WHAT SQL
-judged() {
-    assert_equal "$1" "$(sql alpha court "$3")" "$2"
-}
-
 # ---- each write is known ----
 
 judged "" "writes (updates, inserts) without exactly one version of their own" "select d.side, d.who, d.key, count(c.ts) from done d
@@ -262,7 +134,7 @@ printf 'ok - each committed write has its version, and overwrote the version tha
 # ---- none is lost unnoticed ----
 
 judged "" "versions replaced by a change that had not seen them, without a conflict" "select * from verdict where reason is null order by moment limit 5"
-judged "$ROWS|$ROWS" "last versions of the two sides" "select count(*) filter (where side = 'commerce'), count(*) filter (where side = 'operations') from verdict where reason = 'last'"
+judged "$HOT_ROWS|$HOT_ROWS" "last versions of the two sides" "select count(*) filter (where side = 'commerce'), count(*) filter (where side = 'operations') from verdict where reason = 'last'"
 judged t "each side lost something" "select
     count(distinct side) filter (where reason = 'lost, as recorded here') = 2 from verdict where node = side"
 printf 'ok - no write is lost unnoticed\n'
@@ -284,23 +156,9 @@ printf 'ok - no conflict is invented\n'
 
 judged "" "rows that differ" "select * from (select key, n, who, over, ts, node, deleted from row where side = 'commerce') a full join
     (select key, n, who, over, ts, node, deleted from row where side = 'operations') b on a = b where a.key is null or b.key is null"
-for node in commerce operations; do
-    counters_conserve "$node"
-    assert_equal "0|0|0" "$(node_sql "$node" "select (select count(*) from bridge.outbox), (select count(*) from bridge.dead_letter),
-        (select sum(gaps) + sum(refused) + sum(echo) from bridge.inbound)")" "outbox, dead letters, gaps and strangers of $node"
-done
-assert_equal "$(node_sql commerce "select published from bridge.outbound")" \
-    "$(node_sql operations "select received from bridge.inbound where source = 'commerce'")" "changes of commerce that arrived"
-assert_equal "$(node_sql operations "select published from bridge.outbound")" \
-    "$(node_sql commerce "select received from bridge.inbound where source = 'operations'")" "changes of operations that arrived"
-for node in commerce operations; do
-    process_running "node-$node" || fail "the adapter of $node has ended"
-    bridge_stop "$node"
-done
+hot_settled
 printf 'ok - both sides are equal\n'
 sql alpha court "select '# ' || side || ': ' || string_agg(reason || ' ' || n, ', ' order by reason) from
     (select side, reason, count(*) as n from verdict where node = side group by 1, 2) r group by side order by side"
 sql alpha court "select '# ' || side || ': ' || count(*) || ' conflicts, lost here ' || count(*) filter (where ruling = 'remote') from conflict group by side order by side"
-sql alpha court "select '# transactions tried again after a deadlock: ' || count(*) || ' (' || count(*) filter (where rows = 1) || ' of them wrote one row), of '
-    || (select count(distinct who) from done) from retried"
-printf '# deadlocks that hit apply: %s\n' "$(cat "$SERVERS_DIR"/log/postgres-{alpha,beta}.log | grep -c 'pgbridge@.* ERROR:  deadlock detected' || true)"
+hot_retried
