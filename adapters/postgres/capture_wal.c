@@ -457,17 +457,17 @@ static size_t changes_max(const struct pg_wal *wal)
 }
 
 /* Of a row that is written all the time only the last state is asked for, noted and sent: while little is left of what was taken last, what has been read
- * meanwhile is taken, too. Where less may be sent at once than is read at once, at least once: its rows may be those that are there already. */
+ * meanwhile is taken, too; and where less may be sent at once than is read at once, while it is less. */
 static bool gather(struct pg_wal *wal, struct wal_chunk **chunk, struct error *error)
 {
     const struct wal_notes notes = notes_of(wal);
     int64_t deadline = now_ms(wal) + GATHER_MS;
-    bool bounded = changes_max(wal) > 0, more = true;
-    for (size_t before = 0, takes = 1; more; takes++) {
+    bool more = true;
+    for (size_t before = 0; more;) {
         size_t taken = (*chunk)->count - before;
         if (!mapping_holds(wal, error) || !wal_notes_join(&notes, *chunk, error))
             return false;
-        bool little = (*chunk)->count <= before + taken / GATHER_AT || (bounded && (takes == 1 || (*chunk)->count < changes_max(wal)));
+        bool little = (*chunk)->count <= before + taken / GATHER_AT || (*chunk)->count < changes_max(wal);
         before = (*chunk)->count;
         more = wal->stage == STAGE_LOG && little && (*chunk)->captured < GATHERED_MAX && now_ms(wal) < deadline && wal_reader_append(wal->reader, chunk);
     }

@@ -142,10 +142,12 @@ static bool look(struct outbound *out, struct pipeline *pipeline)
         holds_add(next, text_from(pipeline->paused.entities[i]));
     for (size_t i = 0; i < out->budget_count; i++) {
         struct budget *budget = &out->budgets[i];
-        size_t portion = budget_portion(budget);
-        if (budget_spent(budget, now))
+        if (budget_spent(budget, now)) {
             holds_add(next, budget->entity);
-        else if (next->changes_max == 0 || portion < next->changes_max)
+            continue;
+        }
+        size_t portion = budget_portion(budget);
+        if (next->changes_max == 0 || portion < next->changes_max)
             next->changes_max = portion;
     }
     holds_take(&pipeline->holds, next);
@@ -297,6 +299,11 @@ static bool report(struct outbound *out, struct pipeline *pipeline)
     struct report report;
     if (!worker_report_due(&out->worker, &report))
         return true;
+    struct text slowed[LIMIT_ENTITIES];
+    for (size_t i = 0; i < out->budget_count; i++)
+        if (budget_slows(&out->budgets[i], out->worker.clock->ops->monotonic_ms(out->worker.clock)))
+            slowed[report.slowed_count++] = out->budgets[i].entity;
+    report.slowed = slowed;
     if (!out->source->ops->report(out->source, &report, &error)) {
         source_failed(out, pipeline, &error);
         return false;

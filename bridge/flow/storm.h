@@ -3,8 +3,9 @@
  * the loops ask them and act. Times are monotonic milliseconds.
  *
  * holds      what is kept back in one direction: by a pause, or because its budget is spent.
- * budget     an entity may send so many changes a second, on average, and one second's worth at once: what is too much stays where it
- *            is, and later changes of the same row join it there. Of that some seconds' worth are sent at once, and waited for afterwards.
+ * budget     an entity may send so many changes a second, on average: what is too much stays where it is, and later changes of the same
+ *            row join it there. When it is calm one second's worth goes at once, or a hundred; when it is behind some seconds' worth, and is
+ *            waited for afterwards.
  * rallies    rows that two nodes rewrite in turns. A change that replaced another node's write is a change of sides; a row that changes
  *            sides too often is held for a while. Only changes back to what the row has been count, whatever the dates in it say: two
  *            nodes that work on one row bring something new each time.
@@ -44,7 +45,8 @@ struct budget {
     double left; /* may be less than nothing: a transaction is not cut */
     int64_t at_ms;
     bool spent;
-    bool behind; /* spent, and not calm since */
+    int64_t freed_ms; /* when it was spent no more */
+    int64_t behind_ms; /* since when: it has been spent then, and has not been calm since; -1: it is not */
     double joined; /* captured changes that became one, lately */
 };
 
@@ -53,6 +55,8 @@ void budget_init(struct budget *budget, struct text entity, double per_second, i
 void budget_spend(struct budget *budget, uint64_t sent, int64_t now_ms);
 /* From the moment on that nothing is left until half a second's worth is there again. */
 bool budget_spent(struct budget *budget, int64_t now_ms);
+/* Whether it has held changes back for so long that people want to know. */
+bool budget_slows(const struct budget *budget, int64_t now_ms);
 /* How many captured changes, of whatever entities, may be taken at once. */
 size_t budget_portion(const struct budget *budget);
 

@@ -176,6 +176,9 @@ static void test_portions_are_not_tiny(void **state)
     budget_spend(&budget, 100, 0);
     assert_true(budget_spent(&budget, 99000));
     assert_false(budget_spent(&budget, 100000));
+    assert_int_equal(budget_portion(&budget), 6); /* it is behind */
+    assert_false(budget_spent(&budget, 101100));
+    assert_int_equal(budget_portion(&budget), 100); /* and calm */
 }
 
 static void test_a_transaction_larger_than_the_budget_is_paid_for_afterwards(void **state)
