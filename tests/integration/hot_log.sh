@@ -3,7 +3,8 @@
 # writes rows of whose latest writes the adapter has not read yet. No committed write is lost unnoticed all the same, and no conflict is invented.
 #
 # The court knows nothing of versions. A trigger of the test's notes each state that a row has on a side, in the order of its locks, whoever made
-# it; the name of its writer tells where it came from. A writer had seen all that his row has been on his side before.
+# it; the name of its writer tells where it came from. A writer had seen all that his row has been on his side before. Deletions have no name:
+# what was lost to one, or which one was lost, is told less sharply than of rows.
 set -euo pipefail
 [[ -n ${!CAPTURE*} ]] || CAPTURE=wal
 # shellcheck source=tests/support/servers.sh

@@ -74,8 +74,8 @@ refused() {
 wait_for 90 "the broker to refuse messages" refused
 write
 kept "without permission"
-[[ $(health commerce "broker circuit") == warning*"Grant it with"* || $(health commerce "broker circuit") == critical*"Grant it with"* ]] ||
-    fail "health without permission: $(health commerce "broker circuit")"
+names_the_grant() { [[ $(health commerce "broker circuit") == @(warning|critical)*"Grant it with"* ]]; }
+wait_for 60 "health to name the permission" names_the_grant || fail "health without permission: $(health commerce "broker circuit")"
 rabbit_ctl set_permissions -p bridge commerce '.*' '.*' '.*'
 mended
 same "a permission that came back"
