@@ -106,7 +106,7 @@ end
 $$;
 
 -- bridge.settle_deletion(entity, key, deletion): judges a deletion of this node's against what apply has brought since it was made, as if that
--- came after it (bridge/flow/policy.c). Where an application has written the row again nothing is left to judge.
+-- came after it (bridge/flow/policy.c). Where an application has written the row again it stays; that the two met is told all the same.
 create or replace function bridge.settle_deletion(entity_id smallint, row_key text, deletion bridge.known) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -122,11 +122,13 @@ declare
     stays     boolean; -- the row
     stands    boolean; -- the deletion's version
     child     boolean := false;
+    written   boolean; -- the row, again
 begin
     select * into strict e from bridge.entity where id = entity_id;
     here := bridge.row_here(e, row_key, true);
+    written := here.present and not here.told;
     select * into strict v from bridge.row_version r where r.entity = entity_id and r.key = row_key;
-    if here.present and not here.told or v.node = this_node and v.ts >= deletion.ts or (v.seen ->> this_node)::bigint >= deletion.ts then
+    if v.node = this_node and v.ts >= deletion.ts or (v.seen ->> this_node)::bigint >= deletion.ts then
         return;
     end if;
     verdict := case when v.node = this_node or (deletion.seen ->> v.node)::bigint >= v.ts then 'older'
@@ -134,11 +136,15 @@ begin
     later := deletion.ts > v.ts or (deletion.ts = v.ts and this_node > v.node collate "C");
     if verdict = 'concurrent' then
         ruling := bridge.rule_deletion(e, v.node, later);
+        ruling := case when written and ruling = 'open' then 'remote' else ruling end;
         insert into bridge.conflict (entity, key, kind, policy, ruling, fields, local_row, local_ts, local_node, local_correlation,
                                      remote_row, remote_ts, remote_node, remote_correlation, resolved_at, resolution)
         values (e.name, row_key, 'update_deleted', e.policy, ruling, e.fields, null, deletion.ts, this_node, null,
                 here.row_fields, v.ts, v.node, v.correlation, case when ruling <> 'open' then now() end, case when ruling <> 'open' then 'policy' end)
         on conflict do nothing;
+    end if;
+    if written then
+        return;
     end if;
     stands := verdict = 'older' or ruling = 'open' or later;
     stays := here.present and verdict = 'concurrent' and not stands and ruling = 'remote';
