@@ -33,8 +33,8 @@ struct source_ops {
 
 struct source {
     const struct source_ops *ops;
-    /* Changes of the entities that it names stay where they are; NULL: of none. When its number changes, the source gives nothing out
-     * until all that was given out is released, and then looks at everything anew, in the order of commit. */
+    /* Changes of the entities that it names wait; NULL: of none. When its number changes, the source gives nothing out of where they wait
+     * until all that it gave out from there is released, and then looks at all of it anew, in the order of commit. */
     const struct holds *holds;
 };
 

@@ -63,6 +63,7 @@ struct pg_outbox {
     int64_t row_limit;    /* rows asked for at once: adapts to their size */
     int64_t polled_ms;
     int64_t busy_ms;
+    bool aside; /* only what was put aside is read */
     /* what is held: rows of these layouts are not looked at */
     struct pg_brake brake;
     uint64_t holds_number;
@@ -261,8 +262,8 @@ static bool read_window(struct pg_outbox *outbox, bool heartbeat_due, struct err
 {
     char limit[16];
     snprintf(limit, sizeof limit, "%d", WINDOW_TRANSACTIONS);
-    const char *parameters[] = {outbox->snapshot, limit, heartbeat_due ? "true" : "false", held_layouts(outbox)};
-    PG_RESULT result = pg_query(&outbox->session, "outbox_window", 4, parameters, error);
+    const char *parameters[] = {outbox->snapshot, limit, heartbeat_due ? "true" : "false", held_layouts(outbox), outbox->aside ? "true" : "false"};
+    PG_RESULT result = pg_query(&outbox->session, "outbox_window", 5, parameters, error);
     if (result == NULL)
         return false;
     free(outbox->window_snapshot);
@@ -329,20 +330,24 @@ static bool await_window(struct pg_outbox *outbox, int wait_ms, bool heartbeat_d
 static bool ask_rows(struct pg_outbox *outbox, struct batch *batch, size_t *transactions, struct error *error)
 {
     struct window_transaction *first = &outbox->window[outbox->window_at];
-    char txid[24], after[24], limit[24];
-    const char *parameters[4] = {txid, after, limit, held_layouts(outbox)};
-    const char *name = "outbox_part";
-    int parameter_count = 4;
+    char txid[24], after[24], limit[24], batch_rows[24];
+    /* Of large rows a batch cannot have many anyway. */
+    snprintf(batch_rows, sizeof batch_rows, "%" PRId64, outbox->row_limit < ROW_LIMIT_START ? outbox->row_limit : (int64_t)LIMIT_BATCH_ROWS);
+    const char *parameters[5] = {txid, after, limit, held_layouts(outbox), batch_rows};
+    const char *name = outbox->aside ? "aside_part" : "outbox_part";
+    int parameter_count = outbox->aside ? 5 : 4;
     *transactions = 0;
-    if (outbox->part_after > 0 || first->changes > LIMIT_BATCH_ROWS) {
+    int64_t rows_at_once = outbox->row_limit;
+    if (outbox->port.holds != NULL && outbox->port.holds->changes_max > 0 && rows_at_once > (int64_t)outbox->port.holds->changes_max)
+        rows_at_once = (int64_t)outbox->port.holds->changes_max;
+    /* What was put aside together need not go together, but each commit. */
+    bool cut = outbox->aside && first->changes > rows_at_once;
+    if (outbox->part_after > 0 || first->changes > LIMIT_BATCH_ROWS || cut) {
         snprintf(txid, sizeof txid, "%" PRIu64, first->txid);
         snprintf(after, sizeof after, "%" PRId64, outbox->part_after);
-        snprintf(limit, sizeof limit, "%" PRId64, outbox->row_limit);
+        snprintf(limit, sizeof limit, "%" PRId64, cut ? rows_at_once : outbox->row_limit);
     } else {
-        int64_t rows = 0, rows_at_once = outbox->row_limit;
-        if (outbox->port.holds != NULL && outbox->port.holds->changes_max > 0 &&
-            rows_at_once > (int64_t)outbox->port.holds->changes_max)
-            rows_at_once = (int64_t)outbox->port.holds->changes_max;
+        int64_t rows = 0;
         size_t end = outbox->window_at;
         do
             rows += outbox->window[end++].changes;
@@ -661,6 +666,16 @@ struct source *pg_outbox_source(struct pg_outbox *outbox)
 struct pg_session *pg_outbox_session(struct pg_outbox *outbox)
 {
     return &outbox->session;
+}
+
+void pg_outbox_read_aside(struct pg_outbox *outbox, bool only)
+{
+    if (outbox->aside == only)
+        return;
+    outbox->aside = only;
+    /* What was left out is not read yet. */
+    assert(outbox->unreleased == 0);
+    forget_window(outbox);
 }
 
 struct brake *pg_outbox_brake(struct pg_outbox *outbox)

@@ -13,6 +13,8 @@ struct pg_outbox;
 struct pg_outbox *pg_outbox_new(const struct config *config, struct clock *clock);
 struct source *pg_outbox_source(struct pg_outbox *outbox);
 struct pg_session *pg_outbox_session(struct pg_outbox *outbox);
+/* Whether only what was put aside is read, since of the rest the log tells. Nothing is to be under way. */
+void pg_outbox_read_aside(struct pg_outbox *outbox, bool only);
 /* Of the source's session. */
 struct brake *pg_outbox_brake(struct pg_outbox *outbox);
 void pg_outbox_free(struct pg_outbox *outbox);

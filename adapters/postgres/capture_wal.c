@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "adapters/postgres/parameters.h"
+#include "adapters/postgres/wal_aside.h"
 #include "adapters/postgres/wal_notes.h"
 #include "adapters/postgres/wal_reader.h"
 #include "bridge/base/log.h"
@@ -28,9 +29,8 @@ struct ticket {
     bool whole; /* place counts */
     struct wal_place place;
     const char *txids, *seqs; /* of the outbox's rows in it: '{1,2}' */
-    const struct wal_row *oversize; /* too large to travel */
-    size_t oversize_count;
-    const struct change *oversize_changes;
+    struct wal_portion oversize; /* too large to travel */
+    struct wal_portion aside;    /* to be put into the outbox */
 };
 
 /* Changes of a transaction whose end is not confirmed yet. They count with its end, because after a crash all its parts come again. */
@@ -68,6 +68,7 @@ struct pg_wal {
     uint64_t until_lsn; /* of leaving: everything that was there when it was opened */
     int64_t saved_ms;
     char *heartbeat; /* in the log, and not come out yet */
+    struct wal_aside aside;
 };
 
 static struct pg_wal *wal_of(struct source *source)
@@ -217,6 +218,13 @@ static bool make_slot_anew(struct pg_wal *wal, struct error *error)
     return drop_slot(wal, error) && run_with_slot(wal, "wal_make_slot", error);
 }
 
+/* Nothing of the outbox is under way. */
+static void enter(struct pg_wal *wal, enum stage stage)
+{
+    wal->stage = stage;
+    pg_outbox_read_aside(wal->outbox, stage == STAGE_LOG || stage == STAGE_LEAVE);
+}
+
 static bool installed_again(struct error *error)
 {
     return error_set(error, FAULT_CONTENTION, NULL, "capture from the log was installed again while it was being left: opening anew");
@@ -225,7 +233,7 @@ static bool installed_again(struct error *error)
 static bool note_left(struct pg_wal *wal, struct error *error)
 {
     PG_RESULT result = pg_query(wal->session, "wal_left", 0, NULL, error);
-    wal->stage = STAGE_OUTBOX;
+    enter(wal, STAGE_OUTBOX);
     return result != NULL && (pg_boolean(result, 0, 0) || installed_again(error));
 }
 
@@ -271,7 +279,7 @@ static bool start_reading(struct pg_wal *wal, struct error *error)
 static bool open_log(struct pg_wal *wal, struct error *error)
 {
     struct slot_state state = {0};
-    wal->stage = STAGE_OUTBOX;
+    enter(wal, STAGE_OUTBOX);
     if (!look_at_slot(wal, &state, error))
         return false;
     bool leaves = wal->config->capture == CAPTURE_OUTBOX;
@@ -287,7 +295,9 @@ static bool open_log(struct pg_wal *wal, struct error *error)
         return false;
     if (leaves && state.lost)
         return give_up_log(wal, error);
-    wal->stage = leaves ? STAGE_LEAVE : state.drains ? STAGE_DRAIN : STAGE_LOG;
+    if (!wal_aside_open(&wal->aside, wal->session, wal->released.lsn, error))
+        return false;
+    enter(wal, leaves ? STAGE_LEAVE : state.drains ? STAGE_DRAIN : STAGE_LOG);
     return wal_mapping_load(&wal->mapping, wal->config, wal->session, error) && start_reading(wal, error);
 }
 
@@ -335,6 +345,16 @@ static bool advance(struct pg_wal *wal, struct error *error)
 
 /* ---- the outbox ---- */
 
+static const char *held_names(const struct pg_wal *wal, struct arena *arena)
+{
+    const struct holds *holds = wal->port.holds;
+    size_t count = holds != NULL ? holds->count : 0;
+    struct text *names = arena_take_array(arena, count, sizeof *names);
+    for (size_t i = 0; i < count; i++)
+        names[i] = text_from(holds->entities[i]);
+    return parameters_literal(arena, names, count);
+}
+
 static bool next_of_outbox(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
 {
     wal->outbox_port->holds = wal->port.holds;
@@ -345,20 +365,45 @@ static bool next_of_outbox(struct pg_wal *wal, int wait_ms, struct batch *batch,
     return true;
 }
 
-/* What is in the table now is older than the slot, or comes once more with the log; of everything committed later the log tells. Once only: what this
- * node says of a conflict would come before the write of its own that it is about. A heartbeat would be too early. */
-static bool drain(struct pg_wal *wal, struct batch *batch, bool *found, struct error *error)
+/* The same without a heartbeat, which would be too early. */
+static bool next_of_table(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
 {
     bool due = batch->heartbeat_due;
     batch->heartbeat_due = false;
-    bool good = next_of_outbox(wal, DRAIN_WAIT_MS, batch, found, error);
+    bool good = next_of_outbox(wal, wait_ms, batch, found, error);
     batch->heartbeat_due = due;
+    return good;
+}
+
+/* What is in the table now is older than the slot, or comes once more with the log; of everything committed later the log tells. Once only: what this
+ * node says of a conflict would come before the write of its own that it is about. */
+static bool drain(struct pg_wal *wal, struct batch *batch, bool *found, struct error *error)
+{
+    bool good = next_of_table(wal, DRAIN_WAIT_MS, batch, found, error);
     /* The outbox also gives nothing while it waits for what it has given out. */
     if (!good || *found || wal->outbox_batches > 0)
         return good;
-    PG_RESULT result = pg_query(wal->session, "wal_drained", 0, NULL, error);
-    wal->stage = STAGE_LOG;
-    return result != NULL;
+    struct arena arena;
+    arena_init(&arena, LIMIT_ARENA_BYTES);
+    const char *parameters[] = {held_names(wal, &arena)};
+    PG_RESULT result = pg_query(wal->session, "wal_drained", 1, parameters, error);
+    arena_free(&arena);
+    if (result == NULL || PQntuples(result) == 0)
+        return result != NULL;
+    enter(wal, STAGE_LOG);
+    return wal_aside_look(&wal->aside, wal->session, error);
+}
+
+/* What nothing holds any more of what was put aside goes out, in its order, before the log is read on. */
+static bool let_go(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
+{
+    if (!next_of_table(wal, 0, batch, found, error))
+        return false;
+    if (*found || wal->outbox_batches > 0 || wal->unreleased > 0)
+        return true;
+    if (!wal_aside_look(&wal->aside, wal->session, error))
+        return false;
+    return !wal_aside_flows(&wal->aside, wal->port.holds) || next_of_table(wal, wait_ms, batch, found, error);
 }
 
 /* ---- leaving the log ---- */
@@ -383,32 +428,60 @@ static bool leave(struct pg_wal *wal, struct error *error)
 
 /* ---- batches ---- */
 
-/* Takes out what does not travel: what is too large, and what was said as a whole instead. */
-static void keep_travellers(struct wal_chunk *chunk, struct ticket *ticket, struct arena *arena)
+/* Changes are taken out of a chunk, in their order. */
+struct taking {
+    struct wal_row *rows;
+    struct change *changes;
+    size_t count;
+};
+
+static void take_out(struct taking *taking, const struct wal_chunk *chunk, size_t i, struct arena *arena)
 {
-    size_t kept = 0, outsize = 0;
-    struct wal_row *rows = NULL;
-    struct change *changes = NULL;
-    for (size_t i = 0; i < chunk->count; i++) {
-        if (chunk->rows[i].bytes > 0 && rows == NULL) {
-            rows = arena_take_array(arena, chunk->count - i, sizeof *rows);
-            changes = arena_take_array(arena, chunk->count - i, sizeof *changes);
-        }
-        if (chunk->rows[i].bytes > 0) {
-            rows[outsize] = chunk->rows[i];
-            changes[outsize++] = chunk->changes[i];
-        }
-        /* What was said is counted when it comes. */
-        chunk->captured -= chunk->rows[i].said || (chunk->rows[i].made && chunk->rows[i].bytes == 0);
-        if (chunk->rows[i].bytes > 0 || chunk->rows[i].said || chunk->rows[i].made)
-            continue;
-        chunk->changes[kept] = chunk->changes[i];
-        chunk->rows[kept++] = chunk->rows[i];
+    if (taking->rows == NULL) {
+        taking->rows = arena_take_array(arena, chunk->count - i, sizeof *taking->rows);
+        taking->changes = arena_take_array(arena, chunk->count - i, sizeof *taking->changes);
     }
+    taking->rows[taking->count] = chunk->rows[i];
+    taking->changes[taking->count++] = chunk->changes[i];
+}
+
+static struct wal_portion portion_of(const struct taking *taking)
+{
+    return (struct wal_portion){taking->rows, taking->changes, taking->count};
+}
+
+/* Whether it waits in the outbox. Where triggers write there as well, it would come behind what they write later. */
+static bool waits(struct pg_wal *wal, const struct change *change)
+{
+    if (wal->stage != STAGE_LOG || !wal_aside_takes(&wal->aside, wal->port.holds, change->layout->entity))
+        return false;
+    holds_add(&wal->aside.entities, change->layout->entity);
+    return true;
+}
+
+/* Takes out what does not travel now: what is too large, what was said as a whole instead, and what is held. */
+static void keep_travellers(struct pg_wal *wal, struct wal_chunk *chunk, struct ticket *ticket, struct arena *arena)
+{
+    size_t kept = 0;
+    struct taking oversize = {0}, aside = {0};
+    for (size_t i = 0; i < chunk->count; i++) {
+        const struct wal_row *row = &chunk->rows[i];
+        if (row->bytes > 0) {
+            take_out(&oversize, chunk, i, arena);
+        } else if (row->said || row->made) {
+            continue;
+        } else if (waits(wal, &chunk->changes[i])) {
+            take_out(&aside, chunk, i, arena);
+        } else {
+            chunk->changes[kept] = chunk->changes[i];
+            chunk->rows[kept++] = chunk->rows[i];
+        }
+    }
+    /* What comes through the outbox is counted when it comes. */
+    chunk->captured -= chunk->count - kept - oversize.count;
     chunk->count = kept;
-    ticket->oversize = rows;
-    ticket->oversize_changes = changes;
-    ticket->oversize_count = outsize;
+    ticket->oversize = portion_of(&oversize);
+    ticket->aside = portion_of(&aside);
 }
 
 /* Which of the outbox's rows to forget with the batch. */
@@ -440,7 +513,9 @@ static bool take_heartbeat(struct pg_wal *wal, const struct wal_chunk *chunk, st
     struct heartbeat *heartbeat = arena_take(&batch->arena, sizeof *heartbeat);
     heartbeat->source = text_from(wal->config->node);
     bool good = codec_decode_heartbeat(text_from(wal->heartbeat), &batch->arena, heartbeat, error);
-    batch->heartbeat = heartbeat;
+    /* It says that everything before it has been sent. */
+    if (wal->aside.entities.count == 0)
+        batch->heartbeat = heartbeat;
     free(wal->heartbeat);
     wal->heartbeat = NULL;
     return good;
@@ -482,10 +557,12 @@ static bool fill_batch(struct pg_wal *wal, struct wal_chunk *chunk, struct batch
     chunk->arena = empty;
     struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
     const struct wal_notes notes = notes_of(wal);
-    if (!wal_notes_take(&notes, chunk, &batch->arena, error) || !take_heartbeat(wal, chunk, batch, error))
+    if (!wal_notes_take(&notes, chunk, &batch->arena, error))
         return false;
     note_outbox_rows(chunk, ticket, &batch->arena);
-    keep_travellers(chunk, ticket, &batch->arena);
+    keep_travellers(wal, chunk, ticket, &batch->arena);
+    if (!take_heartbeat(wal, chunk, batch, error))
+        return false;
     ticket->whole = chunk->whole;
     ticket->place = chunk->place;
     batch->changes = chunk->changes;
@@ -507,13 +584,9 @@ static bool say_heartbeat(struct pg_wal *wal, bool due, struct error *error)
     return true;
 }
 
-/* What is held waits; that this node lives is said all the same. */
-static bool wait_held(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
+/* While changes are held it is said that this node lives, and no more. */
+static bool say_again(struct pg_wal *wal, struct batch *batch, bool *found, struct error *error)
 {
-    if (!batch->heartbeat_due) {
-        wal->clock->ops->sleep_ms(wal->clock, wait_ms);
-        return true;
-    }
     PG_RESULT result = pg_query(wal->session, "wal_heartbeat_again", 0, NULL, error);
     if (result == NULL)
         return false;
@@ -563,13 +636,21 @@ static bool next(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *fou
     if (wal->stage == STAGE_OUTBOX)
         return next_of_outbox(wal, wait_ms, batch, found, error);
     if (wal->stage == STAGE_LEFT || (wal->stage == STAGE_LEAVE && wal->unreleased == 0 && at_end(wal, &wal->released))) {
-        wal->clock->ops->sleep_ms(wal->clock, wal->unreleased > 0 ? wait_ms : 0);
-        return wal->unreleased > 0 || leave(wal, error);
+        bool under_way = wal->unreleased + wal->outbox_batches > 0;
+        wal->clock->ops->sleep_ms(wal->clock, under_way ? wait_ms : 0);
+        return under_way || leave(wal, error);
     }
-    if (is_held(wal))
-        return wait_held(wal, wait_ms, batch, found, error);
+    bool stays = wal->stage == STAGE_LEAVE && is_held(wal);
+    if (batch->heartbeat_due && (stays || wal->aside.entities.count > 0) && !say_again(wal, batch, found, error))
+        return false;
+    if (*found || stays) {
+        wal->clock->ops->sleep_ms(wal->clock, *found ? 0 : wait_ms);
+        return true;
+    }
     if (wal->stage == STAGE_DRAIN)
         return drain(wal, batch, found, error);
+    if (wal_aside_flows(&wal->aside, wal->port.holds))
+        return let_go(wal, wait_ms, batch, found, error);
     return next_of_log(wal, wait_ms, batch, found, error);
 }
 
@@ -606,9 +687,9 @@ static bool bury_oversize(struct pg_wal *wal, const struct ticket *ticket, struc
     bool good = true;
     struct arena arena;
     arena_init(&arena, LIMIT_ARENA_BYTES);
-    for (size_t i = 0; good && i < ticket->oversize_count; i++) {
-        const struct wal_row *row = &ticket->oversize[i];
-        good = row->entity != NULL ? bury_row(wal, row, &ticket->oversize_changes[i], &arena, error) : bury_outbox_row(wal, row, &arena, error);
+    for (size_t i = 0; good && i < ticket->oversize.count; i++) {
+        const struct wal_row *row = &ticket->oversize.rows[i];
+        good = row->entity != NULL ? bury_row(wal, row, &ticket->oversize.changes[i], &arena, error) : bury_outbox_row(wal, row, &arena, error);
     }
     arena_free(&arena);
     return good;
@@ -626,11 +707,15 @@ static bool record_release(struct pg_wal *wal, const struct ticket *ticket, cons
     snprintf(epoch, sizeof epoch, "%.*s", TEXT_PRINTF(receipt->epoch));
     const char *parameters[] = {ticket->txids, ticket->seqs, epoch, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
                                 wal_lsn_text(lsn, wal->released.lsn), given, wal->released.captures ? "true" : "false"};
-    bool durable = ticket->oversize_count > 0 || now_ms(wal) - wal->saved_ms >= SAVE_EVERY_MS;
-    if (durable && !(pg_begin_durable(wal->session, error) && bury_oversize(wal, ticket, error)))
+    bool durable = ticket->oversize.count > 0 || now_ms(wal) - wal->saved_ms >= SAVE_EVERY_MS;
+    bool together = durable || ticket->aside.count > 0;
+    if (together && !(durable ? pg_begin_durable(wal->session, error) : pg_begin(wal->session, error)))
+        return false;
+    if (!bury_oversize(wal, ticket, error) ||
+        (ticket->aside.count > 0 && !wal_aside_put(wal->session, text_from(wal->config->node), &ticket->aside, error)))
         return false;
     PG_RESULT result = pg_query(wal->session, "wal_release", 11, parameters, error);
-    if (result == NULL || (durable && !pg_commit(wal->session, error)))
+    if (result == NULL || (together && !pg_commit(wal->session, error)))
         return false;
     if (durable)
         place_saved(wal);
@@ -653,7 +738,7 @@ static bool wal_release(struct source *source, const struct batch *batch, const 
     wal->parts.messages += receipt->messages;
     wal->parts.bytes += receipt->bytes;
     bool counts = ticket->whole && wal->parts.captured > 0;
-    if (receipt->messages == 0 && ticket->oversize_count == 0 && !counts)
+    if (receipt->messages == 0 && ticket->oversize.count == 0 && ticket->aside.count == 0 && !counts)
         return true;
     if (record_release(wal, ticket, receipt, error)) {
         if (ticket->whole)
@@ -666,7 +751,7 @@ static bool wal_release(struct source *source, const struct batch *batch, const 
     return false;
 }
 
-/* Whether something waits that has not come through for long: the broker takes nothing, or all is held. While parts of a transaction are
+/* Whether something waits that has not come through for long: the broker takes nothing, or outbound is paused. While parts of a transaction are
  * released, or the server decodes what is not ours, nothing is stuck. */
 static bool is_stuck(struct pg_wal *wal)
 {

@@ -7,7 +7,7 @@
  *
  * With `capture: outbox` this is the outbox, once the log that is left from before has been read to its end.
  *
- * What is held (ports.h) holds the whole log: it has one end. */
+ * The log has one end: changes of what is held (ports.h) are put aside, into the outbox, and it is read on. */
 #include "adapters/postgres/capture_outbox.h"
 
 struct pg_wal;

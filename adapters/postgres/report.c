@@ -4,13 +4,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "adapters/postgres/parameters.h"
-
 bool pg_report(struct pg_session *session, const struct report *report, struct error *error)
 {
     char pid[16], depth[24];
-    struct arena arena;
-    arena_init(&arena, LIMIT_ARENA_BYTES);
     snprintf(pid, sizeof pid, "%d", (int)getpid());
     snprintf(depth, sizeof depth, "%" PRIu64, report->queue_depth);
     const char *parameters[] = {report->direction,
@@ -21,9 +17,7 @@ bool pg_report(struct pg_session *session, const struct report *report, struct e
                                 report->error,
                                 report->error_code,
                                 report->database_circuit,
-                                report->broker_circuit,
-                                parameters_literal(&arena, report->slowed, report->slowed_count)};
-    PG_RESULT result = pg_query(session, "worker_report", 10, parameters, error);
-    arena_free(&arena);
+                                report->broker_circuit};
+    PG_RESULT result = pg_query(session, "worker_report", 9, parameters, error);
     return result != NULL;
 }

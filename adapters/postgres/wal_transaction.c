@@ -17,10 +17,10 @@ static const char prefix_heartbeat[] = "pgbridge.heartbeat", prefix_correlation[
 
 enum outbox_column {
     OUTBOX_TXID, OUTBOX_SEQ, OUTBOX_LAYOUT, OUTBOX_OP, OUTBOX_FIELDS, OUTBOX_TS, OUTBOX_NODE, OUTBOX_BASE_TS, OUTBOX_BASE_NODE,
-    OUTBOX_CORRELATION, OUTBOX_TRACEPARENT, OUTBOX_SEEN, OUTBOX_COLUMNS
+    OUTBOX_CORRELATION, OUTBOX_TRACEPARENT, OUTBOX_SEEN, OUTBOX_LSN, OUTBOX_COLUMNS
 };
 static const char *const outbox_columns[OUTBOX_COLUMNS] = {"txid", "seq", "layout", "op", "fields", "ts", "node", "base_ts", "base_node",
-                                                           "correlation", "traceparent", "seen"};
+                                                           "correlation", "traceparent", "seen", "lsn"};
 
 /* ---- joining the changes of one key ---- */
 
@@ -379,6 +379,8 @@ static bool read_outbox(struct wal_reader *reader, struct relation *relation, co
             columns[i] = value->text;
         bytes += columns[i].length;
     }
+    if (!text_is_null(columns[OUTBOX_LSN])) /* put aside: the log has told of it */
+        return true;
     const struct layout *layout = wal_mapping_layout(reader->mapping, (int32_t)number_of(columns[OUTBOX_LAYOUT]));
     if (layout == NULL) /* an entity was mapped anew while we ran */
         return error_set(error, FAULT_CONTENTION, NULL, "the log has a row of an entity that was mapped since it is read: reading anew");
@@ -400,7 +402,8 @@ static bool read_outbox(struct wal_reader *reader, struct relation *relation, co
         change->version.node = reader->node;
     if (!codec_decode_seen(columns[OUTBOX_SEEN], arena, &change->seen, error))
         return false;
-    *row = (struct wal_row){.outbox_txid = (uint64_t)number_of(columns[OUTBOX_TXID]), .outbox_seq = number_of(columns[OUTBOX_SEQ])};
+    *row = (struct wal_row){.commit_lsn = reader->transaction.commit_lsn, .outbox_txid = (uint64_t)number_of(columns[OUTBOX_TXID]),
+                            .outbox_seq = number_of(columns[OUTBOX_SEQ])};
     struct text *values = arena_take_array(arena, change_value_count(change), sizeof *values);
     reader->chunk->bytes += row_cost(layout, bytes);
     change->values = values;

@@ -71,8 +71,6 @@ struct report {
     const char *database_circuit, *broker_circuit; /* as circuit_name */
     uint64_t queue_depth;
     bool queue_depth_known;
-    const struct text *slowed; /* entities that are behind their max_changes_per_second */
-    size_t slowed_count;
     const char *error; /* NULL: none to report */
     const char *error_code;
 };

@@ -299,11 +299,6 @@ static bool report(struct outbound *out, struct pipeline *pipeline)
     struct report report;
     if (!worker_report_due(&out->worker, &report))
         return true;
-    struct text slowed[LIMIT_ENTITIES];
-    for (size_t i = 0; i < out->budget_count; i++)
-        if (budget_slows(&out->budgets[i], out->worker.clock->ops->monotonic_ms(out->worker.clock)))
-            slowed[report.slowed_count++] = out->budgets[i].entity;
-    report.slowed = slowed;
     if (!out->source->ops->report(out->source, &report, &error)) {
         source_failed(out, pipeline, &error);
         return false;

@@ -50,7 +50,6 @@ enum {
     ADVANCE_S = 5,
     CALM_PORTION_MIN = 100, /* it bounds batches of all entities */
     CALM_MS = 1000,
-    SLOWED_MS = 2000,
 };
 
 static void refill(struct budget *budget, int64_t now_ms)
@@ -66,12 +65,12 @@ static void refill(struct budget *budget, int64_t now_ms)
     if (budget->spent || now_ms - budget->freed_ms < CALM_MS)
         return;
     budget->joined = 1;
-    budget->behind_ms = -1;
+    budget->behind = false;
 }
 
 void budget_init(struct budget *budget, struct text entity, double per_second, int64_t now_ms)
 {
-    *budget = (struct budget){.entity = entity, .per_second = per_second, .at_ms = now_ms, .left = per_second, .joined = 1, .behind_ms = -1};
+    *budget = (struct budget){.entity = entity, .per_second = per_second, .at_ms = now_ms, .left = per_second, .joined = 1};
     refill(budget, now_ms);
 }
 
@@ -82,8 +81,7 @@ void budget_spend(struct budget *budget, uint64_t sent, int64_t now_ms)
     if (sent > 0)
         budget->joined = (double)budget->captured / (double)sent;
     budget->spent = budget->spent || budget->left < 1;
-    if (budget->spent && budget->behind_ms < 0)
-        budget->behind_ms = now_ms;
+    budget->behind = budget->behind || budget->spent;
 }
 
 bool budget_spent(struct budget *budget, int64_t now_ms)
@@ -97,16 +95,11 @@ bool budget_spent(struct budget *budget, int64_t now_ms)
     return budget->spent;
 }
 
-bool budget_slows(const struct budget *budget, int64_t now_ms)
-{
-    return budget->behind_ms >= 0 && now_ms - budget->behind_ms >= SLOWED_MS;
-}
-
 size_t budget_portion(const struct budget *budget)
 {
     /* Where much waits, so much that also rows of which there are more than is left may join: it is waited for afterwards. */
-    double advance = budget->behind_ms >= 0 ? ADVANCE_S * budget->per_second : 0;
-    double portion = (budget->left + advance) * (budget->joined > 1 ? budget->joined : 1), least = budget->behind_ms >= 0 ? 1 : CALM_PORTION_MIN;
+    double advance = budget->behind ? ADVANCE_S * budget->per_second : 0;
+    double portion = (budget->left + advance) * (budget->joined > 1 ? budget->joined : 1), least = budget->behind ? 1 : CALM_PORTION_MIN;
     return portion < least ? (size_t)least : portion > LIMIT_BATCH_ROWS ? LIMIT_BATCH_ROWS : (size_t)portion;
 }
 

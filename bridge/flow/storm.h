@@ -46,7 +46,7 @@ struct budget {
     int64_t at_ms;
     bool spent;
     int64_t freed_ms; /* when it was spent no more */
-    int64_t behind_ms; /* since when: it has been spent then, and has not been calm since; -1: it is not */
+    bool behind; /* it has been spent, and not calm since */
     double joined; /* captured changes that became one, lately */
 };
 
@@ -55,8 +55,6 @@ void budget_init(struct budget *budget, struct text entity, double per_second, i
 void budget_spend(struct budget *budget, uint64_t sent, int64_t now_ms);
 /* From the moment on that nothing is left until half a second's worth is there again. */
 bool budget_spent(struct budget *budget, int64_t now_ms);
-/* Whether it has held changes back for so long that people want to know. */
-bool budget_slows(const struct budget *budget, int64_t now_ms);
 /* How many captured changes, of whatever entities, may be taken at once. */
 size_t budget_portion(const struct budget *budget);
 

@@ -82,6 +82,8 @@ begin
       from bridge.node n, bridge.outbound o, (select lsn from bridge.capture_switch order by id desc limit 1) w
      where o.released_lsn < w.lsn;
     update bridge.outbound set released_lsn = null, captures_log = false where released_lsn is not null;
+    -- What is aside of it was told to its end.
+    update bridge.outbox set lsn = '0/0' where lsn > '0/0';
     update bridge.node set versions_since = null where versions_since is not null;
     return true;
 end

@@ -10,7 +10,7 @@ begin
     execute format('grant usage on schema bridge to %I', adapter);
     execute format('grant pgbridge_monitor, pgbridge_operator to %I', adapter);
     execute format('grant select on bridge.version, bridge.fingerprint, bridge.node, bridge.peer, bridge.entity, bridge.layout, bridge.capture_switch to %I', adapter);
-    execute format('grant select, delete on bridge.outbox to %I', adapter);
+    execute format('grant select, delete, update (lsn) on bridge.outbox to %I', adapter);
     execute format('grant select, update on bridge.outbound to %I', adapter);
     execute format('grant select, insert, update on bridge.inbound, bridge.worker, bridge.row_version to %I', adapter);
     execute format('grant select, insert, update on bridge.dead_letter, bridge.conflict to %I', adapter);
@@ -60,6 +60,9 @@ begin
         bridge.row_here(bridge.entity, text, boolean), bridge.has_child(bridge.entity, text), bridge.delete_quietly(bridge.entity, text) to %I', adapter);
     revoke execute on function bridge.say_whole(smallint[], text[], "char"[], bigint[], xid[], bigint[], bigint[], text[], text[], text[], text[]) from public;
     execute format('grant execute on function bridge.say_whole(smallint[], text[], "char"[], bigint[], xid[], bigint[], bigint[], text[], text[], text[], text[]) to %I',
+                   adapter);
+    revoke execute on function bridge.put_aside(int[], text[], "char"[], text[], bigint[], text[], bigint[], text[], text[], text[], text[], pg_lsn[]) from public;
+    execute format('grant execute on function bridge.put_aside(int[], text[], "char"[], text[], bigint[], text[], bigint[], text[], text[], text[], text[], pg_lsn[]) to %I',
                    adapter);
     grant select on bridge.audit_log to pgbridge_monitor;
     -- By hand, and each noted in bridge.audit.

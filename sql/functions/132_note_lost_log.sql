@@ -19,6 +19,8 @@ begin
     insert into bridge.gap (source, epoch, first_number, last_number, missing, reason)
     values (node, 'log', from_lsn - '0/0', to_lsn - '0/0', int8multirange(int8range((from_lsn - '0/0')::bigint, (from_lsn - '0/0')::bigint + 1)),
             format('the server has no more of its log from %s to %s: what was written then has not been sent', from_lsn, to_lsn));
+    -- What was put aside of it stays.
+    update bridge.outbox set lsn = '0/0' where lsn > '0/0';
     update bridge.outbound
        set released_lsn = to_lsn, drains = true,
            captures_log = coalesce((select w.capture = 'wal' and (w.lsn < to_lsn or w.lsn > pg_current_wal_insert_lsn())

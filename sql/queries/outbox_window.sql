@@ -1,5 +1,5 @@
 -- The transactions visible now and not in the snapshot $1 (null: none was taken yet), each with its number of rows; at
--- most $2; rows of the layouts $4 are left where they are. Ordered by last sequence number: whoever saw another's commit wrote its own rows after it, so this order
+-- most $2; rows of the layouts $4 are left where they are, and with $5 all but those that were put aside. Ordered by last sequence number: whoever saw another's commit wrote its own rows after it, so this order
 -- never puts an effect before its cause. durable: all that is visible has reached the disk. heartbeat, when $3 asks for it: a time
 -- before this snapshot was taken, later than that of any heartbeat before, and the newest heartbeats heard, whose nodes' changes are therefore visible in it; none of those whose
 -- deletions are put aside, since they must be remembered for this node. While rows are left it
@@ -31,6 +31,7 @@ select pg_current_snapshot() as snapshot,
         where o.txid >= coalesce(pg_snapshot_xmin($1::pg_snapshot), '0'::xid8)
           and not coalesce(pg_visible_in_snapshot(o.txid, $1::pg_snapshot), false)
           and o.layout <> all ($4::int[])
+          and (o.lsn is not null or not $5::boolean)
         group by o.txid
         order by max(o.seq)
         limit $2::bigint) t on true

@@ -1,13 +1,13 @@
 -- How far behind each direction is: changes, bytes and seconds still under way, per peer.
--- Out: what waits in the outbox, for all peers alike; of a node that captures from the WAL, the bytes of log that it has not released, and how long that has
--- stood still. In: messages in this node's queue; seconds between the newest
+-- Out: what waits in the outbox, for all peers alike; of a node that captures from the WAL, also the bytes of log that it has not released, and how long
+-- that has stood still. In: messages in this node's queue; seconds between the newest
 -- applied change's commit and now, while messages wait.
 create or replace view bridge.lag as
 select p.name as peer, 'out' as direction, coalesce(o.changes, 0) as rows,
-       case when n.capture = 'wal' then coalesce(pg_current_wal_lsn() - s.confirmed_flush_lsn, 0)::bigint else coalesce(o.bytes, 0) end as bytes,
-       case when n.capture = 'outbox' then coalesce(greatest(date_part('epoch', now() - o.oldest), 0), 0)
-            -- Also when there is nothing to send, it moves on every ten seconds.
-            when b.released_at < now() - interval '15 s' then date_part('epoch', now() - b.released_at) else 0 end as seconds
+       coalesce(o.bytes, 0) + case when n.capture = 'wal' then coalesce(pg_current_wal_lsn() - s.confirmed_flush_lsn, 0)::bigint else 0 end as bytes,
+       greatest(date_part('epoch', now() - o.oldest), 0,
+                -- Also when there is nothing to send, it moves on every ten seconds.
+                case when n.capture = 'wal' and b.released_at < now() - interval '15 s' then date_part('epoch', now() - b.released_at) end) as seconds
   from bridge.peer p
  cross join bridge.node n
  cross join bridge.outbound b

@@ -72,15 +72,11 @@ with measured (check_name, value, warning, critical, unit, hint) as (
            string_agg(reason || ': pgbridge resume' || coalesce(' --entity ' || entity, '') || ' --direction ' || direction, '; ' order by id)
       from bridge.pause where resumed_at is null and itself
     union all
-    -- How many wait in the log is not known: one at least.
     select 'slowed changes', coalesce(sum(late.changes), 0), 1, null, 'changes',
            string_agg(format('%s is published at %s changes/s at most (max_changes_per_second): find who writes so much, or raise it.',
                              e.name, e.max_changes_per_second), ' ' order by e.name) filter (where late.changes > 0)
       from bridge.entity e
-     cross join lateral (select greatest(count(*), (select count(*) from bridge.worker w
-                                                     where w.direction = 'out' and e.name = any (w.slowed) and w.reported_at > now() - interval '30 s'
-                                                       and (select n.capture = 'wal' from bridge.node n))) as changes
-                           from bridge.outbox o
+     cross join lateral (select count(*) as changes from bridge.outbox o
                           where o.layout in (select l.id from bridge.layout l where l.entity = e.id)
                             and o.ts < (date_part('epoch', now()) * 1000000)::bigint - 2000000) late
      where e.max_changes_per_second is not null

@@ -75,7 +75,8 @@ again commerce
 wait_for 60 "outbound to be paused after a restart" state_is commerce out paused
 reported commerce
 assert_equal "$before" "$(published commerce)" "changes published while paused"
-assert_equal 50 "$(node_sql commerce "select count(*) from bridge.outbox where node is null")" "changes in the outbox"
+# Of a node that captures from the log they wait there.
+[[ ${CAPTURE:-outbox} == wal ]] || assert_equal 50 "$(node_sql commerce "select count(*) from bridge.outbox where node is null")" "changes in the outbox"
 assert_equal running "$(state commerce in)" "the other direction"
 curl -sf "http://127.0.0.1:$(sed -n 's/^http: 127.0.0.1://p' "$SERVERS_DIR/commerce.yaml")/readyz" >"$SERVERS_DIR/ready" || fail "a paused node is not ready"
 grep -q '^outbound: paused' "$SERVERS_DIR/ready" || fail "readyz does not say what is paused: $(cat "$SERVERS_DIR/ready")"
@@ -101,7 +102,9 @@ wait_for 60 "other entities to flow" row_is operations "select what from parent 
 again commerce
 sql alpha shop "update stock set n = 101 where id = 1; update parent set what = 'after the restart' where id = 2"
 wait_for 60 "other entities to flow after a restart" row_is operations "select what from parent where id = 2" "after the restart"
-assert_equal "32 stock" "$(node_sql commerce "select changes || ' ' || entity from bridge.outbox_pending")" "what waits"
+# What the log tells at once of a row is joined before it is put aside.
+least=$([[ ${CAPTURE:-outbox} == wal ]] && echo 3 || echo 32)
+assert_equal "stock t" "$(node_sql commerce "select entity || ' ' || (changes between $least and 32)::text::char from bridge.outbox_pending")" "what waits"
 assert_equal "20" "$(node_sql operations "select count(*) from stock where n <= 50")" "the paused entity there"
 assert_equal running "$(state commerce out)" "the direction, of which one entity is paused"
 # A heartbeat says that everything before it has been sent.

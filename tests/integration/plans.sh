@@ -45,9 +45,19 @@ by_index() {
 
 by_index outbox_rows '\(?txid = t.txid' "xid8[], int[]" "quote_literal(txids) || ', ''{}'''"
 by_index outbox_part '\(?txid = \$1' "xid8, bigint, bigint, int[]" "quote_literal(first) || ', 0, 10, ''{}'''"
-by_index outbox_window '\(?txid >= ' "text, bigint, boolean, int[]" "quote_literal(first || ':' || first || ':') || ', 500, false, ''{}'''"
+by_index outbox_window '\(?txid >= ' "text, bigint, boolean, int[], boolean" "quote_literal(first || ':' || first || ':') || ', 500, false, ''{}'', false'"
 by_index outbox_release '\(?txid = ANY \(\$1' "xid8[], xid8, bigint, bigint, text, bigint, bigint, bigint, bigint, bigint, int[]" \
     "quote_literal(txids) || ', null, null, null, ''epoch'', 1, 1, 1, 1, 1, ''{}'''"
+# Of changes that were put aside: of which entities there are any, however many others wait.
+sql alpha shop "update bridge.outbox set lsn = '0/1'"
+by_index aside_part '\(?txid = \$1' "xid8, bigint, bigint, int[], bigint" "quote_literal(first) || ', 0, 10, ''{}'', 5000'"
+sql alpha shop "prepare asked as $(cat "$SOURCE_DIR/sql/queries/aside_entities.sql"); execute asked" | grep -qx item || fail "the entity with changes aside is not found"
+entities=$(sql alpha shop "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set plan_cache_mode = force_generic_plan;
+    prepare asked as $(cat "$SOURCE_DIR/sql/queries/aside_entities.sql"); explain (analyze, costs off, timing off, summary off) execute asked")
+grep -q 'outbox_aside' <<<"$entities" || fail "aside_entities does not look up by its index: $entities"
+! grep -qE '(outbox_aside|outbox_pkey).*rows=[0-9]{2,}|Rows Removed[^:]*: [0-9]{2,}' <<<"$entities" || fail "aside_entities reads rows and throws them away: $entities"
+printf 'ok - aside_entities looks up by index\n'
+sql alpha shop "update bridge.outbox set lsn = null"
 unseen=$(planned wal_known "xid[], smallint[], text[]" "'''{' || pg_snapshot_xmax(pg_current_snapshot()) || '}'', ''{1,1}'', ''{1,2}'''")
 grep -q 'Index .*row_version.*never executed' <<<"$unseen" || fail "rows are looked up before their transaction is seen: $unseen"
 by_index wal_known '\(?entity = g.entity\)? AND \(key = g.key' "xid[], smallint[], text[]" "'''{3}'', ''{1,1}'', ''{1,2}'''"

@@ -394,7 +394,6 @@ struct fake_source {
     size_t outstanding, outstanding_max; /* batches */
     size_t reports;
     char reported_state[32];
-    size_t reported_slowed; /* entities, of all reports */
 };
 
 static inline void source_close(struct source *port)
@@ -510,7 +509,6 @@ static inline bool source_report(struct source *port, const struct report *repor
         return source_lost(source, error);
     source->reports++;
     snprintf(source->reported_state, sizeof source->reported_state, "%s", report->state);
-    source->reported_slowed += report->slowed_count;
     return true;
 }
 

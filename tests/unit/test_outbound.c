@@ -527,7 +527,6 @@ static void test_a_budget_slows_and_loses_nothing(void **state)
     assert_nothing_lost(bench);
     /* Ten a second, of which a hundred are ahead of their time. */
     assert_in_range(world_ms(bench->world), 18000, 40000);
-    assert_in_range(bench->source.reported_slowed, 3, 8);
     bench_free(bench);
 }
 
