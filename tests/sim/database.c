@@ -16,7 +16,7 @@ void database_clear(struct database *database, struct world *world, int node)
     memset(database->taken, 0, sizeof database->taken);
     memset(database->overtaken, 0, sizeof database->overtaken);
     memset(database->refused, 0, sizeof database->refused);
-    database->outbox_count = database->outbox_released = database->conflict_count = 0;
+    database->outbox_count = database->outbox_released = database->place = database->conflict_count = 0;
     database->tally = (struct tally){0};
     database->gaps = database->touches = database->transactions = 0;
     /* Everybody is bound to everybody from the beginning: what comes first has the number 1. */

@@ -66,6 +66,9 @@ struct outbox_change {
     bool released;
     bool raw;  /* from the WAL: it has no version before it is noted */
     bool joined; /* to a later one that was read with it: it does not travel */
+    bool leaves; /* read in the WAL, and about to be put aside */
+    bool aside;  /* it was, and waits in the outbox */
+    uint64_t given; /* from there: with which ticket */
     uint64_t lsn, xid;
     int64_t commit_us;
 };
@@ -173,6 +176,7 @@ struct database {
     bool refused[ROWS_MAX]; /* a change of it has ever met a constraint: it was set aside, and later ones may have come first */
     /* committed */
     size_t outbox_count, outbox_released;
+    size_t place; /* in a log: everything before it is released, or aside */
     struct outbox_change outbox[CHANGES_MAX];
     size_t conflict_count;
     struct conflict conflicts[CONFLICTS_MAX];

@@ -43,6 +43,7 @@ static struct text number_text(int number, struct arena *arena)
 /* A batch's note of where it stands in the outbox. */
 struct ticket {
     uint64_t generation;
+    uint64_t aside; /* its number, when it is of what was put aside of a log */
     size_t from, to;
     int64_t newest_us;
 };
@@ -52,10 +53,15 @@ static uint64_t holds_number(const struct source_port *source)
     return source->port.holds != NULL ? source->port.holds->number : 0;
 }
 
-/* The log has no gaps: it is released up to somewhere. */
+/* The log has no gaps: it is read up to somewhere. */
 static size_t unreleased_from(const struct node *node)
 {
-    return node->database.wal ? node->database.outbox_released : 0;
+    return node->database.wal ? node->database.place : 0;
+}
+
+static bool is_aside(const struct outbox_change *change)
+{
+    return !change->released && (change->aside || change->leaves);
 }
 
 static bool source_open(struct source *port, struct error *error)
@@ -72,18 +78,27 @@ static bool source_open(struct source *port, struct error *error)
     source->unreleased = 0;
     source->has_heartbeat = false;
     source->holds_number = holds_number(source) - 1;
+    for (size_t i = 0; i < node->database.outbox_count; i++) {
+        struct outbox_change *change = &node->database.outbox[i];
+        change->leaves = false;
+        change->given = 0;
+        bool forgotten = node->world->variant == VARIANT_LIGHTLY && is_aside(change);
+        change->released = change->released || forgotten;
+        node->database.outbox_released += forgotten;
+    }
     return true;
 }
 
-/* Other changes are held than before: what is under way comes to its end, and then all that is there is looked at anew. */
+/* Other changes are held than before: what is under way comes to its end, and then all that is there is looked at anew. A log is read on. */
 static bool take_holds(struct node *node)
 {
     struct source_port *source = &node->source;
     if (holds_number(source) == source->holds_number)
         return true;
-    if (source->unreleased > 0)
+    if (source->unreleased > 0 && !node->database.wal)
         return false;
-    source->given = source->window = source->released = unreleased_from(node);
+    if (!node->database.wal)
+        source->given = source->window = source->released = 0;
     source->has_heartbeat = false;
     source->holds_number = holds_number(source);
     for (size_t i = 0; i < ENTITIES; i++)
@@ -91,23 +106,34 @@ static bool take_holds(struct node *node)
     return true;
 }
 
-/* Of a log nothing is given out while any entity is held: what comes behind could not be released. */
-static bool holds_log(const struct node *node)
-{
-    bool any = false;
-    for (size_t i = 0; i < ENTITIES; i++)
-        any = any || node->source.held[i];
-    return node->database.wal && any;
-}
-
 static bool is_held(const struct node *node, const struct outbox_change *change)
 {
-    return node->source.held[row_entity(change->row)] || holds_log(node);
+    return node->source.held[row_entity(change->row)];
+}
+
+/* Of a log: whether it is held, or others of its entity wait. */
+static bool waits(const struct node *node, const struct outbox_change *change)
+{
+    const struct database *database = &node->database;
+    bool any = is_held(node, change);
+    for (size_t i = 0; i < database->outbox_count && !any; i++)
+        any = is_aside(&database->outbox[i]) && row_entity(database->outbox[i].row) == row_entity(change->row);
+    return database->wal && any;
+}
+
+/* Of a log: whether anything waits that nothing holds any more. It goes out before the log is read on. */
+static bool flows(const struct node *node)
+{
+    const struct database *database = &node->database;
+    for (size_t i = 0; i < database->outbox_count; i++)
+        if (is_aside(&database->outbox[i]) && !is_held(node, &database->outbox[i]))
+            return true;
+    return false;
 }
 
 static bool is_wanted(const struct node *node, const struct outbox_change *change)
 {
-    return !change->released && !is_held(node, change);
+    return !change->released && (node->database.wal || !is_held(node, change));
 }
 
 static bool has_changes(const struct node *node)
@@ -115,7 +141,7 @@ static bool has_changes(const struct node *node)
     for (size_t i = node->source.given; i < node->database.outbox_count; i++)
         if (is_wanted(node, &node->database.outbox[i]))
             return true;
-    return false;
+    return flows(node);
 }
 
 static bool has_anything(const struct node *node)
@@ -126,7 +152,7 @@ static bool has_anything(const struct node *node)
 static bool holds_back(const struct node *node)
 {
     for (size_t i = 0; i < node->database.outbox_count; i++)
-        if (!node->database.outbox[i].released && is_held(node, &node->database.outbox[i]))
+        if (is_aside(&node->database.outbox[i]) || (!node->database.outbox[i].released && is_held(node, &node->database.outbox[i])))
             return true;
     return false;
 }
@@ -209,6 +235,39 @@ static bool note(struct node *node, size_t from, size_t to, struct error *error)
     return world_call(node, LINK_SOURCE, CALL_NOTED, error) == FAILS_NOT;
 }
 
+/* Gives out [from, to) of the log: what is held is put aside when the rest is released. */
+static void give(struct node *node, size_t from, size_t to, struct batch *batch)
+{
+    struct database *database = &node->database;
+    batch->changes = arena_take_array(&batch->arena, to - from, sizeof *batch->changes);
+    for (size_t i = from; i < to; i++) {
+        struct outbox_change *change = &database->outbox[i];
+        change->leaves = database->wal && !change->joined && waits(node, change);
+        batch->captured_count += is_wanted(node, change) && !change->leaves;
+        if (is_wanted(node, change) && !change->leaves && !change->joined)
+            fill(node, change, batch, &batch->changes[batch->change_count++]);
+    }
+}
+
+/* -> the end of what is given out. */
+static size_t give_aside(struct node *node, size_t most, uint64_t ticket, struct batch *batch)
+{
+    struct database *database = &node->database;
+    size_t end = 0;
+    batch->changes = arena_take_array(&batch->arena, database->place, sizeof *batch->changes);
+    for (size_t i = 0; i < database->place && most > 0; i++) {
+        struct outbox_change *change = &database->outbox[i];
+        if (change->aside && !change->released && change->given == 0 && !is_held(node, change)) {
+            change->given = ticket;
+            fill(node, change, batch, &batch->changes[batch->change_count++]);
+            batch->captured_count++;
+            end = i + 1;
+        }
+        most -= change->last && end > 0;
+    }
+    return end;
+}
+
 static bool source_next(struct source *port, int wait_ms, struct batch *batch, bool *found, struct error *error)
 {
     struct node *node = node_of(port);
@@ -222,30 +281,30 @@ static bool source_next(struct source *port, int wait_ms, struct batch *batch, b
     *found = false;
     if (!take_holds(node))
         return true;
-    look(node);
     size_t most = 1 + random_below(&node->world->random, node->world->schedule.batch_transactions);
-    size_t from = node->source.given, to = from;
-    while (to < node->source.window && most > 0)
-        most -= database->outbox[to++].last;
-    if (!holds_log(node) && !note(node, from, to, error))
-        return false;
-    batch->changes = arena_take_array(&batch->arena, to - from, sizeof *batch->changes);
-    for (size_t i = from; i < to; i++) {
-        const struct outbox_change *change = &database->outbox[i];
-        batch->captured_count += is_wanted(node, change);
-        if (is_wanted(node, change) && !change->joined)
-            fill(node, change, batch, &batch->changes[batch->change_count++]);
+    bool aside = flows(node);
+    size_t from = aside ? 0 : node->source.given, to = from;
+    if (aside) {
+        to = give_aside(node, most, ++node->source.tickets, batch);
+    } else {
+        look(node);
+        while (to < node->source.window && most > 0)
+            most -= database->outbox[to++].last;
+        if (!note(node, from, to, error))
+            return false;
+        give(node, from, to, batch);
+        node->source.given = to;
+        give_heartbeat(node, batch);
     }
-    node->source.given = to;
-    give_heartbeat(node, batch);
-    *found = batch->change_count > 0 || batch->heartbeat != NULL;
+    bool taken = batch->change_count > 0 || (database->wal && to > from);
+    *found = taken || batch->heartbeat != NULL;
     node->source.unreleased += *found;
-    if (batch->change_count == 0)
+    if (!taken)
         return true;
     struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
-    *ticket = (struct ticket){node->source.generation, from, to, node->source.newest_us};
+    *ticket = (struct ticket){node->source.generation, aside ? node->source.tickets : 0, from, to, node->source.newest_us};
     batch->ticket = ticket;
-    world_trace(node->world, "%.*s captures changes %zu to %zu", TEXT_PRINTF(node->name), from, to - 1);
+    world_trace(node->world, "%.*s captures changes %zu to %zu%s", TEXT_PRINTF(node->name), from, to - 1, aside ? " of those put aside" : "");
     return true;
 }
 
@@ -275,14 +334,19 @@ static bool source_release(struct source *port, const struct batch *batch, const
     node->source.unreleased--;
     if (ticket == NULL)
         return failing == FAILS_NOT || link_break(node, LINK_SOURCE, error);
-    if (ticket->generation != node->source.generation || ticket->from < node->source.released)
+    if (ticket->generation != node->source.generation || (ticket->aside == 0 && ticket->from < node->source.released))
         world_fail(node->world, "%.*s releases changes %zu to %zu out of order", TEXT_PRINTF(node->name), ticket->from,
                    ticket->to - 1);
     for (size_t i = ticket->from; i < ticket->to; i++) {
         struct outbox_change *change = &database->outbox[i];
-        if (!is_wanted(node, change))
+        if (!is_wanted(node, change) || change->given != ticket->aside)
             continue;
-        if (change->version.us > node->source.confirmed_us[change->row])
+        if (change->leaves) {
+            change->leaves = change->raw = false;
+            change->aside = true;
+            continue;
+        }
+        if (!change->joined && change->version.us > node->source.confirmed_us[change->row])
             world_fail(node->world, "%.*s releases change %zu before it is confirmed", TEXT_PRINTF(node->name), i);
         change->released = true;
         count++;
@@ -290,15 +354,19 @@ static bool source_release(struct source *port, const struct batch *batch, const
     if (receipt->captured != count)
         world_fail(node->world, "%.*s has a receipt of %llu changes, but %zu were captured", TEXT_PRINTF(node->name),
                    (unsigned long long)receipt->captured, count);
-    if (!text_equal(text_from(node->source.confirmed.epoch), receipt->epoch) || node->source.confirmed.sequence < receipt->sequence)
+    bool known = text_equal(text_from(node->source.confirmed.epoch), receipt->epoch);
+    if (receipt->sequence > (known ? node->source.confirmed.sequence : 0))
         world_fail(node->world, "%.*s says that number %lld is confirmed, and only %lld is", TEXT_PRINTF(node->name),
                    (long long)receipt->sequence, (long long)node->source.confirmed.sequence);
-    note_confirmed(database, receipt);
-    node->source.released = ticket->to;
+    if (receipt->sequence > 0)
+        note_confirmed(database, receipt);
     database->outbox_released += count;
-    database->given_us = ticket->newest_us;
-    database->released_lsn = database->outbox[ticket->to - 1].lsn;
     world_trace(node->world, "%.*s releases changes %zu to %zu", TEXT_PRINTF(node->name), ticket->from, ticket->to - 1);
+    if (ticket->aside == 0) {
+        node->source.released = database->place = ticket->to;
+        database->given_us = ticket->newest_us;
+        database->released_lsn = database->outbox[ticket->to - 1].lsn;
+    }
     return failing == FAILS_NOT || link_break(node, LINK_SOURCE, error);
 }
 

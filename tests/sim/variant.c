@@ -22,6 +22,7 @@ static const struct {
     [VARIANT_UNDATED] = {"undated", "An entry of row_version is the row's version, also when an application has written since."},
     [VARIANT_JOINED] = {"joined", "Updates of a row are joined although a peer has written it in between."},
     [VARIANT_HASTY] = {"hasty", "What is stamped ahead of the clock of a node that captures from the WAL is applied at once."},
+    [VARIANT_LIGHTLY] = {"lightly", "What is put aside of the WAL, because it is held, is forgotten when that is opened anew."},
 };
 
 static enum variant chosen;

@@ -20,6 +20,7 @@ enum variant {
     VARIANT_UNDATED,   /* an entry of row_version is the row's version, also when an application has written since */
     VARIANT_JOINED,    /* updates of a row are joined although a peer has written it in between */
     VARIANT_HASTY,     /* what is stamped ahead of the clock of a node that captures from the WAL is applied at once */
+    VARIANT_LIGHTLY,   /* what is put aside of the WAL, because it is held, is forgotten when that is opened anew */
     VARIANTS,
 };
 

@@ -84,6 +84,7 @@ struct source_port {
     size_t given;        /* changes of the outbox that have been given out, or are held */
     size_t window;       /* its end when it was looked at last */
     size_t unreleased;   /* batches */
+    uint64_t tickets;
     size_t released;     /* the end of what was released last */
     uint64_t holds_number;
     bool held[ENTITIES];
