@@ -29,6 +29,13 @@ mixed_sessions() {
     sql "$1" postgres "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = 'pgbridge'" >>"$SERVERS_DIR/log/prepare.log"
 }
 
+# mixed_pause NODE ENTITY: nothing of it goes out any more; the second time it does again.
+mixed_pause() {
+    local verb=pause
+    [[ $(node_sql "$1" "select count(*) from bridge.pauses where resumed_at is null and entity = '$2'") == 0 ]] || verb=resume
+    node_sql "$1" "select bridge.$verb('out', '$2')" >>"$SERVERS_DIR/log/prepare.log"
+}
+
 # Nobody is there at all; the database comes back first.
 mixed_everything() {
     rabbit_kill
@@ -44,7 +51,8 @@ mixed_everything() {
 
 MIXED=("adapter commerce" "adapter operations" "adapter commerce" "adapter operations" "broker restart" "broker kill"
     "database alpha fast" "database beta immediate" "database alpha immediate" "database beta kill" "database alpha kill"
-    "sessions alpha" "sessions beta" "everything")
+    "sessions alpha" "sessions beta" "everything"
+    "pause commerce ledger" "pause commerce ledger" "pause operations ledger" "pause operations ledger")
 
 mixed_applied() {
     node_sql "$1" "select coalesce(sum(applied), 0) from bridge.inbound"

@@ -11,6 +11,8 @@ set -euo pipefail
 source "$SOURCE_DIR/tests/support/servers.sh"
 # shellcheck source=tests/support/bridge.sh
 source "$SOURCE_DIR/tests/support/bridge.sh"
+# shellcheck disable=SC2034 # for hot_rows.sh
+HOT_SECONDS=${HOT_SECONDS:-6}
 # shellcheck source=tests/support/hot_rows.sh
 source "$SOURCE_DIR/tests/support/hot_rows.sh"
 
