@@ -19,6 +19,8 @@ BRIDGE_WRAPPER=("${BRIDGE_WRAPPER[@]:-env}")
 fail() {
     printf 'not ok: %s\n' "$*" >&2
     tail -n 15 "$SERVERS_DIR"/log/node-*.log >&2 2>/dev/null || true
+    # Who waited for whom.
+    grep -A2 -E 'still waiting for|lock timeout|deadlock detected' "$SERVERS_DIR"/log/postgres-*.log | sed 's|.*/||' | tail -n 30 >&2 || true
     exit 1
 }
 

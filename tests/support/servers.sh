@@ -429,6 +429,7 @@ max_connections = 100
 dynamic_shared_memory_type = mmap
 track_commit_timestamp = off
 jit = off
+log_lock_waits = on
 log_line_prefix = '%m [%p] %q%u@%d '
 POSTGRES_END
         chmod 644 "$SERVERS_DIR/postgres-$name.conf"
