@@ -8,34 +8,28 @@
 #include "adapters/postgres/parameters.h"
 #include "adapters/postgres/wal_aside.h"
 #include "adapters/postgres/wal_notes.h"
+#include "adapters/postgres/wal_progress.h"
 #include "adapters/postgres/wal_reader.h"
+#include "adapters/postgres/wal_slot.h"
 #include "bridge/base/log.h"
 #include "bridge/base/memory.h"
 #include "bridge/message/codec.h"
 
 enum {
-    SAVE_EVERY_MS = 1000,       /* durable, and told to the server: what is after it comes twice after a crash */
-    ADVANCE_EVERY_MS = 10000,   /* when there is nothing of ours in the log */
-    ANSWER_MS = 10000,
     DRAIN_WAIT_MS = 100,
-    DROP_WAIT_MS = 10000,
     STUCK_MS = 30000,
-    GATHERED_MAX = 50000,       /* changes that are joined to one batch */
+    GATHERED_MAX = 50000, /* changes that are joined to one batch */
     GATHER_MS = 100,
-    GATHER_AT = 4,              /* as long as at most one of so many is left */
+    GATHER_AT = 4,        /* as long as at most one of so many is left */
 };
 
 struct ticket {
     bool whole; /* place counts */
     struct wal_place place;
-    const char *txids, *seqs; /* of the outbox's rows in it: '{1,2}' */
+    size_t outbox_rows;       /* in it */
+    const char *txids, *seqs; /* '{1,2}' */
     struct wal_portion oversize; /* too large to travel */
     struct wal_portion aside;    /* to be put into the outbox */
-};
-
-/* Changes of a transaction whose end is not confirmed yet. They count with its end, because after a crash all its parts come again. */
-struct parts {
-    uint64_t captured, published, messages, bytes;
 };
 
 enum stage {
@@ -55,18 +49,14 @@ struct pg_wal {
     struct pg_session *session; /* the outbox's */
     struct wal_mapping mapping;
     struct wal_reader *reader;
-    char slot[LIMIT_NAME_BYTES + 1];
-    int answer_ms;
+    struct wal_slot slot;
+    struct wal_progress progress;
     enum stage stage;
     /* Batches that were given out and are not released, of the outbox and of the log, and which is which in their order. */
     size_t outbox_batches, unreleased;
     size_t oldest;
     bool of_outbox[LIMIT_UNCONFIRMED_BATCHES];
-    struct wal_place released, saved;
-    struct parts parts;
     int64_t moved_ms; /* when something came through, or nothing was waiting */
-    uint64_t until_lsn; /* of leaving: everything that was there when it was opened */
-    int64_t saved_ms;
     char *heartbeat; /* in the log, and not come out yet */
     struct wal_aside aside;
 };
@@ -102,35 +92,29 @@ static bool note_released(struct pg_wal *wal)
     return of_outbox;
 }
 
-static bool same_place(const struct wal_place *a, const struct wal_place *b)
-{
-    return a->lsn == b->lsn && a->given_us == b->given_us && a->captures == b->captures;
-}
-
 /* ---- how far it is ---- */
 
+/* The server may forget what is before the place that is saved. */
 static void show_place(struct pg_wal *wal)
 {
-    wal_reader_release(wal->reader, wal->released.lsn, wal->saved.lsn);
-}
-
-/* The place is durable: the server may forget what is before it. */
-static void place_saved(struct pg_wal *wal)
-{
-    wal->saved = wal->released;
-    wal->saved_ms = now_ms(wal);
-    show_place(wal);
+    wal_reader_release(wal->reader, wal->progress.recorded.lsn, wal->progress.saved.lsn);
 }
 
 static bool save_place(struct pg_wal *wal, struct error *error)
 {
-    char lsn[24], given[24];
-    snprintf(given, sizeof given, "%" PRId64, wal->released.given_us);
-    const char *parameters[] = {wal_lsn_text(lsn, wal->released.lsn), given, wal->released.captures ? "true" : "false"};
-    if (!pg_begin_durable(wal->session, error) || !pg_send_ahead(wal->session, "wal_advance", 3, parameters, error) ||
-        !pg_commit(wal->session, error))
+    if (!wal_progress_save(&wal->progress, error))
         return false;
-    place_saved(wal);
+    show_place(wal);
+    return true;
+}
+
+static bool record_when_due(struct pg_wal *wal, struct error *error)
+{
+    if (!wal_progress_wants_record(&wal->progress))
+        return true;
+    if (!wal_progress_record(&wal->progress, error))
+        return false;
+    show_place(wal);
     return true;
 }
 
@@ -143,7 +127,7 @@ static void stop_reading(struct pg_wal *wal)
     free(wal->heartbeat);
     wal->heartbeat = NULL;
     wal->unreleased = 0;
-    wal->parts = (struct parts){0};
+    wal_progress_begin(&wal->progress, wal->progress.recorded);
 }
 
 /* What is released shall not come again only because we stop. */
@@ -151,7 +135,7 @@ static void save_at_end(struct pg_wal *wal)
 {
     struct error ignored;
     bool can = wal->reader != NULL && wal->session->connection != NULL && PQtransactionStatus(wal->session->connection) == PQTRANS_IDLE;
-    if (can && !same_place(&wal->released, &wal->saved))
+    if (can && !wal_progress_is_saved(&wal->progress))
         save_place(wal, &ignored);
 }
 
@@ -164,60 +148,6 @@ static void wal_close(struct source *source)
     wal->outbox_batches = 0;
 }
 
-/* What the database says of the slot and of how far it was read. */
-struct slot_state {
-    bool present, lost, drains;
-    bool wanted; /* this node is installed to capture from the log */
-    int64_t kept_bytes;
-};
-
-static bool look_at_slot(struct pg_wal *wal, struct slot_state *state, struct error *error)
-{
-    PG_RESULT result = pg_query(wal->session, "wal_state", 0, NULL, error);
-    if (result == NULL)
-        return false;
-    if (PQntuples(result) == 0)
-        return error_set(error, FAULT_OPERATOR, NULL, "the bridge is not installed here: run \"pgbridge install\"");
-    snprintf(wal->slot, sizeof wal->slot, "%s", PQgetvalue(result, 0, 0));
-    wal->released = (struct wal_place){.lsn = (uint64_t)pg_integer(result, 0, 1), .given_us = pg_integer(result, 0, 2),
-                                       .captures = pg_boolean(result, 0, 3)};
-    wal->saved = wal->released;
-    *state = (struct slot_state){.present = pg_boolean(result, 0, 5), .lost = pg_boolean(result, 0, 6), .kept_bytes = pg_integer(result, 0, 7),
-                                 .wanted = text_equal(pg_value(result, 0, 4), TEXT_LITERAL("wal")),
-                                 .drains = pg_boolean(result, 0, 10)};
-    wal->until_lsn = (uint64_t)pg_integer(result, 0, 9);
-    int64_t timeout_ms = pg_integer(result, 0, 8);
-    wal->answer_ms = timeout_ms > 0 && timeout_ms / 3 < ANSWER_MS ? (int)(timeout_ms / 3) : ANSWER_MS;
-    if (wal->answer_ms < 10)
-        wal->answer_ms = 10;
-    return true;
-}
-
-static bool run_with_slot(struct pg_wal *wal, const char *query, struct error *error)
-{
-    const char *parameters[] = {wal->slot};
-    PG_RESULT result = pg_query(wal->session, query, 1, parameters, error);
-    return result != NULL;
-}
-
-/* The server notices late that nobody reads it any more. */
-static bool drop_slot(struct pg_wal *wal, struct error *error)
-{
-    int64_t deadline = now_ms(wal) + DROP_WAIT_MS;
-    while (!run_with_slot(wal, "wal_drop_slot", error)) {
-        if (!text_equal(text_from(error->code), TEXT_LITERAL(SOURCE_IN_USE)) || now_ms(wal) > deadline)
-            return false;
-        wal->clock->ops->sleep_ms(wal->clock, 100);
-    }
-    return true;
-}
-
-/* What the slot kept is lost; from now on it is kept again. */
-static bool make_slot_anew(struct pg_wal *wal, struct error *error)
-{
-    return drop_slot(wal, error) && run_with_slot(wal, "wal_make_slot", error);
-}
-
 /* Nothing of the outbox is under way. */
 static void enter(struct pg_wal *wal, enum stage stage)
 {
@@ -225,51 +155,11 @@ static void enter(struct pg_wal *wal, enum stage stage)
     pg_outbox_read_aside(wal->outbox, stage == STAGE_LOG || stage == STAGE_LEAVE);
 }
 
-static bool installed_again(struct error *error)
-{
-    return error_set(error, FAULT_CONTENTION, NULL, "capture from the log was installed again while it was being left: opening anew");
-}
-
-static bool note_left(struct pg_wal *wal, struct error *error)
-{
-    PG_RESULT result = pg_query(wal->session, "wal_left", 0, NULL, error);
-    enter(wal, STAGE_OUTBOX);
-    return result != NULL && (pg_boolean(result, 0, 0) || installed_again(error));
-}
-
-static bool give_up_log(struct pg_wal *wal, struct error *error)
-{
-    {
-        PG_RESULT leaving = pg_query(wal->session, "wal_leaving", 0, NULL, error);
-        if (leaving == NULL || !pg_boolean(leaving, 0, 0))
-            return leaving != NULL && installed_again(error);
-    }
-    if (!drop_slot(wal, error) || !note_left(wal, error))
-        return false;
-    PG_RESULT gone = pg_query(wal->session, "wal_gone", 0, NULL, error);
-    return gone != NULL;
-}
-
-/* A slot that begins after what was read so far was made anew, by us or somebody else: what lies between is gone, and noted for repair. */
-static bool note_loss(struct pg_wal *wal, struct slot_state *state, struct error *error)
-{
-    PG_RESULT result = pg_query(wal->session, "wal_lost", 0, NULL, error);
-    if (result == NULL)
-        return false;
-    if (PQntuples(result) == 0)
-        return true;
-    log_event(LOG_LEVEL_ERROR, "lost", "from=%s to=%s reason=\"the server has no more of its log for slot %s: see bridge.gaps\"", PQgetvalue(result, 0, 0),
-              PQgetvalue(result, 0, 1), wal->slot);
-    bool lost = state->lost;
-    bool good = look_at_slot(wal, state, error);
-    state->lost = lost;
-    return good;
-}
-
 static bool start_reading(struct pg_wal *wal, struct error *error)
 {
     struct wal_reader_options options = {
-        .config = wal->config, .mapping = &wal->mapping, .slot = wal->slot, .place = wal->released, .answer_ms = wal->answer_ms};
+        .config = wal->config, .mapping = &wal->mapping, .slot = wal->slot.name, .place = wal->slot.place, .answer_ms = wal->slot.answer_ms};
+    wal_progress_begin(&wal->progress, wal->slot.place);
     wal->reader = wal_reader_start(&options, error);
     wal->moved_ms = now_ms(wal);
     wal->unreleased = 0;
@@ -278,26 +168,24 @@ static bool start_reading(struct pg_wal *wal, struct error *error)
 
 static bool open_log(struct pg_wal *wal, struct error *error)
 {
-    struct slot_state state = {0};
+    struct wal_slot *slot = &wal->slot;
     enter(wal, STAGE_OUTBOX);
-    if (!look_at_slot(wal, &state, error))
+    if (!wal_slot_look(slot, error))
         return false;
     bool leaves = wal->config->capture == CAPTURE_OUTBOX;
-    if (leaves == state.wanted) {
+    if (leaves == slot->wanted) {
         error_set(error, FAULT_OPERATOR, NULL, "capture is installed to be by %s, and the config says otherwise", leaves ? "the log" : "triggers");
         return error_hint(error, "run \"pgbridge install\"");
     }
-    if (leaves && !state.present)
-        return note_left(wal, error);
-    /* One that somebody has dropped, or that a standby did not have, is as lost as one that the server gave up. */
-    state.lost = state.lost || !state.present;
-    if ((state.lost && !make_slot_anew(wal, error)) || !note_loss(wal, &state, error))
+    if (leaves && !slot->present)
+        return wal_slot_note_left(slot, error);
+    if (!wal_slot_mend(slot, error))
         return false;
-    if (leaves && state.lost)
-        return give_up_log(wal, error);
-    if (!wal_aside_open(&wal->aside, wal->session, wal->released.lsn, error))
+    if (leaves && slot->lost)
+        return wal_slot_leave(slot, error);
+    if (!wal_aside_open(&wal->aside, wal->session, slot->place.lsn, error))
         return false;
-    enter(wal, leaves ? STAGE_LEAVE : state.drains ? STAGE_DRAIN : STAGE_LOG);
+    enter(wal, leaves ? STAGE_LEAVE : slot->drains ? STAGE_DRAIN : STAGE_LOG);
     return wal_mapping_load(&wal->mapping, wal->config, wal->session, error) && start_reading(wal, error);
 }
 
@@ -334,13 +222,11 @@ static bool advance(struct pg_wal *wal, struct error *error)
     if (!mapping_holds(wal, error))
         return false;
     if (idle)
-        wal->released = place;
-    if (same_place(&wal->released, &wal->saved))
-        return true;
+        wal_progress_pass(&wal->progress, &place);
+    if (wal_progress_wants_save(&wal->progress))
+        return save_place(wal, error);
     show_place(wal);
-    bool progress = wal->released.given_us != wal->saved.given_us || wal->released.captures != wal->saved.captures;
-    int64_t wait_ms = progress ? SAVE_EVERY_MS : ADVANCE_EVERY_MS;
-    return now_ms(wal) - wal->saved_ms < wait_ms || save_place(wal, error);
+    return true;
 }
 
 /* ---- the outbox ---- */
@@ -411,7 +297,7 @@ static bool let_go(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *f
 /* Whether the last switch is behind this place, and it was to the triggers. */
 static bool at_end(const struct pg_wal *wal, const struct wal_place *place)
 {
-    return !place->captures && place->lsn >= wal->until_lsn;
+    return !place->captures && place->lsn >= wal->slot.until_lsn;
 }
 
 /* Everything up to the switch is confirmed: from here on the triggers have told. */
@@ -420,9 +306,10 @@ static bool leave(struct pg_wal *wal, struct error *error)
     if (!save_place(wal, error))
         return false;
     stop_reading(wal);
-    if (!give_up_log(wal, error))
+    enter(wal, STAGE_OUTBOX);
+    if (!wal_slot_leave(&wal->slot, error))
         return false;
-    log_event(LOG_LEVEL_INFO, "left", "slot=%s reason=\"capture is by triggers now, and the log was read to where they begin\"", wal->slot);
+    log_event(LOG_LEVEL_INFO, "left", "slot=%s reason=\"capture is by triggers now, and the log was read to where they begin\"", wal->slot.name);
     return true;
 }
 
@@ -490,6 +377,7 @@ static void note_outbox_rows(const struct wal_chunk *chunk, struct ticket *ticke
     size_t count = 0;
     for (size_t i = 0; i < chunk->count; i++)
         count += chunk->rows[i].entity == NULL;
+    ticket->outbox_rows = count;
     char *txids = arena_take(arena, count * 21 + 3), *seqs = arena_take(arena, count * 21 + 3);
     ticket->txids = txids;
     ticket->seqs = seqs;
@@ -607,10 +495,10 @@ static bool next_of_log(struct pg_wal *wal, int wait_ms, struct batch *batch, bo
     if (wal->stage == STAGE_LOG && !say_heartbeat(wal, batch->heartbeat_due, error))
         return false;
     wal_reader_bound(wal->reader, changes_max(wal));
-    if (!wal_reader_next(wal->reader, wait_ms, &chunk, error))
+    if (!wal_reader_next(wal->reader, wal_progress_wait_ms(&wal->progress, wait_ms), &chunk, error))
         return false;
     if (chunk == NULL)
-        return advance(wal, error);
+        return record_when_due(wal, error) && advance(wal, error);
     bool good = gather(wal, &chunk, error);
     bool ends = wal->stage == STAGE_LEAVE && chunk->whole && at_end(wal, &chunk->place);
     good = good && fill_batch(wal, chunk, batch, error);
@@ -635,7 +523,9 @@ static bool next(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *fou
         return error_set(error, FAULT_CONNECTION, "08003", "the database session is closed");
     if (wal->stage == STAGE_OUTBOX)
         return next_of_outbox(wal, wait_ms, batch, found, error);
-    if (wal->stage == STAGE_LEFT || (wal->stage == STAGE_LEAVE && wal->unreleased == 0 && at_end(wal, &wal->released))) {
+    if (!record_when_due(wal, error))
+        return false;
+    if (wal->stage == STAGE_LEFT || (wal->stage == STAGE_LEAVE && wal->unreleased == 0 && at_end(wal, &wal->progress.released))) {
         bool under_way = wal->unreleased + wal->outbox_batches > 0;
         wal->clock->ops->sleep_ms(wal->clock, under_way ? wait_ms : 0);
         return under_way || leave(wal, error);
@@ -695,58 +585,38 @@ static bool bury_oversize(struct pg_wal *wal, const struct ticket *ticket, struc
     return good;
 }
 
-static bool record_release(struct pg_wal *wal, const struct ticket *ticket, const struct receipt *receipt, struct error *error)
+/* Recorded at once when there is more to do with it, in the same transaction. */
+static bool release_of_log(struct pg_wal *wal, const struct ticket *ticket, const struct receipt *receipt, struct error *error)
 {
-    char numbers[5][24], lsn[24], given[24], epoch[40];
-    struct parts counted = ticket->whole ? wal->parts : (struct parts){0};
-    const int64_t values[5] = {receipt->sequence, (int64_t)counted.captured, (int64_t)counted.published, (int64_t)counted.messages,
-                               (int64_t)counted.bytes};
-    for (size_t i = 0; i < 5; i++)
-        snprintf(numbers[i], sizeof numbers[i], "%" PRId64, values[i]);
-    snprintf(given, sizeof given, "%" PRId64, wal->released.given_us);
-    snprintf(epoch, sizeof epoch, "%.*s", TEXT_PRINTF(receipt->epoch));
-    const char *parameters[] = {ticket->txids, ticket->seqs, epoch, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
-                                wal_lsn_text(lsn, wal->released.lsn), given, wal->released.captures ? "true" : "false"};
-    bool durable = ticket->oversize.count > 0 || now_ms(wal) - wal->saved_ms >= SAVE_EVERY_MS;
+    struct wal_progress *progress = &wal->progress, before = *progress;
+    wal_progress_release(progress, ticket->whole ? &ticket->place : NULL, receipt);
+    if (!(ticket->outbox_rows > 0 || ticket->oversize.count > 0 || ticket->aside.count > 0 || wal_progress_wants_record(progress)))
+        return true;
+    bool durable = ticket->oversize.count > 0 || wal_progress_wants_save(progress);
     bool together = durable || ticket->aside.count > 0;
-    if (together && !(durable ? pg_begin_durable(wal->session, error) : pg_begin(wal->session, error)))
+    if ((together && !(durable ? pg_begin_durable(wal->session, error) : pg_begin(wal->session, error))) || !bury_oversize(wal, ticket, error) ||
+        (ticket->aside.count > 0 && !wal_aside_put(wal->session, text_from(wal->config->node), &ticket->aside, error)) ||
+        !wal_progress_write(progress, ticket->txids, ticket->seqs, error) || (together && !pg_commit(wal->session, error))) {
+        /* Nothing is saved at the end without what belongs to it. */
+        *progress = before;
         return false;
-    if (!bury_oversize(wal, ticket, error) ||
-        (ticket->aside.count > 0 && !wal_aside_put(wal->session, text_from(wal->config->node), &ticket->aside, error)))
-        return false;
-    PG_RESULT result = pg_query(wal->session, "wal_release", 11, parameters, error);
-    if (result == NULL || (together && !pg_commit(wal->session, error)))
-        return false;
-    if (durable)
-        place_saved(wal);
-    else
-        show_place(wal);
+    }
+    wal_progress_committed(progress, durable);
+    show_place(wal);
     return true;
+}
+
+/* It records the number of its last message, which is after theirs that are due. */
+static bool release_of_outbox(struct pg_wal *wal, const struct batch *batch, const struct receipt *receipt, struct error *error)
+{
+    return (!wal->progress.is_due || wal_progress_record(&wal->progress, error)) && wal->outbox_port->ops->release(wal->outbox_port, batch, receipt, error);
 }
 
 static bool wal_release(struct source *source, const struct batch *batch, const struct receipt *receipt, struct error *error)
 {
     struct pg_wal *wal = wal_of(source);
-    if (note_released(wal))
-        return wal->outbox_port->ops->release(wal->outbox_port, batch, receipt, error);
-    const struct ticket *ticket = batch->ticket;
-    struct wal_place before = wal->released;
-    if (ticket->whole)
-        wal->released = ticket->place;
-    wal->parts.captured += receipt->captured;
-    wal->parts.published += receipt->tally.applied;
-    wal->parts.messages += receipt->messages;
-    wal->parts.bytes += receipt->bytes;
-    bool counts = ticket->whole && wal->parts.captured > 0;
-    if (receipt->messages == 0 && ticket->oversize.count == 0 && ticket->aside.count == 0 && !counts)
+    if (note_released(wal) ? release_of_outbox(wal, batch, receipt, error) : release_of_log(wal, batch->ticket, receipt, error))
         return true;
-    if (record_release(wal, ticket, receipt, error)) {
-        if (ticket->whole)
-            wal->parts = (struct parts){0};
-        return true;
-    }
-    /* Nothing is saved that was not recorded. */
-    wal->released = before;
     wal_close(source);
     return false;
 }
@@ -770,8 +640,9 @@ static bool keep_budget(struct pg_wal *wal, struct error *error)
         return false;
     if (!is_stuck(wal) || PQntuples(result) == 0 || !pg_boolean(result, 0, 1))
         return true;
+    save_at_end(wal);
     stop_reading(wal);
-    if (!make_slot_anew(wal, error))
+    if (!wal_slot_make_anew(&wal->slot, error))
         return false;
     error_set(error, FAULT_TRANSIENT, "53100", "the server kept %s bytes of its log for this node, more than wal_keep_max: the slot was given up and made anew",
               PQgetvalue(result, 0, 0));
@@ -797,6 +668,8 @@ struct pg_wal *pg_wal_new(const struct config *config, struct clock *clock)
     *wal = (struct pg_wal){.port = {&wal_ops}, .config = config, .clock = clock, .outbox = pg_outbox_new(config, clock)};
     wal->outbox_port = pg_outbox_source(wal->outbox);
     wal->session = pg_outbox_session(wal->outbox);
+    wal->slot = (struct wal_slot){.session = wal->session, .clock = clock};
+    wal->progress = (struct wal_progress){.session = wal->session, .clock = clock};
     return wal;
 }
 

@@ -396,6 +396,8 @@ bool wal_reader_met_table(struct wal_reader *reader)
 
 void wal_reader_release(struct wal_reader *reader, uint64_t confirmed, uint64_t saved)
 {
+    if (atomic_load(&reader->confirmed) == confirmed && atomic_load(&reader->saved) == saved)
+        return;
     bool first = atomic_load(&reader->confirmed) == reader->answered_confirmed && atomic_load(&reader->saved) == reader->answered_saved;
     atomic_store(&reader->confirmed, confirmed);
     atomic_store(&reader->saved, saved);

@@ -1,4 +1,4 @@
--- Where to go on in the log, and what the server says of the slot: its name, whether it is there, why it is of no use, how many bytes of log it keeps;
+-- Where to go on in the log, and what the server says of the slot: its name, whether it is there, whether it is of no use;
 -- after how many milliseconds of silence the server gives a reader up (0: never), up to where the log is durable now, and whether the outbox has rows that
 -- the log may not tell of.
 select bridge.slot_name(n.name), o.released_lsn - '0/0'::pg_lsn, o.given_us,
@@ -6,7 +6,6 @@ select bridge.slot_name(n.name), o.released_lsn - '0/0'::pg_lsn, o.given_us,
             else coalesce((select w.capture = 'wal' and w.lsn < s.confirmed_flush_lsn from bridge.capture_switch w order by w.id desc limit 1), false) end as captures,
        n.capture,
        s.slot_name is not null as present, s.wal_status = 'lost' as lost,
-       pg_current_wal_lsn() - s.restart_lsn as kept_bytes,
        (select setting::bigint from pg_settings where name = 'wal_sender_timeout') as timeout_ms,
        pg_current_wal_flush_lsn() - '0/0'::pg_lsn as until,
        o.drains
