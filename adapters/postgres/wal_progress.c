@@ -6,7 +6,7 @@
 #include "adapters/postgres/wal_notes.h"
 
 enum {
-    RECORD_EVERY_MS = 0,
+    RECORD_EVERY_MS = 20,
     SAVE_EVERY_MS = 1000,     /* durable, and told to the server: what is after it comes twice after a crash */
     ADVANCE_EVERY_MS = 10000, /* when there is nothing of ours in the log */
 };
