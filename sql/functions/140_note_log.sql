@@ -104,9 +104,8 @@ declare
     upon      jsonb;          -- the entry that the change was written upon, or one before that
     k         bridge.known;
     replaced  bigint;         -- the version that the change was written upon
-    replaced_at bigint;       -- and when that was written, by this node's clock
     overtaken boolean;
-    noted     boolean := op = 'd' or given <> commit_us;
+    noted     boolean;        -- its commit does not say its version
     own       boolean;        -- f is of this very change
     locked    boolean := false;
 begin
@@ -121,8 +120,19 @@ begin
                                                       'at', v.at_us, 'later', v.later_us, 'seen', v.seen));
         end if;
         own := coalesce(f ->> 'xmin' = xid::text and (f ->> 'lsn')::bigint <= place, false);
+        upon := f;
+        -- Or it was written upon one that is forgotten (queries/stamp.sql), which had seen at least what the one before had.
+        if (f ->> 'lsn')::bigint > place then
+            select e.value into upon from jsonb_array_elements(v.former) with ordinality e
+             where (e.value ->> 'replaced')::bigint <= place order by e.ordinality desc limit 1;
+        end if;
+        replaced := upon ->> 'ts';
+        k.ts := greatest(given, bridge.version_upon(replaced, (upon ->> 'at')::bigint, commit_us) + later);
+        -- By the time of the commit apply has judged when the change was written upon what was not known yet.
+        noted := op = 'd' or given <> commit_us or coalesce(upon ? 'late' and k.ts <> commit_us, false);
         exit when own or locked or not noted or not (overtaken or node.capture <> 'wal');
-        -- In the order of everybody: first the row, then what is known of it.
+        -- In the order of everybody: first nobody else writes row_version, then the row, then what is known of it.
+        perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
         if exists (select from bridge.entity e, bridge.row_here(e, row_key, false) h where e.id = entity_id and h.held) then
             return null;
         end if;
@@ -138,20 +148,11 @@ begin
          where at is null and r.entity = entity_id and r.key = row_key and note_change.later > coalesce(r.later_us, 0);
         return k;
     end if;
-    upon := f;
-    -- Or it was written upon one that is forgotten (queries/stamp.sql), which had seen at least what the one before had.
-    if (f ->> 'lsn')::bigint > place then
-        select e.value into upon from jsonb_array_elements(v.former) with ordinality e
-         where (e.value ->> 'replaced')::bigint <= place order by e.ordinality desc limit 1;
-    end if;
     if upon is not null then
-        replaced := upon ->> 'ts';
-        replaced_at := upon ->> 'at';
         k.seen := bridge.join_seen(upon -> 'seen', null, replaced, upon ->> 'node', node.name);
     elsif (select e.policy from bridge.entity e where e.id = entity_id) in ('node-priority', 'manual') then
         k.seen := bridge.certainly_seen(entity_id, row_key, to_timestamp(commit_us / 1000000.0));
     end if;
-    k.ts := greatest(given, bridge.version_upon(replaced, replaced_at, commit_us) + later);
     if not noted then
         return k;
     end if;

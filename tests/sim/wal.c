@@ -227,6 +227,7 @@ struct known {
     bool here;
     bool said;      /* apply reads the same version from the commit */
     bool overtaken; /* apply has written since */
+    bool late;      /* what it was written upon is known since then */
     size_t former;  /* which it is; former_count: the entry */
     struct stamp version, base;
     int64_t at_us;
@@ -256,6 +257,7 @@ static struct known find_known(const struct entry *entry, const struct outbox_ch
         /* What it was written upon may be forgotten: then at least what was known before had been seen. */
         if (!known.own && former->lsn >= change->lsn && i > 0)
             former--;
+        known.late = former->late;
         if (known.own || former->lsn < change->lsn)
             know(&known, former->version, former->base, former->at_us, former->seen_us);
     } else if (entry->here) {
@@ -264,8 +266,10 @@ static struct known find_known(const struct entry *entry, const struct outbox_ch
         const struct former *last = i > 0 ? &entry->formers[i - 1] : NULL;
         if (known.own || entry->lsn < change->lsn)
             know(&known, entry->version, entry->base, entry->at_us, entry->seen_us);
-        else if (last != NULL)
+        else if (last != NULL) {
+            known.late = last->late;
             know(&known, last->version, last->base, last->at_us, last->seen_us);
+        }
     }
     return known;
 }
@@ -284,11 +288,11 @@ static struct known publish(const struct database *database, const struct entry 
         see(database, known.version, known.seen_us, change->seen_us);
     else
         see_forgotten(database, change->row, change->lsn, change->seen_us);
-    /* Of a commit time that is later than all before, apply makes the same. */
+    /* Of a commit time that is later than all before, apply makes the same; unless it judged before it was known what the change was written upon. */
     change->version = later_than(known.version, known.at_us, change->commit_us, database->node);
     if (change->version.us < given_us)
         change->version.us = given_us;
-    known.said = given_us == change->commit_us && change->op != CHANGE_DELETED;
+    known.said = given_us == change->commit_us && change->op != CHANGE_DELETED && !(known.late && change->version.us != change->commit_us);
     return known;
 }
 
