@@ -47,8 +47,8 @@ struct pg_outbox {
     struct pg_session session;
     /* layouts live as long as the session */
     struct arena arena;
-    struct layout *layouts;
-    size_t layout_count;
+    struct layout **layouts;
+    size_t layout_count, layout_capacity;
     /* the window */
     char *heartbeat; /* of the window's moment, as JSON; NULL: none was asked for, or it has been given out */
     char *snapshot; /* everything visible in it has been read; NULL: nothing has */
@@ -93,36 +93,65 @@ static void outbox_close(struct source *source)
     forget_window(outbox);
 }
 
+/* Those of entities, or all, as a parameter; the caller frees it. */
+static char *layout_ids(const struct pg_outbox *outbox, const struct holds *of)
+{
+    char *ids = NULL;
+    size_t size;
+    FILE *out = open_memstream(&ids, &size);
+    if (out == NULL)
+        memory_exhausted(__func__);
+    fputc('{', out);
+    const char *separator = "";
+    for (size_t i = 0; i < outbox->layout_count; i++) {
+        if (of != NULL && !holds_entity(of, outbox->layouts[i]->entity))
+            continue;
+        fprintf(out, "%s%" PRId32, separator, outbox->layouts[i]->id);
+        separator = ",";
+    }
+    fputc('}', out);
+    fclose(out);
+    return ids;
+}
+
+static void add_layout(struct pg_outbox *outbox, struct layout *layout)
+{
+    if (outbox->layout_count == outbox->layout_capacity) {
+        outbox->layout_capacity = 2 * outbox->layout_capacity + 16;
+        outbox->layouts = realloc(outbox->layouts, outbox->layout_capacity * sizeof(struct layout *));
+        if (outbox->layouts == NULL)
+            memory_exhausted(__func__);
+    }
+    outbox->layouts[outbox->layout_count++] = layout;
+}
+
+/* Batches in flight point to layouts: what is known stays, only new ones are added. */
 static bool load_layouts(struct pg_outbox *outbox, struct error *error)
 {
-    PG_RESULT result = pg_query(&outbox->session, "layouts", 0, NULL, error);
+    char *known = layout_ids(outbox, NULL);
+    const char *parameters[] = {known};
+    PG_RESULT result = pg_query(&outbox->session, "layouts", 1, parameters, error);
+    free(known);
     if (result == NULL)
         return false;
-    int rows = PQntuples(result);
-    /* Batches in flight point to layouts: what is known stays, only new ones are added. */
-    for (int row = 0; row < rows;) {
-        int field_count = (int)pg_integer(result, row, 5);
-        int32_t id = (int32_t)pg_integer(result, row, 0);
-        bool known = false;
-        for (size_t i = 0; i < outbox->layout_count; i++)
-            known = known || outbox->layouts[i].id == id;
-        if (!known && outbox->layout_count < 4 * LIMIT_ENTITIES) {
-            struct text *fields = arena_take_array(&outbox->arena, (size_t)field_count, sizeof *fields);
-            for (int i = 0; i < field_count; i++)
-                fields[i] = arena_copy(&outbox->arena, pg_value(result, row + i, 6));
-            struct text entity = arena_copy(&outbox->arena, pg_value(result, row, 1));
-            outbox->layouts[outbox->layout_count++] = (struct layout){
-                .id = id,
-                .entity = entity,
-                .policy = config_policy(config_entity(outbox->config, entity.data), &outbox->arena),
-                .key_count = (size_t)pg_integer(result, row, 2),
-                .schema = arena_copy(&outbox->arena, pg_value(result, row, 3)),
-                .coalesce = pg_boolean(result, row, 4),
-                .field_count = (size_t)field_count,
-                .fields = fields,
-            };
-        }
-        row += field_count;
+    for (int row = 0, rows = PQntuples(result), field_count; row < rows; row += field_count) {
+        field_count = (int)pg_integer(result, row, 5);
+        struct text *fields = arena_take_array(&outbox->arena, (size_t)field_count, sizeof *fields);
+        for (int i = 0; i < field_count; i++)
+            fields[i] = arena_copy(&outbox->arena, pg_value(result, row + i, 6));
+        struct text entity = arena_copy(&outbox->arena, pg_value(result, row, 1));
+        struct layout *layout = arena_take(&outbox->arena, sizeof *layout);
+        *layout = (struct layout){
+            .id = (int32_t)pg_integer(result, row, 0),
+            .entity = entity,
+            .policy = config_policy(config_entity(outbox->config, entity.data), &outbox->arena),
+            .key_count = (size_t)pg_integer(result, row, 2),
+            .schema = arena_copy(&outbox->arena, pg_value(result, row, 3)),
+            .coalesce = pg_boolean(result, row, 4),
+            .field_count = (size_t)field_count,
+            .fields = fields,
+        };
+        add_layout(outbox, layout);
     }
     return true;
 }
@@ -130,8 +159,8 @@ static bool load_layouts(struct pg_outbox *outbox, struct error *error)
 static const struct layout *find_layout(struct pg_outbox *outbox, int32_t id, struct error *error)
 {
     for (size_t i = 0; i < outbox->layout_count; i++)
-        if (outbox->layouts[i].id == id)
-            return &outbox->layouts[i];
+        if (outbox->layouts[i]->id == id)
+            return outbox->layouts[i];
     error_set(error, FAULT_BUG, NULL, "outbox row with unknown layout %" PRId32, id);
     return NULL;
 }
@@ -239,21 +268,7 @@ static bool take_holds(struct pg_outbox *outbox, struct error *error)
     if (!load_layouts(outbox, error))
         return false;
     free(outbox->held_layouts);
-    outbox->held_layouts = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&outbox->held_layouts, &size);
-    if (out == NULL)
-        memory_exhausted(__func__);
-    fputc('{', out);
-    const char *separator = "";
-    for (size_t i = 0; i < outbox->layout_count; i++) {
-        if (holds == NULL || !holds_entity(holds, outbox->layouts[i].entity))
-            continue;
-        fprintf(out, "%s%" PRId32, separator, outbox->layouts[i].id);
-        separator = ",";
-    }
-    fputc('}', out);
-    fclose(out);
+    outbox->held_layouts = holds != NULL ? layout_ids(outbox, holds) : NULL;
     outbox->holds_number = holds_number(outbox);
     return true;
 }
@@ -648,11 +663,9 @@ struct pg_outbox *pg_outbox_new(const struct config *config, struct clock *clock
 {
     struct pg_outbox *outbox = calloc(1, sizeof *outbox);
     struct window_transaction *window = calloc(WINDOW_TRANSACTIONS, sizeof *window);
-    struct layout *layouts = calloc(4 * LIMIT_ENTITIES, sizeof *layouts);
-    if (outbox == NULL || window == NULL || layouts == NULL)
+    if (outbox == NULL || window == NULL)
         memory_exhausted(__func__);
-    *outbox = (struct pg_outbox){.port = {&outbox_ops}, .config = config, .clock = clock, .window = window,
-                                 .layouts = layouts};
+    *outbox = (struct pg_outbox){.port = {&outbox_ops}, .config = config, .clock = clock, .window = window};
     arena_init(&outbox->arena, LIMIT_ARENA_BYTES);
     pg_brake_init(&outbox->brake, config, &outbox->session);
     return outbox;

@@ -9,7 +9,8 @@
 
 static bool load_layouts(struct wal_mapping *mapping, const struct config *config, struct pg_session *session, struct error *error)
 {
-    PG_RESULT result = pg_query(session, "layouts", 0, NULL, error);
+    const char *parameters[] = {"{}"};
+    PG_RESULT result = pg_query(session, "layouts", 1, parameters, error);
     if (result == NULL)
         return false;
     int rows = PQntuples(result);
