@@ -56,6 +56,7 @@ struct pg_wal {
     size_t outbox_batches, unreleased;
     size_t oldest;
     bool of_outbox[LIMIT_UNCONFIRMED_BATCHES];
+    bool in_parts;    /* the end of the transaction that was given out last is still to come */
     int64_t moved_ms; /* when something came through, or nothing was waiting */
     char *heartbeat; /* in the log, and not come out yet */
     struct wal_aside aside;
@@ -162,6 +163,7 @@ static bool start_reading(struct pg_wal *wal, struct error *error)
     wal_progress_begin(&wal->progress, wal->slot.place);
     wal->reader = wal_reader_start(&options, error);
     wal->moved_ms = now_ms(wal);
+    wal->in_parts = false;
     wal->unreleased = 0;
     return wal->reader != NULL;
 }
@@ -280,12 +282,17 @@ static bool drain(struct pg_wal *wal, struct batch *batch, bool *found, struct e
     return wal_aside_look(&wal->aside, wal->session, error);
 }
 
-/* What nothing holds any more of what was put aside goes out, in its order, before the log is read on. */
+/* What nothing holds any more of what was put aside goes out, in its order, before the log is read on: once the place behind it is released, because the
+ * log would tell it again, and it would count twice. */
 static bool let_go(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
 {
+    if (wal->unreleased > 0) {
+        wal->clock->ops->sleep_ms(wal->clock, wait_ms);
+        return true;
+    }
     if (!next_of_table(wal, 0, batch, found, error))
         return false;
-    if (*found || wal->outbox_batches > 0 || wal->unreleased > 0)
+    if (*found || wal->outbox_batches > 0)
         return true;
     if (!wal_aside_look(&wal->aside, wal->session, error))
         return false;
@@ -501,6 +508,7 @@ static bool next_of_log(struct pg_wal *wal, int wait_ms, struct batch *batch, bo
         return record_when_due(wal, error) && advance(wal, error);
     bool good = gather(wal, &chunk, error);
     bool ends = wal->stage == STAGE_LEAVE && chunk->whole && at_end(wal, &chunk->place);
+    wal->in_parts = !chunk->whole;
     good = good && fill_batch(wal, chunk, batch, error);
     wal_reader_recycle(wal->reader, chunk);
     if (!good)
@@ -539,7 +547,7 @@ static bool next(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *fou
     }
     if (wal->stage == STAGE_DRAIN)
         return drain(wal, batch, found, error);
-    if (wal_aside_flows(&wal->aside, wal->port.holds))
+    if (!wal->in_parts && wal_aside_flows(&wal->aside, wal->port.holds))
         return let_go(wal, wait_ms, batch, found, error);
     return next_of_log(wal, wait_ms, batch, found, error);
 }
@@ -655,7 +663,7 @@ static bool wal_report(struct source *source, const struct report *report, struc
     struct pg_wal *wal = wal_of(source);
     if (!wal->outbox_port->ops->report(wal->outbox_port, report, error))
         return false;
-    return wal->reader == NULL || keep_budget(wal, error);
+    return wal->reader == NULL || (record_when_due(wal, error) && keep_budget(wal, error));
 }
 
 static const struct source_ops wal_ops = {wal_open, wal_next, wal_release, wal_report, wal_close};

@@ -116,6 +116,21 @@ same "after a large transaction"
 assert_equal $((counted + probes + 30002)) "$(captured)" "changes captured"
 printf 'ok - of a large transaction, of which %s changes were put aside twice, each is sent once\n' "$parts"
 
+# ---- a transaction in parts, let go within, and killed ----
+pause_item
+counted=$(($(captured) + $(aside)))
+sql alpha shop "insert into item select g, 0, 'let go', null from generate_series(200001, 500000) g"
+some_aside() { (($(aside) >= 10000)); }
+wait_for 60 "some of it to be aside" some_aside
+resume_item
+goes_out() { (($(captured) >= counted + 5000)); }
+wait_for 60 "it to go out" goes_out
+again
+bridge_quiet commerce operations
+same "after a large transaction that was let go within"
+assert_equal $((counted + 300000)) "$(captured)" "changes captured of a large transaction that was let go within"
+printf 'ok - of a large transaction that is let go within each change counts once\n'
+
 # ---- under load, held and let go, killed ----
 cat >"$SERVERS_DIR/load.sql" <<'SQL'
 \set id random(1, 40)
