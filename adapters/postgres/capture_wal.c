@@ -479,7 +479,6 @@ static bool say_heartbeat(struct pg_wal *wal, bool due, struct error *error)
     return true;
 }
 
-/* While changes are held it is said that this node lives, and no more. */
 static bool say_again(struct pg_wal *wal, struct batch *batch, bool *found, struct error *error)
 {
     PG_RESULT result = pg_query(wal->session, "wal_heartbeat_again", 0, NULL, error);
@@ -520,36 +519,58 @@ static bool next_of_log(struct pg_wal *wal, int wait_ms, struct batch *batch, bo
     return true;
 }
 
+/* What is older first. While any of it is held it is said that this node lives, and no more. */
+static bool next_of_table_or_log(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
+{
+    if (batch->heartbeat_due && wal->aside.entities.count > 0 && !say_again(wal, batch, found, error))
+        return false;
+    if (*found)
+        return true;
+    if (wal->stage == STAGE_DRAIN)
+        return drain(wal, batch, found, error);
+    if (!wal->in_parts && wal_aside_flows(&wal->aside, wal->port.holds))
+        return let_go(wal, wait_ms, batch, found, error);
+    return next_of_log(wal, wait_ms, batch, found, error);
+}
+
 static bool is_held(const struct pg_wal *wal)
 {
     return wal->port.holds != NULL && wal->port.holds->count > 0;
+}
+
+/* The log is read to the switch, unless anything is held; then all of it is to be confirmed. */
+static bool next_while_leaving(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
+{
+    if (wal->stage == STAGE_LEFT || (wal->unreleased == 0 && at_end(wal, &wal->progress.released))) {
+        bool under_way = wal->unreleased + wal->outbox_batches > 0;
+        wal->clock->ops->sleep_ms(wal->clock, under_way ? wait_ms : 0);
+        return under_way || leave(wal, error);
+    }
+    if (!is_held(wal))
+        return next_of_table_or_log(wal, wait_ms, batch, found, error);
+    if (batch->heartbeat_due && !say_again(wal, batch, found, error))
+        return false;
+    wal->clock->ops->sleep_ms(wal->clock, *found ? 0 : wait_ms);
+    return true;
 }
 
 static bool next(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
 {
     if (wal->session->connection == NULL)
         return error_set(error, FAULT_CONNECTION, "08003", "the database session is closed");
-    if (wal->stage == STAGE_OUTBOX)
-        return next_of_outbox(wal, wait_ms, batch, found, error);
     if (!record_when_due(wal, error))
         return false;
-    if (wal->stage == STAGE_LEFT || (wal->stage == STAGE_LEAVE && wal->unreleased == 0 && at_end(wal, &wal->progress.released))) {
-        bool under_way = wal->unreleased + wal->outbox_batches > 0;
-        wal->clock->ops->sleep_ms(wal->clock, under_way ? wait_ms : 0);
-        return under_way || leave(wal, error);
+    switch (wal->stage) {
+    case STAGE_OUTBOX:
+        return next_of_outbox(wal, wait_ms, batch, found, error);
+    case STAGE_DRAIN:
+    case STAGE_LOG:
+        return next_of_table_or_log(wal, wait_ms, batch, found, error);
+    case STAGE_LEAVE:
+    case STAGE_LEFT:
+        return next_while_leaving(wal, wait_ms, batch, found, error);
     }
-    bool stays = wal->stage == STAGE_LEAVE && is_held(wal);
-    if (batch->heartbeat_due && (stays || wal->aside.entities.count > 0) && !say_again(wal, batch, found, error))
-        return false;
-    if (*found || stays) {
-        wal->clock->ops->sleep_ms(wal->clock, *found ? 0 : wait_ms);
-        return true;
-    }
-    if (wal->stage == STAGE_DRAIN)
-        return drain(wal, batch, found, error);
-    if (!wal->in_parts && wal_aside_flows(&wal->aside, wal->port.holds))
-        return let_go(wal, wait_ms, batch, found, error);
-    return next_of_log(wal, wait_ms, batch, found, error);
+    return error_set(error, FAULT_BUG, NULL, "there is no stage %d", (int)wal->stage);
 }
 
 static bool wal_next(struct source *source, int wait_ms, struct batch *batch, bool *found, struct error *error)
@@ -617,7 +638,7 @@ static bool release_of_log(struct pg_wal *wal, const struct ticket *ticket, cons
 /* It records the number of its last message, which is after theirs that are due. */
 static bool release_of_outbox(struct pg_wal *wal, const struct batch *batch, const struct receipt *receipt, struct error *error)
 {
-    return (!wal->progress.is_due || wal_progress_record(&wal->progress, error)) && wal->outbox_port->ops->release(wal->outbox_port, batch, receipt, error);
+    return (!wal->progress.unrecorded || wal_progress_record(&wal->progress, error)) && wal->outbox_port->ops->release(wal->outbox_port, batch, receipt, error);
 }
 
 static bool wal_release(struct source *source, const struct batch *batch, const struct receipt *receipt, struct error *error)

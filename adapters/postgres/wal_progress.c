@@ -33,20 +33,20 @@ void wal_progress_begin(struct wal_progress *progress, struct wal_place place)
 {
     progress->released = progress->recorded = progress->saved = place;
     progress->parts = progress->due = (struct wal_counts){0};
-    progress->is_due = false;
+    progress->unrecorded = false;
 }
 
 void wal_progress_pass(struct wal_progress *progress, const struct wal_place *place)
 {
     progress->released = *place;
-    if (!progress->is_due)
+    if (!progress->unrecorded)
         progress->recorded = *place;
 }
 
 void wal_progress_release(struct wal_progress *progress, const struct wal_place *place, const struct receipt *receipt)
 {
     count(&progress->parts, &(struct wal_counts){receipt->captured, receipt->tally.applied, receipt->messages, receipt->bytes});
-    progress->is_due = progress->is_due || receipt->messages > 0 || (place != NULL && progress->parts.captured > 0);
+    progress->unrecorded = progress->unrecorded || receipt->messages > 0 || (place != NULL && progress->parts.captured > 0);
     if (place != NULL) {
         wal_progress_pass(progress, place);
         count(&progress->due, &progress->parts);
@@ -58,26 +58,26 @@ void wal_progress_release(struct wal_progress *progress, const struct wal_place 
 
 int wal_progress_wait_ms(const struct wal_progress *progress, int wait_ms)
 {
-    int64_t left_ms = progress->is_due ? progress->recorded_ms + RECORD_EVERY_MS - now_ms(progress) : wait_ms;
+    int64_t left_ms = progress->unrecorded ? progress->recorded_ms + RECORD_EVERY_MS - now_ms(progress) : wait_ms;
     return left_ms < 0 ? 0 : left_ms < wait_ms ? (int)left_ms : wait_ms;
 }
 
 bool wal_progress_wants_record(const struct wal_progress *progress)
 {
-    return progress->is_due && wal_progress_wait_ms(progress, 1) == 0;
+    return progress->unrecorded && wal_progress_wait_ms(progress, 1) == 0;
 }
 
 bool wal_progress_wants_save(const struct wal_progress *progress)
 {
     if (wal_progress_is_saved(progress))
         return false;
-    bool ours = progress->is_due || progress->released.given_us != progress->saved.given_us || progress->released.captures != progress->saved.captures;
+    bool ours = progress->unrecorded || progress->released.given_us != progress->saved.given_us || progress->released.captures != progress->saved.captures;
     return now_ms(progress) - progress->saved_ms >= (ours ? SAVE_EVERY_MS : ADVANCE_EVERY_MS);
 }
 
 bool wal_progress_is_saved(const struct wal_progress *progress)
 {
-    return !progress->is_due && same_place(&progress->released, &progress->saved);
+    return !progress->unrecorded && same_place(&progress->released, &progress->saved);
 }
 
 bool wal_progress_write(struct wal_progress *progress, const char *txids, const char *seqs, struct error *error)
@@ -99,7 +99,7 @@ void wal_progress_committed(struct wal_progress *progress, bool durably)
     progress->recorded = progress->released;
     progress->recorded_ms = now_ms(progress);
     progress->due = (struct wal_counts){0};
-    progress->is_due = false;
+    progress->unrecorded = false;
     if (durably) {
         progress->saved = progress->released;
         progress->saved_ms = progress->recorded_ms;
@@ -126,7 +126,7 @@ static bool advance(const struct wal_progress *progress, struct error *error)
 bool wal_progress_save(struct wal_progress *progress, struct error *error)
 {
     if (!pg_begin_durable(progress->session, error) ||
-        !(progress->is_due ? wal_progress_write(progress, "{}", "{}", error) : advance(progress, error)) || !pg_commit(progress->session, error))
+        !(progress->unrecorded ? wal_progress_write(progress, "{}", "{}", error) : advance(progress, error)) || !pg_commit(progress->session, error))
         return false;
     wal_progress_committed(progress, true);
     return true;

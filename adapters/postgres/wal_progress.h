@@ -19,7 +19,7 @@ struct wal_progress {
     int64_t recorded_ms, saved_ms;
     /* Of a transaction whose end is not confirmed yet. They count with its end, because after a crash all its parts come again. */
     struct wal_counts parts;
-    bool is_due; /* something is confirmed and not recorded, beside the place: */
+    bool unrecorded; /* something is confirmed and not recorded, beside the place: */
     struct wal_counts due;
     int64_t sequence;
     char epoch[40];
