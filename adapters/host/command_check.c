@@ -7,8 +7,8 @@
 
 #include "adapters/host/command.h"
 #include "adapters/host/table.h"
+#include "adapters/postgres/schema.h"
 #include "adapters/postgres/session.h"
-#include "adapters/postgres/sql.h"
 #include "adapters/postgres/wal_link.h"
 #include "adapters/rabbitmq/topology.h"
 #include "bridge/base/limits.h"
@@ -170,20 +170,6 @@ static char *peers_json(const struct config *config)
     return json;
 }
 
-/* The number of the newest migration in this program. */
-static int newest_version(void)
-{
-    static const char directory[] = "install/";
-    int newest = 0;
-    for (unsigned i = 0; i < sql_file_count; i++) {
-        if (strncmp(sql_files[i].name, directory, sizeof directory - 1) != 0)
-            continue;
-        int number = (int)strtol(sql_files[i].name + sizeof directory - 1, NULL, 10);
-        newest = number > newest ? number : newest;
-    }
-    return newest;
-}
-
 /* ---- checks of the database ---- */
 
 /* Runs a query whose rows are findings: level, where, text, hint. */
@@ -238,7 +224,7 @@ static bool check_schema(struct examination *examination, const char *name, stru
 static bool check_version(struct examination *examination, const char *name, struct error *error)
 {
     char number[24];
-    snprintf(number, sizeof number, "%d", newest_version());
+    snprintf(number, sizeof number, "%d", schema_version());
     return run_query(examination, name, 1, (const char *const[]){number}, error);
 }
 

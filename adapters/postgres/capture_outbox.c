@@ -8,6 +8,7 @@
 
 #include "adapters/postgres/brake.h"
 #include "adapters/postgres/report.h"
+#include "adapters/postgres/schema.h"
 #include "bridge/base/memory.h"
 #include "bridge/message/codec.h"
 
@@ -175,7 +176,8 @@ static bool outbox_open(struct source *source, struct error *error)
     struct pg_outbox *outbox = outbox_of(source);
     outbox_close(source);
     if (!pg_session_open(&outbox->session, outbox->config->database, outbox->config->database_password,
-                         "pgbridge outbound", error))
+                         "pgbridge outbound", error) ||
+        !schema_is_ours(&outbox->session, error))
         return false;
     /* The outbox's statistics are always out of date, and its index is always right: one plan does for all, and a poll costs
      * less than half. A release that is lost is only a duplicate. */

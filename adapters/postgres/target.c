@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "adapters/postgres/report.h"
+#include "adapters/postgres/schema.h"
 #include "adapters/postgres/target_private.h"
 #include "bridge/base/memory.h"
 #include "bridge/flow/policy.h"
@@ -144,7 +145,8 @@ static bool target_open(struct target *port, struct error *error)
     target->session.waiting = port->waiting;
     target->session.context = port->context;
     if (!pg_session_open(&target->session, target->config->database, target->config->database_password,
-                         "pgbridge inbound", error))
+                         "pgbridge inbound", error) ||
+        !schema_is_ours(&target->session, error))
         return false;
     /* Plans are made once, for arrays of any length and tables of any size: only by index, row by row, are they right for
      * all of them. Never by ctid: older servers do not look at it again after a lock wait when the scan is by it. */

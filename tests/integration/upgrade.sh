@@ -94,6 +94,11 @@ waiting() { sql "$1" shop "select count(*) from bridge.outbox"; }
 assert_equal "15 3" "$(waiting alpha) $(waiting beta)" "changes that wait"
 ! bridge commerce check >"$SERVERS_DIR/said" || fail "check is content with an older schema"
 grep -A 1 "it is at version $SCHEMA, this program needs" "$SERVERS_DIR/said" | grep -q 'pgbridge install' || fail "check does not say what to do: $(cat "$SERVERS_DIR/said")"
+bridge_start commerce
+refuses() { (($(grep -c "schema bridge is at version $SCHEMA, this program needs .*pgbridge install" "$SERVERS_DIR/log/node-commerce.log") >= 2)); }
+wait_for 60 "both directions to refuse an older schema" refuses
+bridge_stop commerce
+printf 'ok - an older schema is refused\n'
 for node in commerce operations; do
     bridge_install $node >>"$SERVERS_DIR/install.log"
     bridge $node check >"$SERVERS_DIR/said" || fail "check after install: $(cat "$SERVERS_DIR/said")"
