@@ -98,7 +98,7 @@ static bool note_released(struct pg_wal *wal)
 /* The server may forget what is before the place that is saved. */
 static void show_place(struct pg_wal *wal)
 {
-    wal_reader_release(wal->reader, wal->progress.recorded.lsn, wal->progress.saved.lsn);
+    wal_reader_release(wal->reader, wal_progress_known_lsn(&wal->progress), wal->progress.saved.lsn);
 }
 
 static bool save_place(struct pg_wal *wal, struct error *error)
@@ -282,7 +282,7 @@ static bool drain(struct pg_wal *wal, struct batch *batch, bool *found, struct e
     return wal_aside_look(&wal->aside, wal->session, error);
 }
 
-/* What nothing holds any more of what was put aside goes out, in its order, before the log is read on: once the place behind it is released, because the
+/* What nothing holds any more of what was put aside goes out, in its order, before the log is read on: once the place behind it is recorded, because the
  * log would tell it again, and it would count twice. */
 static bool let_go(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *found, struct error *error)
 {
@@ -290,6 +290,8 @@ static bool let_go(struct pg_wal *wal, int wait_ms, struct batch *batch, bool *f
         wal->clock->ops->sleep_ms(wal->clock, wait_ms);
         return true;
     }
+    if (!wal_progress_is_recorded(&wal->progress) && !wal_progress_record(&wal->progress, error))
+        return false;
     if (!next_of_table(wal, 0, batch, found, error))
         return false;
     if (*found || wal->outbox_batches > 0)

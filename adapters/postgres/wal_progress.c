@@ -39,8 +39,16 @@ void wal_progress_begin(struct wal_progress *progress, struct wal_place place)
 void wal_progress_pass(struct wal_progress *progress, const struct wal_place *place)
 {
     progress->released = *place;
-    if (!progress->unrecorded)
-        progress->recorded = *place;
+}
+
+uint64_t wal_progress_known_lsn(const struct wal_progress *progress)
+{
+    return progress->unrecorded ? progress->recorded.lsn : progress->released.lsn;
+}
+
+bool wal_progress_is_recorded(const struct wal_progress *progress)
+{
+    return !progress->unrecorded && same_place(&progress->released, &progress->recorded);
 }
 
 void wal_progress_release(struct wal_progress *progress, const struct wal_place *place, const struct receipt *receipt)
@@ -106,27 +114,29 @@ void wal_progress_committed(struct wal_progress *progress, bool durably)
     }
 }
 
+static bool write_all(struct wal_progress *progress, struct error *error)
+{
+    if (progress->unrecorded)
+        return wal_progress_write(progress, "{}", "{}", error);
+    /* Nothing was sent since: only the place is another. */
+    char lsn[24], given[24];
+    snprintf(given, sizeof given, "%" PRId64, progress->released.given_us);
+    const char *parameters[] = {wal_lsn_text(lsn, progress->released.lsn), given, progress->released.captures ? "true" : "false"};
+    PG_RESULT result = pg_query(progress->session, "wal_advance", 3, parameters, error);
+    return result != NULL;
+}
+
 bool wal_progress_record(struct wal_progress *progress, struct error *error)
 {
-    if (!wal_progress_write(progress, "{}", "{}", error))
+    if (!write_all(progress, error))
         return false;
     wal_progress_committed(progress, false);
     return true;
 }
 
-/* Nothing was sent since: only the place is another. */
-static bool advance(const struct wal_progress *progress, struct error *error)
-{
-    char lsn[24], given[24];
-    snprintf(given, sizeof given, "%" PRId64, progress->released.given_us);
-    const char *parameters[] = {wal_lsn_text(lsn, progress->released.lsn), given, progress->released.captures ? "true" : "false"};
-    return pg_send_ahead(progress->session, "wal_advance", 3, parameters, error);
-}
-
 bool wal_progress_save(struct wal_progress *progress, struct error *error)
 {
-    if (!pg_begin_durable(progress->session, error) ||
-        !(progress->unrecorded ? wal_progress_write(progress, "{}", "{}", error) : advance(progress, error)) || !pg_commit(progress->session, error))
+    if (!pg_begin_durable(progress->session, error) || !write_all(progress, error) || !pg_commit(progress->session, error))
         return false;
     wal_progress_committed(progress, true);
     return true;

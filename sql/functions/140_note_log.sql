@@ -28,14 +28,7 @@ declare
     k         bridge.known;
 begin
     if noted then
-        begin
-            perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
-        exception when lock_not_available then
-            -- Fewer rows would wait as long.
-            raise exception 'what is applied takes long' using errcode = '40001';
-        end;
-        -- What else is waited for: gives way before the server looks for a deadlock. The caller then notes fewer at a time.
-        perform set_config('lock_timeout', greatest(1, least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int) || 'ms', true);
+        perform bridge.lock_to_note();
     end if;
     -- Asked once nobody can switch it, where something is to be noted.
     select n.capture = 'wal' into alone from bridge.node n;
@@ -88,6 +81,25 @@ begin
 end
 $$;
 
+-- bridge.lock_to_note(): nobody else writes row_version until the transaction ends.
+create or replace function bridge.lock_to_note() returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not pg_try_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions')) then
+        begin
+            perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
+        exception when lock_not_available then
+            -- Fewer rows would wait as long.
+            raise exception 'what is applied takes long' using errcode = '40001';
+        end;
+    end if;
+    -- What else is waited for: gives way before the server looks for a deadlock. The caller then notes fewer at a time.
+    perform set_config('lock_timeout', greatest(1, least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int) || 'ms', true);
+end
+$$;
+
 -- bridge.note_change(...): one change that cannot be told by a look at row_version alone. No version: its row is held by somebody.
 create or replace function bridge.note_change(entity_id smallint, row_key text, op "char", commit_us bigint, given bigint, lsn pg_lsn, xid xid, later bigint)
     returns bridge.known
@@ -132,7 +144,7 @@ begin
         noted := op = 'd' or given <> commit_us or coalesce(upon ? 'late' and k.ts <> commit_us, false);
         exit when own or locked or not noted or not (overtaken or node.capture <> 'wal');
         -- In the order of everybody: first nobody else writes row_version, then the row, then what is known of it.
-        perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
+        perform bridge.lock_to_note();
         if exists (select from bridge.entity e, bridge.row_here(e, row_key, false) h where e.id = entity_id and h.held) then
             return null;
         end if;

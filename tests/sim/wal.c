@@ -533,8 +533,19 @@ static void note_change(struct node *node, struct transaction *transaction, stru
     }
     /* Apply has judged by another version than everybody else will: what came of it is this node's word. */
     world->history.writes[change->row][change->write].raised = misjudged;
-    if (misjudged && !wal_is_own(&after) && (after.content.present || entry->deleted))
+    if (!misjudged)
+        return;
+    if (!wal_is_own(&after) && (after.content.present || entry->deleted)) {
         insist(database, transaction, change->row, change->version);
+    } else if (entry->version.us < change->version.us) {
+        /* What an application has written since, and is still to be captured, stands upon it. */
+        int64_t seen_us[NODES_MAX];
+        see(database, entry->version, entry->seen_us, seen_us);
+        memcpy(entry->seen_us, seen_us, sizeof entry->seen_us);
+        entry->version = (struct stamp){change->version.us, database->node};
+        wal_view(database, change->row, &after);
+        database_put(database, transaction, change->row, &after);
+    }
 }
 
 void wal_note(struct node *node, size_t from, size_t to, int64_t *newest_us)
