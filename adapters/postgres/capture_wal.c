@@ -98,7 +98,7 @@ static bool note_released(struct pg_wal *wal)
 /* The server may forget what is before the place that is saved. */
 static void show_place(struct pg_wal *wal)
 {
-    wal_reader_release(wal->reader, wal_progress_known_lsn(&wal->progress), wal->progress.saved.lsn);
+    wal_reader_release(wal->reader, wal->progress.known_lsn, wal->progress.saved.lsn);
 }
 
 static bool save_place(struct pg_wal *wal, struct error *error)

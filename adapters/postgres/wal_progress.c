@@ -32,6 +32,7 @@ static void count(struct wal_counts *sum, const struct wal_counts *more)
 void wal_progress_begin(struct wal_progress *progress, struct wal_place place)
 {
     progress->released = progress->recorded = progress->saved = place;
+    progress->known_lsn = place.lsn;
     progress->parts = progress->due = (struct wal_counts){0};
     progress->unrecorded = false;
 }
@@ -39,11 +40,8 @@ void wal_progress_begin(struct wal_progress *progress, struct wal_place place)
 void wal_progress_pass(struct wal_progress *progress, const struct wal_place *place)
 {
     progress->released = *place;
-}
-
-uint64_t wal_progress_known_lsn(const struct wal_progress *progress)
-{
-    return progress->unrecorded ? progress->recorded.lsn : progress->released.lsn;
+    if (!progress->unrecorded)
+        progress->known_lsn = place->lsn;
 }
 
 bool wal_progress_is_recorded(const struct wal_progress *progress)
@@ -105,6 +103,7 @@ bool wal_progress_write(struct wal_progress *progress, const char *txids, const 
 void wal_progress_committed(struct wal_progress *progress, bool durably)
 {
     progress->recorded = progress->released;
+    progress->known_lsn = progress->released.lsn;
     progress->recorded_ms = now_ms(progress);
     progress->due = (struct wal_counts){0};
     progress->unrecorded = false;

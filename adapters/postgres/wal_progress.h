@@ -16,6 +16,7 @@ struct wal_progress {
     struct wal_place released; /* everything before it is confirmed */
     struct wal_place recorded; /* in the database */
     struct wal_place saved;    /* as the database has it durably */
+    uint64_t known_lsn;        /* everything of ours before it is recorded */
     int64_t recorded_ms, saved_ms;
     /* Of a transaction whose end is not confirmed yet. They count with its end, because after a crash all its parts come again. */
     struct wal_counts parts;
@@ -31,8 +32,6 @@ void wal_progress_begin(struct wal_progress *progress, struct wal_place place);
 void wal_progress_pass(struct wal_progress *progress, const struct wal_place *place);
 /* A batch is confirmed; place: where its transaction ends, or NULL. */
 void wal_progress_release(struct wal_progress *progress, const struct wal_place *place, const struct receipt *receipt);
-/* Everything of ours before it is recorded. */
-uint64_t wal_progress_known_lsn(const struct wal_progress *progress);
 /* Whether the database has all of it. */
 bool wal_progress_is_recorded(const struct wal_progress *progress);
 /* Whether it is time to record, or to save; the latter also of a place without anything of ours before it. */

@@ -58,7 +58,7 @@ make_dumps() {
     wait_for 60 "all to be sent" outboxes_empty commerce operations
     for node in commerce operations; do node_sql $node "select bridge.resume('in')"; done
     waits() { [[ $(sql beta shop "select count(*) from bridge.dead_letter where state = 'retrying'") == 1 && $(sql "$1" shop "select count(*) from bridge.conflicts where state = 'open'") == 1 ]]; }
-    wait_for 20 "the conflict and the letter" waits alpha
+    wait_for 60 "the conflict and the letter" waits alpha
     wait_for 60 "the conflict and the letter" waits beta
     sql alpha shop "select bridge.pause('out', 'stock')"
     bridge_quiet commerce operations
