@@ -28,7 +28,14 @@ declare
     k         bridge.known;
 begin
     if noted then
-        perform bridge.lock_to_note();
+        begin
+            perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
+        exception when lock_not_available then
+            -- Fewer rows would wait as long.
+            raise exception 'what is applied takes long' using errcode = '40001';
+        end;
+        -- What else is waited for: gives way before the server looks for a deadlock. The caller then notes fewer at a time.
+        perform set_config('lock_timeout', greatest(1, least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int) || 'ms', true);
     end if;
     -- Asked once nobody can switch it, where something is to be noted.
     select n.capture = 'wal' into alone from bridge.node n;
@@ -81,25 +88,6 @@ begin
 end
 $$;
 
--- bridge.lock_to_note(): nobody else writes row_version until the transaction ends.
-create or replace function bridge.lock_to_note() returns void
-    language plpgsql
-    set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if not pg_try_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions')) then
-        begin
-            perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
-        exception when lock_not_available then
-            -- Fewer rows would wait as long.
-            raise exception 'what is applied takes long' using errcode = '40001';
-        end;
-    end if;
-    -- What else is waited for: gives way before the server looks for a deadlock. The caller then notes fewer at a time.
-    perform set_config('lock_timeout', greatest(1, least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int) || 'ms', true);
-end
-$$;
-
 -- bridge.note_change(...): one change that cannot be told by a look at row_version alone. No version: its row is held by somebody.
 create or replace function bridge.note_change(entity_id smallint, row_key text, op "char", commit_us bigint, given bigint, lsn pg_lsn, xid xid, later bigint)
     returns bridge.known
@@ -116,8 +104,9 @@ declare
     upon      jsonb;          -- the entry that the change was written upon, or one before that
     k         bridge.known;
     replaced  bigint;         -- the version that the change was written upon
+    replaced_at bigint;       -- and when that was written, by this node's clock
     overtaken boolean;
-    noted     boolean;        -- its commit does not say its version
+    noted     boolean := op = 'd' or given <> commit_us;
     own       boolean;        -- f is of this very change
     locked    boolean := false;
 begin
@@ -132,19 +121,8 @@ begin
                                                       'at', v.at_us, 'later', v.later_us, 'seen', v.seen));
         end if;
         own := coalesce(f ->> 'xmin' = xid::text and (f ->> 'lsn')::bigint <= place, false);
-        upon := f;
-        -- Or it was written upon one that is forgotten (queries/stamp.sql), which had seen at least what the one before had.
-        if (f ->> 'lsn')::bigint > place then
-            select e.value into upon from jsonb_array_elements(v.former) with ordinality e
-             where (e.value ->> 'replaced')::bigint <= place order by e.ordinality desc limit 1;
-        end if;
-        replaced := upon ->> 'ts';
-        k.ts := greatest(given, bridge.version_upon(replaced, (upon ->> 'at')::bigint, commit_us) + later);
-        -- By the time of the commit apply has judged when the change was written upon what was not known yet.
-        noted := op = 'd' or given <> commit_us or coalesce(upon ? 'late' and k.ts <> commit_us, false);
         exit when own or locked or not noted or not (overtaken or node.capture <> 'wal');
-        -- In the order of everybody: first nobody else writes row_version, then the row, then what is known of it.
-        perform bridge.lock_to_note();
+        -- In the order of everybody: first the row, then what is known of it.
         if exists (select from bridge.entity e, bridge.row_here(e, row_key, false) h where e.id = entity_id and h.held) then
             return null;
         end if;
@@ -160,11 +138,20 @@ begin
          where at is null and r.entity = entity_id and r.key = row_key and note_change.later > coalesce(r.later_us, 0);
         return k;
     end if;
+    upon := f;
+    -- Or it was written upon one that is forgotten (queries/stamp.sql), which had seen at least what the one before had.
+    if (f ->> 'lsn')::bigint > place then
+        select e.value into upon from jsonb_array_elements(v.former) with ordinality e
+         where (e.value ->> 'replaced')::bigint <= place order by e.ordinality desc limit 1;
+    end if;
     if upon is not null then
+        replaced := upon ->> 'ts';
+        replaced_at := upon ->> 'at';
         k.seen := bridge.join_seen(upon -> 'seen', null, replaced, upon ->> 'node', node.name);
     elsif (select e.policy from bridge.entity e where e.id = entity_id) in ('node-priority', 'manual') then
         k.seen := bridge.certainly_seen(entity_id, row_key, to_timestamp(commit_us / 1000000.0));
     end if;
+    k.ts := greatest(given, bridge.version_upon(replaced, replaced_at, commit_us) + later);
     if not noted then
         return k;
     end if;

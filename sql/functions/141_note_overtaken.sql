@@ -82,7 +82,7 @@ as $$
 $$;
 
 -- bridge.insist(entity, key, ts): this node's own word about the row as it is, with a version after ts and all that it knows of; unless a
--- later write of its applications is still to be captured, which then stands upon that version.
+-- later write of its applications is still to be captured.
 create or replace function bridge.insist(entity_id smallint, row_key text, ts bigint) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -95,9 +95,6 @@ begin
     select * into strict e from bridge.entity where id = entity_id;
     here := bridge.row_here(e, row_key, true);
     if here.present and not here.told or not here.present and not (select v.deleted from bridge.row_version v where v.entity = entity_id and v.key = row_key) then
-        update bridge.row_version v
-           set ts = insist.ts, node = this_node, seen = bridge.join_seen(v.seen, null, v.ts, v.node, this_node), row_xmin = coalesce(v.row_xmin, v.xmin)
-         where v.entity = entity_id and v.key = row_key and v.ts < insist.ts;
         return;
     end if;
     update bridge.row_version v

@@ -227,7 +227,6 @@ struct known {
     bool here;
     bool said;      /* apply reads the same version from the commit */
     bool overtaken; /* apply has written since */
-    bool late;      /* what it was written upon is known since then */
     size_t former;  /* which it is; former_count: the entry */
     struct stamp version, base;
     int64_t at_us;
@@ -257,7 +256,6 @@ static struct known find_known(const struct entry *entry, const struct outbox_ch
         /* What it was written upon may be forgotten: then at least what was known before had been seen. */
         if (!known.own && former->lsn >= change->lsn && i > 0)
             former--;
-        known.late = former->late;
         if (known.own || former->lsn < change->lsn)
             know(&known, former->version, former->base, former->at_us, former->seen_us);
     } else if (entry->here) {
@@ -266,10 +264,8 @@ static struct known find_known(const struct entry *entry, const struct outbox_ch
         const struct former *last = i > 0 ? &entry->formers[i - 1] : NULL;
         if (known.own || entry->lsn < change->lsn)
             know(&known, entry->version, entry->base, entry->at_us, entry->seen_us);
-        else if (last != NULL) {
-            known.late = last->late;
+        else if (last != NULL)
             know(&known, last->version, last->base, last->at_us, last->seen_us);
-        }
     }
     return known;
 }
@@ -288,11 +284,11 @@ static struct known publish(const struct database *database, const struct entry 
         see(database, known.version, known.seen_us, change->seen_us);
     else
         see_forgotten(database, change->row, change->lsn, change->seen_us);
-    /* Of a commit time that is later than all before, apply makes the same; unless it judged before it was known what the change was written upon. */
+    /* Of a commit time that is later than all before, apply makes the same. */
     change->version = later_than(known.version, known.at_us, change->commit_us, database->node);
     if (change->version.us < given_us)
         change->version.us = given_us;
-    known.said = given_us == change->commit_us && change->op != CHANGE_DELETED && !(known.late && change->version.us != change->commit_us);
+    known.said = given_us == change->commit_us && change->op != CHANGE_DELETED;
     return known;
 }
 
@@ -533,19 +529,8 @@ static void note_change(struct node *node, struct transaction *transaction, stru
     }
     /* Apply has judged by another version than everybody else will: what came of it is this node's word. */
     world->history.writes[change->row][change->write].raised = misjudged;
-    if (!misjudged)
-        return;
-    if (!wal_is_own(&after) && (after.content.present || entry->deleted)) {
+    if (misjudged && !wal_is_own(&after) && (after.content.present || entry->deleted))
         insist(database, transaction, change->row, change->version);
-    } else if (entry->version.us < change->version.us) {
-        /* What an application has written since, and is still to be captured, stands upon it. */
-        int64_t seen_us[NODES_MAX];
-        see(database, entry->version, entry->seen_us, seen_us);
-        memcpy(entry->seen_us, seen_us, sizeof entry->seen_us);
-        entry->version = (struct stamp){change->version.us, database->node};
-        wal_view(database, change->row, &after);
-        database_put(database, transaction, change->row, &after);
-    }
 }
 
 void wal_note(struct node *node, size_t from, size_t to, int64_t *newest_us)
