@@ -20,8 +20,10 @@ hot_nodes() {
     sql alpha postgres "create database shop"
     sql beta postgres "create database ops"
     local entities='  - {name: item, table: item, key: [id], fields: [n, who, over]}' node
-    bridge_node commerce alpha shop operations <<<"$entities"
-    bridge_node operations beta ops commerce <<<"$entities"
+    # Both sides rewrite each row in turns, and are to.
+    local calm='ping_pong: {times: 1000, within: 1 s, cool_down: 1 s}'
+    bridge_node commerce alpha shop operations "$calm" <<<"$entities"
+    bridge_node operations beta ops commerce "$calm" <<<"$entities"
     for node in commerce operations; do
         node_sql "$node" "create table item (id int primary key, n bigint not null, who text not null, over text)"
     done
