@@ -47,16 +47,16 @@ begin
     execute format('grant execute on function bridge.resolve_conflict(bigint, text), bridge.resolve_conflict(bigint, jsonb) to %I', adapter);
     revoke execute on function bridge.unique_blocker(smallint, text[], text[]) from public;
     execute format('grant execute on function bridge.unique_blocker(smallint, text[], text[]) to %I', adapter);
-    revoke execute on function bridge.make_origins(), bridge.are_visible(xid[]), bridge.note_log(smallint[], text[], "char"[], bigint[], bigint[], pg_lsn[], xid[], bigint[]),
+    revoke execute on function bridge.make_origins(), bridge.lock_to_note(), bridge.are_visible(xid[]), bridge.note_log(smallint[], text[], "char"[], bigint[], bigint[], pg_lsn[], xid[], bigint[]),
         bridge.note_change(smallint, text, "char", bigint, bigint, pg_lsn, xid, bigint),
         bridge.note_overtaken(bridge.row_version, "char", bigint, bigint, xid, bridge.known, jsonb, int, bigint),
-        bridge.settle_deletion(smallint, text, bridge.known), bridge.insist(smallint, text, bigint),
+        bridge.settle_deletion(smallint, text, bridge.known, boolean), bridge.insist(smallint, text, bigint),
         bridge.row_here(bridge.entity, text, boolean), bridge.has_child(bridge.entity, text), bridge.delete_quietly(bridge.entity, text) from public;
-    execute format('grant execute on function bridge.are_visible(xid[]),
+    execute format('grant execute on function bridge.lock_to_note(), bridge.are_visible(xid[]),
         bridge.note_log(smallint[], text[], "char"[], bigint[], bigint[], pg_lsn[], xid[], bigint[]),
         bridge.note_change(smallint, text, "char", bigint, bigint, pg_lsn, xid, bigint),
         bridge.note_overtaken(bridge.row_version, "char", bigint, bigint, xid, bridge.known, jsonb, int, bigint),
-        bridge.settle_deletion(smallint, text, bridge.known), bridge.insist(smallint, text, bigint),
+        bridge.settle_deletion(smallint, text, bridge.known, boolean), bridge.insist(smallint, text, bigint),
         bridge.row_here(bridge.entity, text, boolean), bridge.has_child(bridge.entity, text), bridge.delete_quietly(bridge.entity, text) to %I', adapter);
     revoke execute on function bridge.say_whole(smallint[], text[], "char"[], bigint[], xid[], bigint[], bigint[], text[], text[], text[], text[]) from public;
     execute format('grant execute on function bridge.say_whole(smallint[], text[], "char"[], bigint[], xid[], bigint[], bigint[], text[], text[], text[], text[]) to %I',

@@ -20,7 +20,8 @@ begin
     if forget_this is not true then
         entries := entries || jsonb_strip_nulls(jsonb_build_object(
             'replaced', bridge.lsn_number(replaced_at), 'lsn', bridge.lsn_number(entry.lsn), 'xmin', entry.row_xmin::text, 'over', entry.over::text,
-            'ts', entry.ts, 'node', entry.node, 'at', entry.at_us, 'later', entry.later_us, 'seen', entry.seen));
+            'base', case when entry.over is not null then entry.base_ts end, 'ts', entry.ts, 'node', entry.node, 'at', entry.at_us,
+            'later', entry.later_us, 'seen', entry.seen));
     end if;
     return nullif(jsonb_path_query_array(entries, '$[*] ? (@.replaced > $released)', jsonb_build_object(
         'released', coalesce((select bridge.lsn_number(o.released_lsn) from bridge.outbound o), 0))), '[]');

@@ -28,14 +28,7 @@ declare
     k         bridge.known;
 begin
     if noted then
-        begin
-            perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
-        exception when lock_not_available then
-            -- Fewer rows would wait as long.
-            raise exception 'what is applied takes long' using errcode = '40001';
-        end;
-        -- What else is waited for: gives way before the server looks for a deadlock. The caller then notes fewer at a time.
-        perform set_config('lock_timeout', greatest(1, least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int) || 'ms', true);
+        perform bridge.lock_to_note();
     end if;
     -- Asked once nobody can switch it, where something is to be noted.
     select n.capture = 'wal' into alone from bridge.node n;
@@ -57,20 +50,25 @@ begin
                         then bridge.certainly_seen(g.entity, g.key, to_timestamp(g.commit_us / 1000000.0)) end as known,
                    -- Nobody has written row_version since, and it is not about this very change.
                    alone and (v.ts is null or ((v.lsn is null or v.lsn < g.lsn) and v.row_xmin is distinct from g.xid
-                                               and bridge.last_replaced(v.former) <= bridge.lsn_number(g.lsn))) as simple
+                                               and bridge.last_replaced(v.former) <= bridge.lsn_number(g.lsn))) as simple,
+                   bridge.is_behind(v.ts, v.at_us, g.commit_us) as behind,
+                   case when v.former is not null then bridge.last_own(v.former, this_node, g.lsn) end as last_own
               from given g
               -- Looked up one by one, whatever the statistics say of a table that was empty when they were made.
               left join lateral (select * from bridge.row_version r where r.entity = g.entity and r.key = g.key offset 0) v on true),
+        told as (
+            select f.*, f.behind is true or (f.last_own >= f.version) is true as unsaid from found f),
         tombstones as (
             insert into bridge.row_version as v (entity, key, ts, node, deleted, seen, row_xmin, lsn, at_us, later_us)
             select f.entity, f.key, f.version, this_node, f.op = 'd', f.known, f.xid, f.lsn, f.commit_us, nullif(f.later, 0)
-              from found f where f.noted and f.simple and not f.again
+              from told f where f.noted and f.simple and not f.again and not f.unsaid
             on conflict (entity, key) do update
                set ts = excluded.ts, node = excluded.node, deleted = excluded.deleted, seen = excluded.seen, base_ts = v.ts, base_node = v.node,
                    row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, later_us = excluded.later_us, over = null, correlation = null,
                    former = bridge.remember(v, excluded.lsn))
-        select f.n, f.entity, f.key, f.op, f.commit_us, f.ts, f.lsn, f.xid, f.later, f.version, f.known, f.simple and not (f.noted and f.again) as done
-          from found f order by f.n
+        select f.n, f.entity, f.key, f.op, f.commit_us, f.ts, f.lsn, f.xid, f.later, f.version, f.known,
+               f.simple and not (f.noted and f.again) and not bool_or(f.unsaid) over (partition by f.entity, f.key collate "C") as done
+          from told f order by f.n
     loop
         if c.done then
             n := c.n; version_ts := c.version; seen := c.known;
@@ -85,6 +83,37 @@ begin
             return next;
         end if;
     end loop;
+end
+$$;
+
+-- bridge.is_behind(replaced, at, ts): whether the clock was behind the moment at which what was written upon had been written: bridge.version_upon
+-- then says the same of any time.
+create or replace function bridge.is_behind(replaced bigint, at_us bigint, ts bigint) returns boolean
+    language sql immutable parallel safe
+    return ts <= coalesce(at_us, replaced);
+
+-- bridge.last_own(former, node, lsn): the latest version of the node's among the entries of before that place.
+create or replace function bridge.last_own(former jsonb, node text, lsn pg_lsn) returns bigint
+    language sql immutable
+    return (select max((e.value ->> 'ts')::bigint) from jsonb_array_elements(former) e
+             where e.value ->> 'node' = node and (e.value ->> 'lsn')::bigint < bridge.lsn_number(lsn));
+
+-- bridge.lock_to_note(): nobody else writes row_version until the transaction ends.
+create or replace function bridge.lock_to_note() returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not pg_try_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions')) then
+        begin
+            perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
+        exception when lock_not_available then
+            -- Fewer rows would wait as long.
+            raise exception 'what is applied takes long' using errcode = '40001';
+        end;
+    end if;
+    -- What else is waited for: gives way before the server looks for a deadlock. The caller then notes fewer at a time.
+    perform set_config('lock_timeout', greatest(1, least(400, date_part('epoch', current_setting('deadlock_timeout')::interval) * 500)::int) || 'ms', true);
 end
 $$;
 
@@ -106,9 +135,11 @@ declare
     replaced  bigint;         -- the version that the change was written upon
     replaced_at bigint;       -- and when that was written, by this node's clock
     overtaken boolean;
-    noted     boolean := op = 'd' or given <> commit_us;
+    noted     boolean;        -- its commit does not say its version
     own       boolean;        -- f is of this very change
-    locked    boolean := false;
+    last_own  bigint;         -- a version of this node's that it comes after, whatever was brought in between
+    alone     boolean := false; -- nobody else writes row_version
+    locked    boolean := false; -- nor the row
 begin
     select * into node from bridge.node;
     loop
@@ -121,8 +152,29 @@ begin
                                                       'at', v.at_us, 'later', v.later_us, 'seen', v.seen));
         end if;
         own := coalesce(f ->> 'xmin' = xid::text and (f ->> 'lsn')::bigint <= place, false);
-        exit when own or locked or not noted or not (overtaken or node.capture <> 'wal');
-        -- In the order of everybody: first the row, then what is known of it.
+        upon := f;
+        -- Or it was written upon one that is forgotten (queries/stamp.sql), which had seen at least what the one before had.
+        if (f ->> 'lsn')::bigint > place then
+            select e.value into upon from jsonb_array_elements(v.former) with ordinality e
+             where (e.value ->> 'replaced')::bigint <= place order by e.ordinality desc limit 1;
+        end if;
+        replaced := upon ->> 'ts';
+        replaced_at := upon ->> 'at';
+        last_own := bridge.last_own(v.former, node.name, lsn);
+        k.ts := greatest(given, bridge.version_upon(replaced, replaced_at, commit_us) + later);
+        noted := op = 'd' or given <> commit_us
+                 -- Something else was brought in between, or the next one would get the same version.
+                 or last_own >= k.ts or bridge.is_behind(replaced, replaced_at, commit_us)
+                 -- Apply may have judged by the time of the commit, when it was not known yet what the change was written upon.
+                 or (overtaken and k.ts <> commit_us);
+        k.ts := greatest(k.ts, last_own + 1);
+        exit when own or noted is not true or (alone and (locked or not (overtaken or node.capture <> 'wal')));
+        -- In the order of everybody: first nobody else writes row_version, then the row, then what is known of it.
+        if not alone then
+            perform bridge.lock_to_note();
+            alone := true;
+            continue;
+        end if;
         if exists (select from bridge.entity e, bridge.row_here(e, row_key, false) h where e.id = entity_id and h.held) then
             return null;
         end if;
@@ -138,21 +190,12 @@ begin
          where at is null and r.entity = entity_id and r.key = row_key and note_change.later > coalesce(r.later_us, 0);
         return k;
     end if;
-    upon := f;
-    -- Or it was written upon one that is forgotten (queries/stamp.sql), which had seen at least what the one before had.
-    if (f ->> 'lsn')::bigint > place then
-        select e.value into upon from jsonb_array_elements(v.former) with ordinality e
-         where (e.value ->> 'replaced')::bigint <= place order by e.ordinality desc limit 1;
-    end if;
     if upon is not null then
-        replaced := upon ->> 'ts';
-        replaced_at := upon ->> 'at';
         k.seen := bridge.join_seen(upon -> 'seen', null, replaced, upon ->> 'node', node.name);
     elsif (select e.policy from bridge.entity e where e.id = entity_id) in ('node-priority', 'manual') then
         k.seen := bridge.certainly_seen(entity_id, row_key, to_timestamp(commit_us / 1000000.0));
     end if;
-    k.ts := greatest(given, bridge.version_upon(replaced, replaced_at, commit_us) + later);
-    if not noted then
+    if noted is not true then
         return k;
     end if;
     if not overtaken then

@@ -7,37 +7,50 @@ create or replace function bridge.note_overtaken(v bridge.row_version, op "char"
 as $$
 declare
     this_node text := (select name from bridge.node);
-    entries   jsonb := coalesce(v.former, '[]') || jsonb_strip_nulls(jsonb_build_object(
-                  'lsn', bridge.lsn_number(v.lsn), 'over', v.over::text, 'ts', v.ts, 'node', v.node, 'at', v.at_us));
-    upon      jsonb; -- what apply took it to be written upon
-    event     jsonb; -- what apply made of it
+    formers   jsonb := coalesce(v.former, '[]');
+    entries   jsonb := formers || jsonb_strip_nulls(jsonb_build_object(
+                  'lsn', bridge.lsn_number(v.lsn), 'over', v.over::text, 'base', v.base_ts, 'ts', v.ts, 'node', v.node));
+    event     jsonb;  -- what apply made of it
+    judged    bigint; -- the version by which apply has judged it
+    misjudged boolean;
     upon_it   boolean := (known_by ->> 'lsn')::bigint < place;
     own       jsonb;
-    misjudged boolean;
 begin
     select e.value into event from jsonb_array_elements(entries) with ordinality e
      where e.value -> 'late' is null and (e.value ->> 'lsn')::bigint > place order by e.ordinality limit 1;
-    select e.value into upon from jsonb_array_elements(entries) with ordinality e
-     where e.value -> 'late' is null and (e.value ->> 'lsn')::bigint <= place order by e.ordinality desc limit 1;
     -- The row may have had the number of a subtransaction.
-    misjudged := op <> 'd' and (event ->> 'over' = xid::text
-                                or (date_part('epoch', pg_xact_commit_timestamp((event ->> 'over')::xid)) * 1000000)::bigint = commit_us)
-                 and bridge.version_upon((upon ->> 'ts')::bigint, (upon ->> 'at')::bigint, commit_us) <> k.ts;
+    if op <> 'd' and (event ->> 'over' = xid::text
+                      or (date_part('epoch', pg_xact_commit_timestamp((event ->> 'over')::xid)) * 1000000)::bigint = commit_us) then
+        judged := (event ->> 'base')::bigint;
+        k.ts := greatest(k.ts, judged);
+    end if;
+    -- What would have lost to its version has won. Apart from that it only has another version from now on.
+    misjudged := exists (select from jsonb_array_elements(entries) e
+                          where e -> 'late' is null and (e ->> 'lsn')::bigint > place and e ->> 'node' <> this_node
+                            and ((e ->> 'ts')::bigint, e ->> 'node' collate "C") between (judged, this_node) and (k.ts, this_node));
     if misjudged then
         k.ts := greatest(k.ts, (select max((e ->> 'ts')::bigint) + 1 from jsonb_array_elements(entries) e where e ->> 'node' = this_node));
     end if;
+    formers := (select coalesce(jsonb_agg(case when e.value ->> 'node' = this_node and (e.value ->> 'ts')::bigint = judged and (e.value ->> 'lsn')::bigint > place
+                                               then e.value || jsonb_build_object('ts', k.ts) else e.value end order by e.ordinality), '[]')
+                  from jsonb_array_elements(formers) with ordinality e);
     own := jsonb_strip_nulls(jsonb_build_object(
         'replaced', case when known_by is null then bridge.lsn_number(v.lsn) when upon_it then (known_by ->> 'replaced')::bigint
                          else (known_by ->> 'lsn')::bigint end,
         'lsn', place, 'xmin', xid::text, 'ts', k.ts, 'node', this_node, 'at', commit_us, 'later', nullif(later, 0), 'seen', k.seen, 'late', true));
     update bridge.row_version r
-       set former = case when known_by is null then coalesce(r.former, '[]') || own
-                         when upon_it then jsonb_insert(jsonb_set(r.former, array[at::text, 'replaced'], to_jsonb(place)), array[at::text], own, true)
-                         else jsonb_insert(r.former, array[at::text], own) end,
+       set former = case when known_by is null then formers || own
+                         when upon_it then jsonb_insert(jsonb_set(formers, array[at::text, 'replaced'], to_jsonb(place)), array[at::text], own, true)
+                         else jsonb_insert(formers, array[at::text], own) end,
+           ts = case when r.ts = judged and r.node = this_node and bridge.lsn_number(r.lsn) > place then k.ts else r.ts end,
            row_xmin = coalesce(r.row_xmin, r.xmin) -- it is about the row that it was about
      where r.entity = v.entity and r.key = v.key;
     if op = 'd' then
-        perform bridge.settle_deletion(v.entity, v.key, k);
+        -- Unless apply has judged by what this node wrote after it.
+        if event ->> 'over' is null then
+            perform bridge.settle_deletion(v.entity, v.key, k, exists (
+                select from jsonb_array_elements(entries) e where e -> 'late' is null and (e ->> 'lsn')::bigint > place and e ->> 'over' is not null));
+        end if;
     elsif misjudged then
         perform bridge.insist(v.entity, v.key, k.ts);
     end if;
@@ -82,7 +95,7 @@ as $$
 $$;
 
 -- bridge.insist(entity, key, ts): this node's own word about the row as it is, with a version after ts and all that it knows of; unless a
--- later write of its applications is still to be captured.
+-- later write of its applications is still to be captured, which then stands upon that version.
 create or replace function bridge.insist(entity_id smallint, row_key text, ts bigint) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -95,6 +108,9 @@ begin
     select * into strict e from bridge.entity where id = entity_id;
     here := bridge.row_here(e, row_key, true);
     if here.present and not here.told or not here.present and not (select v.deleted from bridge.row_version v where v.entity = entity_id and v.key = row_key) then
+        update bridge.row_version v
+           set ts = insist.ts, node = this_node, seen = bridge.join_seen(v.seen, null, v.ts, v.node, this_node), row_xmin = coalesce(v.row_xmin, v.xmin)
+         where v.entity = entity_id and v.key = row_key and v.ts < insist.ts;
         return;
     end if;
     update bridge.row_version v
@@ -105,9 +121,9 @@ begin
 end
 $$;
 
--- bridge.settle_deletion(entity, key, deletion): judges a deletion of this node's against what apply has brought since it was made, as if that
--- came after it (bridge/flow/policy.c). Where an application has written the row again it stays; that the two met is told all the same.
-create or replace function bridge.settle_deletion(entity_id smallint, row_key text, deletion bridge.known) returns void
+-- bridge.settle_deletion(entity, key, deletion, written): judges a deletion of this node's against what apply has brought since it was made, as if
+-- that came after it (bridge/flow/policy.c). Where an application has written the row again it stays; that the two met is told all the same.
+create or replace function bridge.settle_deletion(entity_id smallint, row_key text, deletion bridge.known, written boolean) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
@@ -122,11 +138,10 @@ declare
     stays     boolean; -- the row
     stands    boolean; -- the deletion's version
     child     boolean := false;
-    written   boolean; -- the row, again
 begin
     select * into strict e from bridge.entity where id = entity_id;
     here := bridge.row_here(e, row_key, true);
-    written := here.present and not here.told;
+    written := written or (here.present and not here.told);
     select * into strict v from bridge.row_version r where r.entity = entity_id and r.key = row_key;
     if v.node = this_node and v.ts >= deletion.ts or (v.seen ->> this_node)::bigint >= deletion.ts then
         return;

@@ -303,6 +303,43 @@ done
 sql alpha shop "delete from bridge.row_version where key = 'overtaken'"
 printf 'ok - a change that a peer has overtaken is noted once\n'
 
+# A second write after the clock has gone back: apply has judged by its commit's time before the log told of the first, after which it is later.
+before=$(sql alpha shop "select pg_current_wal_insert_lsn()")
+sql alpha shop "insert into code values ('shifted', 'x')"
+place=$(sql alpha shop "select pg_current_wal_insert_lsn()")
+committed=$(sql alpha shop "select (date_part('epoch', pg_xact_commit_timestamp(xmin)) * 1000000)::bigint from code where code = 'shifted'")
+# judged TS NODE: by apply, which left the row to this version. -> the second write's version, the row's, and how often it was said anew
+judged() {
+    sql alpha shop "delete from bridge.row_version where key = 'shifted';
+        insert into bridge.row_version (entity, key, ts, node, deleted, lsn, row_xmin, over, base_ts, base_node, at_us)
+        select e.id, c.code, $committed + $1, '$2', false, '$place'::pg_lsn + 1000, c.xmin, c.xmin, $committed, 'commerce', $committed
+          from bridge.entity e, code c where e.name = 'code' and c.code = 'shifted'"
+    sql alpha shop "select n.version_ts - $committed from bridge.entity e, code c, bridge.note_log(array[e.id, e.id], '{shifted,shifted}', '{u,u}',
+        array[$committed - 100, $committed], array[$committed + 900, $committed], '{$before,$place}', array['5', c.xmin], '{0,0}') n
+        where e.name = 'code' and c.code = 'shifted' order by n.n"
+    sql alpha shop "select v.ts - $committed = 1000, v.ts - $committed > 1000, v.node, (select count(*) from bridge.outbox) from bridge.row_version v where key = 'shifted'"
+    sql alpha shop "delete from bridge.outbox"
+}
+assert_equal $'1000\nt|f|commerce|0' "$(judged 0 commerce)" "a row that was judged by an earlier version, and stayed"
+assert_equal $'1000\nf|f|operations|0' "$(judged -1 operations)" "a row that lost to what would not have mattered"
+assert_equal $'1000\nf|t|operations|0' "$(judged 2000 operations)" "a row that would have lost all the same"
+assert_equal t "$([[ $(judged 500 operations) == 100[0-9]$'\nf|t|commerce|1' ]] && echo t)" "a row that should not have lost"
+sql alpha shop "delete from bridge.row_version where key = 'shifted'"
+judged 0 commerce >"$SERVERS_DIR/said"
+# And a third one, after apply has judged: it stands upon the second.
+mid=$(sql alpha shop "select pg_logical_emit_message(false, 'test', repeat('x', 1000))")
+sql alpha shop "update bridge.row_version set ts = $committed, at_us = $committed, lsn = '$mid', over = row_xmin, former = null where key = 'shifted';
+    update code set what = 'third' where code = 'shifted'"
+sql alpha shop "select n.version_ts - $committed from bridge.entity e, code c, bridge.row_version v,
+    lateral (select (date_part('epoch', pg_xact_commit_timestamp(c.xmin)) * 1000000)::bigint as us) third,
+    bridge.note_log(array[e.id, e.id, e.id], '{shifted,shifted,shifted}', '{u,u,u}', array[$committed - 100, $committed, third.us],
+    array[$committed + 60000000, $committed, third.us], array['$before', '$place', pg_current_wal_insert_lsn()], array['5', v.row_xmin, c.xmin], '{0,0,0}') n
+    where e.name = 'code' and c.code = 'shifted' and v.key = 'shifted' order by n.n" >"$SERVERS_DIR/said"
+read -rd '' second third <"$SERVERS_DIR/said" || true
+((second == 60000100 && third > second)) || fail "versions after the clock has gone back: the second write's $second, the third's ${third:-that of its commit}"
+sql alpha shop "delete from bridge.outbox; delete from bridge.row_version where key = 'shifted'"
+printf 'ok - a row that was judged by the time of its commit alone is said anew\n'
+
 # ---- a database that was restored into a server whose log is shorter ----
 
 sql alpha shop "update bridge.outbound set released_lsn = pg_current_wal_lsn() + 1000000000; update bridge.capture_switch set lsn = lsn + 900000000;

@@ -16,6 +16,7 @@ struct world;
 /* An entry of row_version that was replaced, for changes before that which are not published yet. */
 struct former {
     uint64_t replaced_at, lsn, xid, over;
+    int64_t judged_us;
     bool late; /* noted when apply had replaced it already, without knowing of it */
     struct stamp version, base;
     int64_t at_us;
@@ -34,6 +35,7 @@ struct entry {
     uint64_t lsn; /* when it was written */
     int64_t at_us; /* by this node's clock */
     uint64_t over; /* which transaction's write apply replaced or judged by it; 0: none of this node's */
+    int64_t judged_us; /* what its version was taken for */
     size_t former_count;
     struct former formers[FORMERS_MAX]; /* in the order in which they were replaced */
 };

@@ -109,7 +109,7 @@ static void remember(struct database *database, struct entry *entry, const struc
 
 static void remember_entry(struct database *database, struct entry *entry, uint64_t replaced_at)
 {
-    struct former former = {replaced_at, entry->lsn, entry->xid, entry->over, false, entry->version, entry->base, entry->at_us, {0}};
+    struct former former = {replaced_at, entry->lsn, entry->xid, entry->over, entry->judged_us, false, entry->version, entry->base, entry->at_us, {0}};
     memcpy(former.seen_us, entry->seen_us, sizeof former.seen_us);
     if (entry->here && database->world->variant != VARIANT_FORMER)
         remember(database, entry, &former);
@@ -165,6 +165,7 @@ void wal_enter(struct database *database, struct transaction *transaction, const
         after->entry.deleted = !after->content.present && before->entry.deleted;
     }
     after->entry.over = wal_is_own(before) ? before->xid : 0;
+    after->entry.judged_us = before->version.us;
 }
 
 /* ---- applications ---- */
@@ -270,6 +271,16 @@ static struct known find_known(const struct entry *entry, const struct outbox_ch
     return known;
 }
 
+/* It comes after what this node wrote of the row before, whatever was brought in between. Whether that takes another version. */
+static bool outdo_last_own(const struct database *database, const struct entry *entry, struct outbox_change *change)
+{
+    int64_t before_us = change->version.us;
+    for (size_t i = 0; i < entry->former_count; i++)
+        if (same_node(database, entry->formers[i].version) && entry->formers[i].lsn < change->lsn && entry->formers[i].version.us >= change->version.us)
+            change->version.us = entry->formers[i].version.us + 1;
+    return change->version.us != before_us;
+}
+
 /* The change as it is to be published; given_us: at least. What it replaced is part of what was seen, and its base is not told: between
  * two writes of this node nothing need be known of the first. */
 static struct known publish(const struct database *database, const struct entry *entry, struct outbox_change *change, int64_t given_us)
@@ -284,29 +295,54 @@ static struct known publish(const struct database *database, const struct entry 
         see(database, known.version, known.seen_us, change->seen_us);
     else
         see_forgotten(database, change->row, change->lsn, change->seen_us);
-    /* Of a commit time that is later than all before, apply makes the same. */
     change->version = later_than(known.version, known.at_us, change->commit_us, database->node);
     if (change->version.us < given_us)
         change->version.us = given_us;
-    known.said = given_us == change->commit_us && change->op != CHANGE_DELETED;
+    bool outdone = outdo_last_own(database, entry, change);
+    /* As apply reads it from the commit; but that may have been before it was known what the change was written upon, and while the clock is behind
+     * what it was written upon the next one would get the same version. */
+    bool behind = known.here && change->commit_us <= known.at_us;
+    known.said = given_us == change->commit_us && change->op != CHANGE_DELETED && !outdone && !behind &&
+                 !(known.overtaken && change->version.us != change->commit_us);
     return known;
 }
 
-/* Apply has judged by this very change, and by another version than it gets now. */
-static bool was_misjudged(const struct database *database, const struct entry *entry, const struct outbox_change *change)
+/* The version by which apply has judged this very change, if it has; 0: none. */
+static int64_t judged_by(const struct entry *entry, const struct outbox_change *change)
 {
-    struct stamp replaced = {0};
-    int64_t at_us = 0;
     size_t i = 0;
-    for (; i < entry->former_count && (entry->formers[i].late || entry->formers[i].lsn <= change->lsn); i++)
-        if (!entry->formers[i].late) {
-            replaced = entry->formers[i].version;
-            at_us = entry->formers[i].at_us;
-        }
-    uint64_t lsn = i < entry->former_count ? entry->formers[i].lsn : entry->lsn;
-    uint64_t over = i < entry->former_count ? entry->formers[i].over : entry->over;
-    return lsn > change->lsn && over == change->xid &&
-           !stamp_equal(later_than(replaced, at_us, change->commit_us, database->node), change->version);
+    while (i < entry->former_count && (entry->formers[i].late || entry->formers[i].lsn <= change->lsn))
+        i++;
+    if (i < entry->former_count)
+        return entry->formers[i].over == change->xid ? entry->formers[i].judged_us : 0;
+    return entry->lsn > change->lsn && entry->over == change->xid ? entry->judged_us : 0;
+}
+
+static bool is_between(struct stamp version, struct stamp low, struct stamp high)
+{
+    return stamp_compare(low, version) < 0 && stamp_compare(version, high) < 0;
+}
+
+/* What would have lost to the change's version has won. */
+static bool was_misjudged(const struct database *database, const struct entry *entry, const struct outbox_change *change, int64_t judged_us)
+{
+    struct stamp judged = {judged_us, database->node};
+    bool found = entry->lsn > change->lsn && !same_node(database, entry->version) && is_between(entry->version, judged, change->version);
+    for (size_t i = 0; i < entry->former_count && !found; i++)
+        found = !entry->formers[i].late && entry->formers[i].lsn > change->lsn && !same_node(database, entry->formers[i].version) &&
+                is_between(entry->formers[i].version, judged, change->version);
+    return found;
+}
+
+/* Wherever it stands by the version by which apply has judged it. */
+static void give_its_version(const struct database *database, struct entry *entry, const struct outbox_change *change, int64_t judged_us)
+{
+    struct stamp judged = {judged_us, database->node};
+    for (size_t i = 0; i < entry->former_count; i++)
+        if (!entry->formers[i].late && entry->formers[i].lsn > change->lsn && stamp_equal(entry->formers[i].version, judged))
+            entry->formers[i].version = change->version;
+    if (entry->lsn > change->lsn && stamp_equal(entry->version, judged))
+        entry->version = change->version;
 }
 
 /* After anything that this node has said of the row. */
@@ -425,13 +461,22 @@ static past own_past(const struct world *world, size_t at, const struct row *row
     return known;
 }
 
+/* Apply has judged by what this node wrote after the change. */
+static bool is_written_again(const struct entry *entry, const struct outbox_change *change)
+{
+    bool found = entry->lsn > change->lsn && entry->over != 0;
+    for (size_t i = 0; i < entry->former_count && !found; i++)
+        found = !entry->formers[i].late && entry->formers[i].lsn > change->lsn && entry->formers[i].over != 0;
+    return found;
+}
+
 /* A deletion that meets a row, or another's deletion, which apply has brought meanwhile without knowing of it: as if that came now. */
 static void settle_deletion(struct node *node, struct transaction *transaction, const struct outbox_change *change)
 {
     struct world *world = node->world;
     struct database *database = &node->database;
     const struct row *here = &database->rows[change->row];
-    if (wal_is_own(here) || !here->entry.here)
+    if (wal_is_own(here) || !here->entry.here || is_written_again(&here->entry, change))
         return; /* a later write of this node is on its way */
     struct write theirs = write_of(here->version, here->base, here->seen_us, &world->scratch);
     struct write ours = write_of(change->version, change->base, change->seen_us, &world->scratch);
@@ -496,9 +541,14 @@ static void note_change(struct node *node, struct transaction *transaction, stru
         return;
     if (change->op == CHANGE_DELETED && world->variant == VARIANT_UNNOTED)
         return;
-    bool misjudged = was_misjudged(database, entry, change);
+    int64_t judged_us = change->op == CHANGE_DELETED ? 0 : judged_by(entry, change);
+    if (judged_us > change->version.us)
+        change->version.us = judged_us;
+    bool misjudged = judged_us != 0 && was_misjudged(database, entry, change, judged_us);
     if (misjudged)
         outdo(database, entry, change);
+    if (judged_us != 0)
+        give_its_version(database, entry, change, judged_us);
     if (!known.overtaken) {
         struct row written = after;
         written.content.present = change->op != CHANGE_DELETED;
@@ -512,7 +562,7 @@ static void note_change(struct node *node, struct transaction *transaction, stru
         database_put(database, transaction, change->row, &after);
         return;
     }
-    struct former own = {entry->lsn, change->lsn, change->xid, 0, true, change->version, change->base, change->commit_us, {0}};
+    struct former own = {entry->lsn, change->lsn, change->xid, 0, 0, true, change->version, change->base, change->commit_us, {0}};
     memcpy(own.seen_us, change->seen_us, sizeof own.seen_us);
     if (known.former < entry->former_count) {
         struct former *former = &entry->formers[known.former];
@@ -521,6 +571,7 @@ static void note_change(struct node *node, struct transaction *transaction, stru
             former->replaced_at = change->lsn;
     }
     remember(database, entry, &own);
+    wal_view(database, change->row, &after);
     database_put(database, transaction, change->row, &after);
     if (change->op == CHANGE_DELETED) {
         database->overtaken[change->row] = true;
@@ -528,9 +579,20 @@ static void note_change(struct node *node, struct transaction *transaction, stru
         return;
     }
     /* Apply has judged by another version than everybody else will: what came of it is this node's word. */
-    world->history.writes[change->row][change->write].raised = misjudged;
-    if (misjudged && !wal_is_own(&after) && (after.content.present || entry->deleted))
+    world->history.writes[change->row][change->write].raised = judged_us != 0 && change->version.us != judged_us;
+    if (!misjudged)
+        return;
+    if (!wal_is_own(&after) && (after.content.present || entry->deleted)) {
         insist(database, transaction, change->row, change->version);
+    } else if (entry->version.us < change->version.us) {
+        /* What an application has written since, and is still to be captured, stands upon it. */
+        int64_t seen_us[NODES_MAX];
+        see(database, entry->version, entry->seen_us, seen_us);
+        memcpy(entry->seen_us, seen_us, sizeof entry->seen_us);
+        entry->version = (struct stamp){change->version.us, database->node};
+        wal_view(database, change->row, &after);
+        database_put(database, transaction, change->row, &after);
+    }
 }
 
 void wal_note(struct node *node, size_t from, size_t to, int64_t *newest_us)
