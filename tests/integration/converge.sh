@@ -7,9 +7,11 @@ set -euo pipefail
 source "$SOURCE_DIR/tests/support/servers.sh"
 # shellcheck source=tests/support/bridge.sh
 source "$SOURCE_DIR/tests/support/bridge.sh"
+# shellcheck source=tests/support/clock.sh
+source "$SOURCE_DIR/tests/support/clock.sh"
 
 servers_init
-FAKETIME_LIBRARY=$(compgen -G "/usr/lib/*/faketime/libfaketimeMT.so.1") || fail "package faketime is not installed"
+FAKETIME_LIBRARY=$(clock_library)
 servers_start alpha beta fsync=off
 sql alpha postgres "create database shop"
 sql beta postgres "create database ops"
@@ -257,26 +259,14 @@ printf '# rows whose trigger-made time differs between the sides: %s of 10\n' \
 
 # ---- a clock that is an hour ahead ----
 
-# move_clock OFFSET: of beta and of the adapter beside it; nothing: the real time. The library must come after the change of user:
-# what it shares among processes belongs to the first of them. So beta's programs are called by way of scripts.
+# move_clock OFFSET: of beta and of the adapter beside it; nothing: the real time.
 move_clock() {
-    local program pid clock=""
-    [[ -z $1 ]] || clock="env LD_PRELOAD=$FAKETIME_LIBRARY FAKETIME=$1 FAKETIME_DONT_FAKE_MONOTONIC=1"
-    mkdir -p "$SERVERS_DIR/bin"
-    chmod 755 "$SERVERS_DIR/bin"
-    for program in postgres pg_isready; do
-        printf '#!/bin/sh\nexec %s %s "$@"\n' "$clock" "$PG_BIN/$program" >"$SERVERS_DIR/bin/$program"
-        chmod 755 "$SERVERS_DIR/bin/$program"
-    done
+    local -a clock=()
+    [[ -z $1 ]] || clock=("LD_PRELOAD=$FAKETIME_LIBRARY" "FAKETIME=$1" FAKETIME_DONT_FAKE_MONOTONIC=1)
     bridge_stop operations
-    postgres_stop beta
-    PG_BIN=$SERVERS_DIR/bin postgres_start beta
-    # shellcheck disable=SC2086 # words
-    process_start node-operations $clock "$PGBRIDGE" -c "$SERVERS_DIR/operations.yaml" run
-    # Opened long ago: the names would stay behind when a test is killed.
-    for pid in "$(process_id postgres-beta)" "$(process_id node-operations)"; do
-        rm -f "/dev/shm/faketime_shm_$pid" "/dev/shm/sem.faketime_sem_$pid"
-    done
+    clock_cluster beta "${clock[@]}"
+    process_start node-operations env "${clock[@]}" "$PGBRIDGE" -c "$SERVERS_DIR/operations.yaml" run
+    clock_forget node-operations
 }
 # How far beta's clock is ahead of alpha's, in minutes.
 ahead() {

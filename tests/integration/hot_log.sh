@@ -5,6 +5,8 @@
 # The court knows nothing of versions. A trigger of the test's notes each state that a row has on a side, in the order of its locks, whoever made
 # it; the name of its writer tells where it came from. A writer had seen all that his row has been on his side before. Deletions have no
 # name: conflicts about one are known by their versions, which are the times of commits.
+#
+# HOT_CLOCK: how many seconds the clock of operations is ahead of the machine's, in turns, as "0 -2 1".
 set -euo pipefail
 [[ -n ${!CAPTURE*} ]] || CAPTURE=wal
 # shellcheck source=tests/support/servers.sh
@@ -13,8 +15,16 @@ source "$SOURCE_DIR/tests/support/servers.sh"
 source "$SOURCE_DIR/tests/support/bridge.sh"
 # shellcheck source=tests/support/hot_rows.sh
 source "$SOURCE_DIR/tests/support/hot_rows.sh"
+# shellcheck source=tests/support/clock.sh
+source "$SOURCE_DIR/tests/support/clock.sh"
 
 hot_nodes
+if [[ -n ${HOT_CLOCK:-} ]]; then
+    clock=("LD_PRELOAD=$(clock_library)" "FAKETIME_TIMESTAMP_FILE=$SERVERS_DIR/clock" FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_CACHE_DURATION=1)
+    printf '+0\n' >"$SERVERS_DIR/clock"
+    chmod 644 "$SERVERS_DIR/clock"
+    clock_cluster beta "${clock[@]}"
+fi
 for node in commerce operations; do
     hot_sessions "$node"
     bridge_install "$node" >>"$SERVERS_DIR/install.log"
@@ -29,9 +39,33 @@ end $$;
 create trigger see after insert or update or delete on item for each row execute function note.see_state();
 alter table item enable always trigger see;
 SQL
-    bridge_start "$node"
+    if [[ -n ${HOT_CLOCK:-} && $node == operations ]]; then
+        process_start node-operations env "${clock[@]}" "$PGBRIDGE" -c "$SERVERS_DIR/operations.yaml" run
+        clock_forget node-operations
+    else
+        bridge_start "$node"
+    fi
 done
+jump_clock() {
+    local seconds
+    while [[ ! -e $SERVERS_DIR/jumped ]]; do
+        for seconds in $HOT_CLOCK; do
+            printf '%+g\n' "$seconds" >"$SERVERS_DIR/clock.new"
+            mv "$SERVERS_DIR/clock.new" "$SERVERS_DIR/clock"
+            sleep 1.7
+        done
+    done
+    printf '+0\n' >"$SERVERS_DIR/clock"
+}
+[[ -z ${HOT_CLOCK:-} ]] || { jump_clock & jumping=$!; }
 hot_write
+if [[ -n ${HOT_CLOCK:-} ]]; then
+    : >"$SERVERS_DIR/jumped"
+    wait "$jumping"
+    waits() { [[ $(node_sql commerce "$1")$(node_sql operations "$1") == ff ]]; }
+    wait_for 120 "clocks that are waited for" waits "select exists (select from bridge.dead_letter where state = 'retrying')"
+    bridge_quiet commerce operations
+fi
 
 # ---- the court ----
 
