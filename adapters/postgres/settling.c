@@ -309,8 +309,10 @@ static bool decide(struct settling *settling, size_t row, const struct local_row
     }
     if (put_off && settlement.action == ACTION_WRITE && local->present) {
         struct selection one = {.message = message, .count = 1, .rows = &row, .locked = &local->present,
-                                .judged = target->from_log ? &local->entry : &local->write.version,
-                                .horizon_us = target->horizon_us};
+                                .judged = &local->write.version, .horizon_us = target->horizon_us};
+        /* The row that is put back no longer tells whose write was judged. */
+        if (local->own)
+            settling->stamps[settling->stamp_count++] = (struct stamp){local, {.write = local->write}, NULL};
         struct parameters parameters = parameters_make(&target->arena, settling->statement, &one);
         if (conflict)
             note_conflict(settling, row, local, settlement.ruling);

@@ -44,20 +44,21 @@ begin
                                                 as h (entity, key, op, commit_us, ts) where h.op = 'd' or h.ts <> h.commit_us)
                    or g.entity = any (attentive) or exists (select from bridge.row_version r where r.entity = g.entity and r.key = g.key offset 0)),
         found as materialized (
-            select g.*, v.ts is not null as here, greatest(g.ts, bridge.version_upon(v.ts, v.at_us, g.commit_us) + g.later) as version,
+            select g.*, v.ts is not null as here,
+                   greatest(g.ts, bridge.version_upon(v.ts, v.at_us, g.commit_us) + g.later,
+                            case when v.former is not null then bridge.last_own(v.former, this_node, g.lsn) + 1 end) as version,
                    case when v.ts is not null then bridge.join_seen(v.seen, null, v.ts, v.node, this_node)
                         when g.entity = any (attentive)
                         then bridge.certainly_seen(g.entity, g.key, to_timestamp(g.commit_us / 1000000.0)) end as known,
                    -- Nobody has written row_version since, and it is not about this very change.
                    alone and (v.ts is null or ((v.lsn is null or v.lsn < g.lsn) and v.row_xmin is distinct from g.xid
-                                               and bridge.last_replaced(v.former) <= bridge.lsn_number(g.lsn))) as simple,
-                   bridge.is_behind(v.ts, v.at_us, g.commit_us) as behind,
-                   case when v.former is not null then bridge.last_own(v.former, this_node, g.lsn) end as last_own
+                                               and bridge.last_replaced(v.former) <= bridge.lsn_number(g.lsn))) as simple
               from given g
               -- Looked up one by one, whatever the statistics say of a table that was empty when they were made.
               left join lateral (select * from bridge.row_version r where r.entity = g.entity and r.key = g.key offset 0) v on true),
         told as (
-            select f.*, f.behind is true or (f.last_own >= f.version) is true as unsaid from found f),
+            -- Neither its commit nor what was given says its version: noted one by one.
+            select f.*, not f.noted and f.version <> f.commit_us as unsaid from found f),
         tombstones as (
             insert into bridge.row_version as v (entity, key, ts, node, deleted, seen, row_xmin, lsn, at_us, later_us)
             select f.entity, f.key, f.version, this_node, f.op = 'd', f.known, f.xid, f.lsn, f.commit_us, nullif(f.later, 0)
@@ -67,7 +68,7 @@ begin
                    row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, later_us = excluded.later_us, over = null, correlation = null,
                    former = bridge.remember(v, excluded.lsn))
         select f.n, f.entity, f.key, f.op, f.commit_us, f.ts, f.lsn, f.xid, f.later, f.version, f.known,
-               f.simple and not (f.noted and f.again) and not bool_or(f.unsaid) over (partition by f.entity, f.key collate "C") as done
+               not (f.noted and f.again) and bool_and(f.simple and not f.unsaid) over (partition by f.entity, f.key collate "C") as done
           from told f order by f.n
     loop
         if c.done then
@@ -86,13 +87,8 @@ begin
 end
 $$;
 
--- bridge.is_behind(replaced, at, ts): whether the clock was behind the moment at which what was written upon had been written: bridge.version_upon
--- then says the same of any time.
-create or replace function bridge.is_behind(replaced bigint, at_us bigint, ts bigint) returns boolean
-    language sql immutable parallel safe
-    return ts <= coalesce(at_us, replaced);
-
--- bridge.last_own(former, node, lsn): the latest version of the node's among the entries of before that place.
+-- bridge.last_own(former, node, lsn): the latest version of the node's among the entries of before that place: what it writes comes after that,
+-- whatever was brought in between.
 create or replace function bridge.last_own(former jsonb, node text, lsn pg_lsn) returns bigint
     language sql immutable
     return (select max((e.value ->> 'ts')::bigint) from jsonb_array_elements(former) e
@@ -137,7 +133,6 @@ declare
     overtaken boolean;
     noted     boolean;        -- its commit does not say its version
     own       boolean;        -- f is of this very change
-    last_own  bigint;         -- a version of this node's that it comes after, whatever was brought in between
     alone     boolean := false; -- nobody else writes row_version
     locked    boolean := false; -- nor the row
 begin
@@ -160,15 +155,9 @@ begin
         end if;
         replaced := upon ->> 'ts';
         replaced_at := upon ->> 'at';
-        last_own := bridge.last_own(v.former, node.name, lsn);
-        k.ts := greatest(given, bridge.version_upon(replaced, replaced_at, commit_us) + later);
-        noted := op = 'd' or given <> commit_us
-                 -- Something else was brought in between, or the next one would get the same version.
-                 or last_own >= k.ts or bridge.is_behind(replaced, replaced_at, commit_us)
-                 -- Apply may have judged by the time of the commit, when it was not known yet what the change was written upon.
-                 or (overtaken and k.ts <> commit_us);
-        k.ts := greatest(k.ts, last_own + 1);
-        exit when own or noted is not true or (alone and (locked or not (overtaken or node.capture <> 'wal')));
+        k.ts := greatest(given, bridge.version_upon(replaced, replaced_at, commit_us) + later, bridge.last_own(v.former, node.name, lsn) + 1);
+        noted := op = 'd' or k.ts <> commit_us;
+        exit when own or not noted or (alone and (locked or not (overtaken or node.capture <> 'wal')));
         -- In the order of everybody: first nobody else writes row_version, then the row, then what is known of it.
         if not alone then
             perform bridge.lock_to_note();
@@ -195,7 +184,7 @@ begin
     elsif (select e.policy from bridge.entity e where e.id = entity_id) in ('node-priority', 'manual') then
         k.seen := bridge.certainly_seen(entity_id, row_key, to_timestamp(commit_us / 1000000.0));
     end if;
-    if noted is not true then
+    if not noted then
         return k;
     end if;
     if not overtaken then

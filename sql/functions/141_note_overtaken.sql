@@ -28,6 +28,10 @@ begin
     misjudged := exists (select from jsonb_array_elements(entries) e
                           where e -> 'late' is null and (e ->> 'lsn')::bigint > place and e ->> 'node' <> this_node
                             and ((e ->> 'ts')::bigint, e ->> 'node' collate "C") between (judged, this_node) and (k.ts, this_node));
+    -- Or it would have the version by which this node has given its word since, on account of an earlier change.
+    misjudged := misjudged or (k.ts is distinct from judged and exists (
+        select from jsonb_array_elements(entries) e
+         where e -> 'late' is null and e -> 'over' is null and (e ->> 'lsn')::bigint > place and e ->> 'node' = this_node and (e ->> 'ts')::bigint = k.ts));
     if misjudged then
         k.ts := greatest(k.ts, (select max((e ->> 'ts')::bigint) + 1 from jsonb_array_elements(entries) e where e ->> 'node' = this_node));
     end if;
@@ -45,15 +49,12 @@ begin
            ts = case when r.ts = judged and r.node = this_node and bridge.lsn_number(r.lsn) > place then k.ts else r.ts end,
            row_xmin = coalesce(r.row_xmin, r.xmin) -- it is about the row that it was about
      where r.entity = v.entity and r.key = v.key;
-    if op = 'd' then
-        -- Unless apply has judged by what this node wrote after it.
-        if event ->> 'over' is null then
-            perform bridge.settle_deletion(v.entity, v.key, k, exists (
-                select from jsonb_array_elements(entries) e where e -> 'late' is null and (e ->> 'lsn')::bigint > place and e ->> 'over' is not null));
-        end if;
-    elsif misjudged then
+    if misjudged then
         perform bridge.insist(v.entity, v.key, k.ts);
-    end if;
+    elsif op = 'd' and event ->> 'over' is null then
+        perform bridge.settle_deletion(v.entity, v.key, k, exists (
+            select from jsonb_array_elements(entries) e where e -> 'late' is null and (e ->> 'lsn')::bigint > place and e ->> 'over' is not null));
+    end if; -- otherwise apply has judged by what this node wrote after the deletion
     return k;
 end
 $$;
@@ -95,7 +96,8 @@ as $$
 $$;
 
 -- bridge.insist(entity, key, ts): this node's own word about the row as it is, with a version after ts and all that it knows of; unless a
--- later write of its applications is still to be captured, which then stands upon that version.
+-- later write of its applications is still to be captured, which then stands upon that version. What apply has made of the row is remembered: it
+-- may have judged by changes that are still to be noted.
 create or replace function bridge.insist(entity_id smallint, row_key text, ts bigint) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -109,13 +111,14 @@ begin
     here := bridge.row_here(e, row_key, true);
     if here.present and not here.told or not here.present and not (select v.deleted from bridge.row_version v where v.entity = entity_id and v.key = row_key) then
         update bridge.row_version v
-           set ts = insist.ts, node = this_node, seen = bridge.join_seen(v.seen, null, v.ts, v.node, this_node), row_xmin = coalesce(v.row_xmin, v.xmin)
+           set ts = insist.ts, node = this_node, seen = bridge.join_seen(v.seen, null, v.ts, v.node, this_node), row_xmin = coalesce(v.row_xmin, v.xmin),
+               former = bridge.remember(v, v.lsn)
          where v.entity = entity_id and v.key = row_key and v.ts < insist.ts;
         return;
     end if;
     update bridge.row_version v
        set ts = greatest(v.ts, insist.ts), node = this_node, seen = bridge.join_seen(v.seen, null, v.ts, v.node, this_node),
-           row_xmin = coalesce(v.row_xmin, v.xmin)
+           row_xmin = coalesce(v.row_xmin, v.xmin), former = bridge.remember(v, v.lsn)
      where v.entity = entity_id and v.key = row_key;
     execute format('select bridge.%I($1)', 'assert_' || entity_id) using row_key;
 end

@@ -69,11 +69,11 @@ vacuum analyze bridge.row_version;
 load 'auto_explain';
 set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set plan_cache_mode = force_generic_plan;
 create function pg_temp.ask(n int) returns bigint language sql as $$
-    select count(*) from (select array_agg(1::smallint) as entities, array_agg(i::text) as keys, array_agg('u'::"char") as ops, array_agg(1::bigint) as times,
+    select count(*) from (select array_agg(1::smallint) as entities, array_agg(i::text) as keys, array_agg('u'::"char") as ops, array_agg(2::bigint) as times,
                                  array_agg('0/1'::pg_lsn) as lsns, array_agg('1'::xid) as xids, array_agg(0::bigint) as laters from generate_series(1, n) i) a,
         bridge.note_log(a.entities, a.keys, a.ops, a.times, a.times, a.lsns, a.xids, a.laters) $$;
 select 'asked ' || pg_temp.ask(1);
-insert into bridge.row_version (entity, key, ts, node, deleted, at_us) select 1, i, 1, 'one', false, 0 from generate_series(1, 1000) i;
+insert into bridge.row_version (entity, key, ts, node, deleted, at_us) select 1, i, 1, 'two', false, 1 from generate_series(1, 1000) i;
 set auto_explain.log_nested_statements = on; set auto_explain.log_analyze = on; set auto_explain.log_timing = off;
 set client_min_messages = log; set auto_explain.log_min_duration = 0;
 select 'asked ' || pg_temp.ask(1000);

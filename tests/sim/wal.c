@@ -271,14 +271,12 @@ static struct known find_known(const struct entry *entry, const struct outbox_ch
     return known;
 }
 
-/* It comes after what this node wrote of the row before, whatever was brought in between. Whether that takes another version. */
-static bool outdo_last_own(const struct database *database, const struct entry *entry, struct outbox_change *change)
+/* It comes after what this node wrote of the row before, whatever was brought in between. */
+static void outdo_last_own(const struct database *database, const struct entry *entry, struct outbox_change *change)
 {
-    int64_t before_us = change->version.us;
     for (size_t i = 0; i < entry->former_count; i++)
         if (same_node(database, entry->formers[i].version) && entry->formers[i].lsn < change->lsn && entry->formers[i].version.us >= change->version.us)
             change->version.us = entry->formers[i].version.us + 1;
-    return change->version.us != before_us;
 }
 
 /* The change as it is to be published; given_us: at least. What it replaced is part of what was seen, and its base is not told: between
@@ -298,12 +296,9 @@ static struct known publish(const struct database *database, const struct entry 
     change->version = later_than(known.version, known.at_us, change->commit_us, database->node);
     if (change->version.us < given_us)
         change->version.us = given_us;
-    bool outdone = outdo_last_own(database, entry, change);
-    /* As apply reads it from the commit; but that may have been before it was known what the change was written upon, and while the clock is behind
-     * what it was written upon the next one would get the same version. */
-    bool behind = known.here && change->commit_us <= known.at_us;
-    known.said = given_us == change->commit_us && change->op != CHANGE_DELETED && !outdone && !behind &&
-                 !(known.overtaken && change->version.us != change->commit_us);
+    outdo_last_own(database, entry, change);
+    /* As its commit says it. Any other version is noted, so that what is written next comes after it. */
+    known.said = change->op != CHANGE_DELETED && change->version.us == change->commit_us;
     return known;
 }
 
@@ -353,6 +348,18 @@ static void outdo(const struct database *database, const struct entry *entry, st
             change->version.us = entry->formers[i].version.us + 1;
     if (entry->here && same_node(database, entry->version) && entry->version.us >= change->version.us)
         change->version.us = entry->version.us + 1;
+}
+
+/* This node has given its word about the row since, on account of an earlier change, and by the version that this one gets. */
+static bool is_asserted(const struct database *database, const struct entry *entry, const struct outbox_change *change)
+{
+    struct stamp version = {change->version.us, database->node};
+    bool found = entry->lsn > change->lsn && entry->over == 0 && stamp_equal(entry->version, version);
+    for (size_t i = 0; i < entry->former_count && !found; i++) {
+        const struct former *former = &entry->formers[i];
+        found = !former->late && former->over == 0 && former->lsn > change->lsn && stamp_equal(former->version, version);
+    }
+    return found;
 }
 
 /* What is given to a transaction, and to none before it. */
@@ -544,7 +551,8 @@ static void note_change(struct node *node, struct transaction *transaction, stru
     int64_t judged_us = change->op == CHANGE_DELETED ? 0 : judged_by(entry, change);
     if (judged_us > change->version.us)
         change->version.us = judged_us;
-    bool misjudged = judged_us != 0 && was_misjudged(database, entry, change, judged_us);
+    bool misjudged = (judged_us != 0 && was_misjudged(database, entry, change, judged_us)) ||
+                     (judged_us != change->version.us && is_asserted(database, entry, change));
     if (misjudged)
         outdo(database, entry, change);
     if (judged_us != 0)
@@ -573,8 +581,9 @@ static void note_change(struct node *node, struct transaction *transaction, stru
     remember(database, entry, &own);
     wal_view(database, change->row, &after);
     database_put(database, transaction, change->row, &after);
-    if (change->op == CHANGE_DELETED) {
+    if (change->op == CHANGE_DELETED)
         database->overtaken[change->row] = true;
+    if (change->op == CHANGE_DELETED && !misjudged) {
         settle_deletion(node, transaction, change);
         return;
     }
@@ -588,6 +597,7 @@ static void note_change(struct node *node, struct transaction *transaction, stru
         /* What an application has written since, and is still to be captured, stands upon it. */
         int64_t seen_us[NODES_MAX];
         see(database, entry->version, entry->seen_us, seen_us);
+        remember_entry(database, entry, entry->lsn);
         memcpy(entry->seen_us, seen_us, sizeof entry->seen_us);
         entry->version = (struct stamp){change->version.us, database->node};
         wal_view(database, change->row, &after);

@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# A clock that has gone back, and capture from the log: what is written gets later versions than its commits tell, and apply, while the log is not
+# read, judges by the commits. Both sides end equal all the same once it is read.
+set -euo pipefail
+CAPTURE_COMMERCE=wal
+# shellcheck source=tests/support/servers.sh
+source "$SOURCE_DIR/tests/support/servers.sh"
+# shellcheck source=tests/support/bridge.sh
+source "$SOURCE_DIR/tests/support/bridge.sh"
+
+SECONDS_BACK=4
+ROWS=300
+
+servers_init
+servers_start alpha beta fsync=off
+for cluster in alpha beta; do
+    sql "$cluster" postgres "create database shop"
+    sql "$cluster" shop "create table item (id int primary key, what text); create table member (id int primary key, mail text unique, what text)"
+done
+entities='  - {name: item, table: item, key: [id], fields: [what]}
+  - {name: member, table: member, key: [id], fields: [mail, what]}'
+bridge_node commerce alpha shop operations <<<"$entities"
+bridge_node operations beta shop commerce <<<"$entities"
+for node in commerce operations; do
+    bridge_install "$node" >>"$SERVERS_DIR/install.log"
+    bridge_start "$node"
+done
+
+# What was read last had a time that the clock has yet to come to; and nothing more is read.
+go_back() {
+    bridge_stop commerce
+    sql alpha shop "update bridge.outbound set given_us = (date_part('epoch', clock_timestamp()) * 1000000)::bigint + $SECONDS_BACK * 1000000;
+        select bridge.pause('out')" >"$SERVERS_DIR/null"
+}
+# The log is read, and what waits for its time has come.
+go_on() {
+    sql alpha shop "select bridge.resume('out')" >"$SERVERS_DIR/null"
+    bridge_quiet commerce operations
+    wait_for 120 "what waits for its time" nothing_waits
+    bridge_quiet commerce operations
+}
+nothing_waits() { [[ $(node_sql operations "select exists (select from bridge.dead_letter where state = 'retrying')") == f ]]; }
+both_equal() {
+    local query
+    for query in "select * from $1 order by id" \
+        "select key, version_time, version_node, deleted from bridge.entity_state where entity = '$1' and not deleted order by key collate \"C\""; do
+        node_sql commerce "$query" >"$SERVERS_DIR/commerce.rows"
+        node_sql operations "$query" >"$SERVERS_DIR/operations.rows"
+        diff "$SERVERS_DIR/commerce.rows" "$SERVERS_DIR/operations.rows" >"$SERVERS_DIR/difference" ||
+            fail "the sides differ, seed $seed: $(head -n 6 "$SERVERS_DIR/difference")"
+    done
+}
+
+# ---- rows that both sides write and delete while the log waits ----
+
+seed=$RANDOM
+printf '# seed %s\n' "$seed"
+# write NODE WHAT DELETED: a third of the rows, each in a transaction of its own.
+write() {
+    node_sql "$1" "do \$\$ begin
+        perform setseed(($seed::float / 32768 + hashtext('$2')::float / 2147483648) / 2);
+        for i in 1 .. $ROWS loop
+            if random() < 0.35 then
+                if random() < $3 then
+                    delete from item where id = i;
+                else
+                    insert into item values (i, '$2') on conflict (id) do update set what = excluded.what;
+                end if;
+                commit;
+            end if;
+        end loop;
+    end \$\$"
+}
+come() { [[ $(node_sql operations "select count(*) from bridge.outbox") == 0 && $(node_sql commerce "select sum(received) from bridge.inbound") == \
+    $(node_sql operations "select published from bridge.outbound") ]]; }
+sql alpha shop "insert into item select g, 'x' from generate_series(1, $ROWS) g"
+for deleted in 0 0.3; do
+    bridge_quiet commerce operations
+    go_back
+    write commerce "$deleted first" 0
+    sleep $SECONDS_BACK
+    bridge_start commerce
+    for round in 1 2 3 4 5; do
+        write commerce "$deleted here $round" "$deleted"
+        write operations "$deleted there $round" "$deleted"
+        wait_for 60 "what operations has written" come
+    done
+    go_on
+    both_equal item
+    printf 'ok - rows that both sides write while the log waits, %s of them deletions\n' "$deleted"
+done
+
+# ---- unique values that rows exchange ----
+
+sql alpha shop "insert into member values (1, 'a', 'x'), (2, 'b', 'x'), (3, 'c', 'x')"
+bridge_quiet commerce operations
+go_back
+sql alpha shop "update member set what = 'first'"
+sleep $SECONDS_BACK
+sql alpha shop "update member set what = 'second'"
+sql beta shop "begin; update member set mail = 'free' where id = 1; update member set mail = 'a' where id = 2; update member set mail = 'b' where id = 1;
+    update member set what = 'theirs' where id = 3; commit"
+bridge_start commerce
+exchanged() { [[ $(sql alpha shop "select string_agg(mail, '' order by id) from member where what <> 'second'") == bac ]]; }
+wait_for 60 "the exchange" exchanged
+go_on
+both_equal member
+printf 'ok - rows that exchange unique values while the log waits\n'
+
+for node in commerce operations; do
+    counters_conserve "$node"
+    bridge_stop "$node"
+done
