@@ -111,7 +111,10 @@ select r.*, case
            when r.next is null and exists (select from conflict c where c.side = r.side and c.key = r.key and c.local is null and c.remote = r.who
                 and c.ruling = 'local') then 'lost to a deletion here that was read later'
            when exists (select from conflict c where c.side = r.there and c.key = r.key and c.remote = r.who and c.ruling = 'local')
-                then 'lost, as recorded there' end
+                then 'lost, as recorded there'
+           -- To what was here before, which its own side then said anew.
+           when home(r.next) = r.side and exists (select from conflict c where c.side = r.there and c.key = r.key and c.local = r.who and c.remote = r.next
+                and c.ruling = 'remote') then 'lost there, and said anew' end
        when r.applied then case
            when exists (select from state d where d.side = r.there and d.key = r.key and d.who is null and not d.applied
                 and d.moment < first_time(r.there, r.key, r.next)) then 'seen by the next writer'
