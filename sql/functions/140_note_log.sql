@@ -6,7 +6,8 @@
 -- by how much its version is later than in the first, so that each part has the same one whenever it is asked for.
 --
 -- What a commit does not say is noted: deletions, and a later version. Where apply has written the row since, it has judged without that: a
--- deletion is judged now, as if what was brought came after it; by a wrong version, what came of it becomes this node's word.
+-- deletion is judged now, as if what was brought came after it; and where the right version would have won, what came of the wrong one becomes this
+-- node's word.
 --
 -- A change whose row an application holds is left, and so are those after it that are not told by row_version alone: they have no version. Who waited
 -- for the row would hold others and the versions meanwhile, and make a deadlock of it; its victim may be the application.
