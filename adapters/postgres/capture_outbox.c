@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "adapters/postgres/brake.h"
+#include "adapters/postgres/layouts.h"
 #include "adapters/postgres/report.h"
 #include "adapters/postgres/schema.h"
 #include "bridge/base/memory.h"
@@ -46,10 +47,7 @@ struct pg_outbox {
     const struct config *config;
     struct clock *clock;
     struct pg_session session;
-    /* layouts live as long as the session */
-    struct arena arena;
-    struct layout **layouts;
-    size_t layout_count, layout_capacity;
+    struct pg_layouts layouts;
     /* the window */
     char *heartbeat; /* of the window's moment, as JSON; NULL: none was asked for, or it has been given out */
     char *snapshot; /* everything visible in it has been read; NULL: nothing has */
@@ -94,78 +92,6 @@ static void outbox_close(struct source *source)
     forget_window(outbox);
 }
 
-/* Those of entities, or all, as a parameter; the caller frees it. */
-static char *layout_ids(const struct pg_outbox *outbox, const struct holds *of)
-{
-    char *ids = NULL;
-    size_t size;
-    FILE *out = open_memstream(&ids, &size);
-    if (out == NULL)
-        memory_exhausted(__func__);
-    fputc('{', out);
-    const char *separator = "";
-    for (size_t i = 0; i < outbox->layout_count; i++) {
-        if (of != NULL && !holds_entity(of, outbox->layouts[i]->entity))
-            continue;
-        fprintf(out, "%s%" PRId32, separator, outbox->layouts[i]->id);
-        separator = ",";
-    }
-    fputc('}', out);
-    fclose(out);
-    return ids;
-}
-
-static void add_layout(struct pg_outbox *outbox, struct layout *layout)
-{
-    if (outbox->layout_count == outbox->layout_capacity) {
-        outbox->layout_capacity = 2 * outbox->layout_capacity + 16;
-        outbox->layouts = realloc(outbox->layouts, outbox->layout_capacity * sizeof(struct layout *));
-        if (outbox->layouts == NULL)
-            memory_exhausted(__func__);
-    }
-    outbox->layouts[outbox->layout_count++] = layout;
-}
-
-/* Batches in flight point to layouts: what is known stays, only new ones are added. */
-static bool load_layouts(struct pg_outbox *outbox, struct error *error)
-{
-    char *known = layout_ids(outbox, NULL);
-    const char *parameters[] = {known};
-    PG_RESULT result = pg_query(&outbox->session, "layouts", 1, parameters, error);
-    free(known);
-    if (result == NULL)
-        return false;
-    for (int row = 0, rows = PQntuples(result), field_count; row < rows; row += field_count) {
-        field_count = (int)pg_integer(result, row, 5);
-        struct text *fields = arena_take_array(&outbox->arena, (size_t)field_count, sizeof *fields);
-        for (int i = 0; i < field_count; i++)
-            fields[i] = arena_copy(&outbox->arena, pg_value(result, row + i, 6));
-        struct text entity = arena_copy(&outbox->arena, pg_value(result, row, 1));
-        struct layout *layout = arena_take(&outbox->arena, sizeof *layout);
-        *layout = (struct layout){
-            .id = (int32_t)pg_integer(result, row, 0),
-            .entity = entity,
-            .policy = config_policy(config_entity(outbox->config, entity.data), &outbox->arena),
-            .key_count = (size_t)pg_integer(result, row, 2),
-            .schema = arena_copy(&outbox->arena, pg_value(result, row, 3)),
-            .coalesce = pg_boolean(result, row, 4),
-            .field_count = (size_t)field_count,
-            .fields = fields,
-        };
-        add_layout(outbox, layout);
-    }
-    return true;
-}
-
-static const struct layout *find_layout(struct pg_outbox *outbox, int32_t id, struct error *error)
-{
-    for (size_t i = 0; i < outbox->layout_count; i++)
-        if (outbox->layouts[i]->id == id)
-            return outbox->layouts[i];
-    error_set(error, FAULT_BUG, NULL, "outbox row with unknown layout %" PRId32, id);
-    return NULL;
-}
-
 static uint64_t holds_number(const struct pg_outbox *outbox)
 {
     return outbox->port.holds != NULL ? outbox->port.holds->number : 0;
@@ -198,7 +124,9 @@ static bool outbox_open(struct source *source, struct error *error)
     }
     outbox->row_limit = ROW_LIMIT_START;
     outbox->holds_number = holds_number(outbox) - 1;
-    return load_layouts(outbox, error);
+    /* After uninstall and install the same numbers mean others. */
+    pg_layouts_forget(&outbox->layouts);
+    return pg_layouts_load(&outbox->layouts, &outbox->session, error);
 }
 
 /* ---- binary fields ---- */
@@ -267,10 +195,10 @@ static bool take_holds(struct pg_outbox *outbox, struct error *error)
     if (outbox->unreleased > 0)
         return true;
     forget_window(outbox);
-    if (!load_layouts(outbox, error))
+    if (!pg_layouts_load(&outbox->layouts, &outbox->session, error))
         return false;
     free(outbox->held_layouts);
-    outbox->held_layouts = holds != NULL ? layout_ids(outbox, holds) : NULL;
+    outbox->held_layouts = holds != NULL ? pg_layouts_ids(&outbox->layouts, holds) : NULL;
     outbox->holds_number = holds_number(outbox);
     return true;
 }
@@ -420,9 +348,9 @@ static bool read_row(struct pg_outbox *outbox, struct reading *reading, const PG
         return true;
     }
     int32_t layout_id = binary_int4(PQgetvalue(row, 0, 2));
-    const struct layout *layout = find_layout(outbox, layout_id, error);
+    const struct layout *layout = pg_layouts_find(&outbox->layouts, layout_id);
     if (layout == NULL)
-        return false;
+        return error_set(error, FAULT_BUG, NULL, "outbox row with unknown layout %" PRId32, layout_id);
     char op = PQgetvalue(row, 0, 3)[0];
     struct text fields = pg_value(row, 0, 12);
     if (reading->bytes > 0 && reading->bytes + fields.length > LIMIT_BATCH_BYTES) {
@@ -585,7 +513,7 @@ static bool outbox_next(struct source *source, int wait_ms, struct batch *batch,
         arena_reset(&batch->arena);
         batch->change_count = 0;
         batch->changes = NULL;
-        if (!load_layouts(outbox, error))
+        if (!pg_layouts_load(&outbox->layouts, &outbox->session, error))
             return false;
         if (outbox->port.holds != NULL && outbox->port.holds->count > 0) {
             /* It may be one that is held. */
@@ -668,7 +596,7 @@ struct pg_outbox *pg_outbox_new(const struct config *config, struct clock *clock
     if (outbox == NULL || window == NULL)
         memory_exhausted(__func__);
     *outbox = (struct pg_outbox){.port = {&outbox_ops}, .config = config, .clock = clock, .window = window};
-    arena_init(&outbox->arena, LIMIT_ARENA_BYTES);
+    pg_layouts_init(&outbox->layouts, config);
     pg_brake_init(&outbox->brake, config, &outbox->session);
     return outbox;
 }
@@ -703,9 +631,8 @@ void pg_outbox_free(struct pg_outbox *outbox)
     if (outbox == NULL)
         return;
     outbox_close(&outbox->port);
-    arena_free(&outbox->arena);
+    pg_layouts_free(&outbox->layouts);
     free(outbox->window);
     free(outbox->held_layouts);
-    free(outbox->layouts);
     free(outbox);
 }

@@ -7,35 +7,6 @@
 #include "bridge/base/memory.h"
 #include "bridge/message/digest.h"
 
-static bool load_layouts(struct wal_mapping *mapping, const struct config *config, struct pg_session *session, struct error *error)
-{
-    const char *parameters[] = {"{}"};
-    PG_RESULT result = pg_query(session, "layouts", 1, parameters, error);
-    if (result == NULL)
-        return false;
-    int rows = PQntuples(result);
-    mapping->layouts = arena_take_array(&mapping->arena, (size_t)rows + 1, sizeof *mapping->layouts);
-    for (int row = 0; row < rows;) {
-        int field_count = (int)pg_integer(result, row, 5);
-        struct text *fields = arena_take_array(&mapping->arena, (size_t)field_count, sizeof *fields);
-        for (int i = 0; i < field_count; i++)
-            fields[i] = arena_copy(&mapping->arena, pg_value(result, row + i, 6));
-        struct text entity = arena_copy(&mapping->arena, pg_value(result, row, 1));
-        mapping->layouts[mapping->layout_count++] = (struct layout){
-            .id = (int32_t)pg_integer(result, row, 0),
-            .entity = entity,
-            .policy = config_policy(config_entity(config, entity.data), &mapping->arena),
-            .key_count = (size_t)pg_integer(result, row, 2),
-            .schema = arena_copy(&mapping->arena, pg_value(result, row, 3)),
-            .coalesce = pg_boolean(result, row, 4),
-            .field_count = (size_t)field_count,
-            .fields = fields,
-        };
-        row += field_count;
-    }
-    return true;
-}
-
 static bool load_entities(struct wal_mapping *mapping, struct pg_session *session, struct error *error)
 {
     PG_RESULT result = pg_query(session, "wal_mapping", 0, NULL, error);
@@ -52,7 +23,7 @@ static bool load_entities(struct wal_mapping *mapping, struct pg_session *sessio
             .id = (int)pg_integer(result, row, 0),
             .schema = arena_copy(&mapping->arena, pg_value(result, row, 2)),
             .table = arena_copy(&mapping->arena, pg_value(result, row, 3)),
-            .layout = wal_mapping_layout(mapping, (int32_t)pg_integer(result, row, 4)),
+            .layout = pg_layouts_find(&mapping->layouts, (int32_t)pg_integer(result, row, 4)),
             .columns = names,
             .generated = generated,
         };
@@ -100,7 +71,8 @@ bool wal_mapping_load(struct wal_mapping *mapping, const struct config *config, 
 {
     wal_mapping_free(mapping);
     arena_init(&mapping->arena, LIMIT_ARENA_BYTES);
-    if (!load_layouts(mapping, config, session, error) || !load_entities(mapping, session, error))
+    pg_layouts_init(&mapping->layouts, config);
+    if (!pg_layouts_load(&mapping->layouts, session, error) || !load_entities(mapping, session, error))
         return false;
     make_digest(mapping);
     return true;
@@ -108,6 +80,7 @@ bool wal_mapping_load(struct wal_mapping *mapping, const struct config *config, 
 
 void wal_mapping_free(struct wal_mapping *mapping)
 {
+    pg_layouts_free(&mapping->layouts);
     arena_free(&mapping->arena);
     *mapping = (struct wal_mapping){0};
 }
@@ -117,13 +90,5 @@ const struct wal_entity *wal_mapping_find(const struct wal_mapping *mapping, str
     for (size_t i = 0; i < mapping->entity_count; i++)
         if (text_equal(mapping->entities[i].table, table) && text_equal(mapping->entities[i].schema, schema))
             return &mapping->entities[i];
-    return NULL;
-}
-
-const struct layout *wal_mapping_layout(const struct wal_mapping *mapping, int32_t id)
-{
-    for (size_t i = 0; i < mapping->layout_count; i++)
-        if (mapping->layouts[i].id == id)
-            return &mapping->layouts[i];
     return NULL;
 }

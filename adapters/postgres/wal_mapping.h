@@ -1,9 +1,7 @@
 #pragma once
 /* What of the log is mirrored: which tables, which of their columns, and in which shape their rows travel. Loaded by the source and read by its reader's thread,
  * which never changes it. */
-#include "adapters/postgres/session.h"
-#include "bridge/control/config.h"
-#include "bridge/message/change.h"
+#include "adapters/postgres/layouts.h"
 
 struct wal_entity {
     int id;
@@ -17,8 +15,7 @@ struct wal_mapping {
     struct arena arena;
     size_t entity_count;
     struct wal_entity *entities;
-    size_t layout_count;
-    struct layout *layouts; /* every one that rows of the outbox may have */
+    struct pg_layouts layouts; /* of whole rows, and of rows of the outbox that the log tells of */
     char digest[65];        /* another one whenever the rest is another */
 };
 
@@ -28,4 +25,3 @@ void wal_mapping_free(struct wal_mapping *mapping);
 
 /* NULL: it is not mapped. */
 const struct wal_entity *wal_mapping_find(const struct wal_mapping *mapping, struct text schema, struct text table);
-const struct layout *wal_mapping_layout(const struct wal_mapping *mapping, int32_t id);

@@ -381,7 +381,7 @@ static bool read_outbox(struct wal_reader *reader, struct relation *relation, co
     }
     if (!text_is_null(columns[OUTBOX_LSN])) /* put aside: the log has told of it */
         return true;
-    const struct layout *layout = wal_mapping_layout(reader->mapping, (int32_t)number_of(columns[OUTBOX_LAYOUT]));
+    const struct layout *layout = pg_layouts_find(&reader->mapping->layouts, (int32_t)number_of(columns[OUTBOX_LAYOUT]));
     if (layout == NULL) /* an entity was mapped anew while we ran */
         return error_set(error, FAULT_CONTENTION, NULL, "the log has a row of an entity that was mapped since it is read: reading anew");
     if (!wal_have_chunk(reader, error) || !make_room(reader, layout, bytes, error))

@@ -382,5 +382,21 @@ assert_equal "f|f|f|$replication|f" "$(sql beta ops "select rolsuper, rolcreater
     "attributes of the adapter's role"
 printf 'ok - the role of the adapter may do what it needs and nothing else\n'
 
+# ---- installed anew under a running adapter ----
+if [[ $(capture_of commerce) == outbox ]]; then # the log is the adapter's as long as it runs
+    # As an administrator may by hand; the command itself would not while the adapter runs.
+    bridge commerce uninstall --print | sql alpha shop - >>"$SERVERS_DIR/install.log"
+    not_ready commerce "outbound: database away" "inbound: database away"
+    # The same number for another order of the fields.
+    sed -i 's/name = full_name, credit/credit, name = full_name/' "$SERVERS_DIR/commerce.yaml"
+    bridge_install commerce >>"$SERVERS_DIR/install.log"
+    ready commerce
+    sql alpha shop "insert into shop.customers values (6, '6', 66)"
+    sql beta ops "insert into crm.client values (77, 7, '7')"
+    bridge_quiet commerce operations
+    same_customers "after an installation under a running adapter"
+    printf 'ok - an adapter that is installed anew while it runs takes fields for what they are\n'
+fi
+
 bridge_stop commerce
 bridge_stop operations
