@@ -238,8 +238,8 @@ static void put_input(FILE *out, const struct statement *statement)
     fputs(")", out);
 }
 
-/* What a row is taken for that an application may have written without a word to row_version: it has the time of its commit, or is as
- * far ahead of the clock as what it was written upon; and it is later than any write of this node's that the change's writer has seen. What
+/* What a row is taken for that an application may have written without a word to row_version: it has the time of its commit, or comes after
+ * what it was written upon as bridge.version_upon says; and it is later than any write of this node's that the change's writer has seen. What
  * it has seen is that entry of row_version, or if there is none all that has been forgotten. */
 static void put_view(FILE *out, const struct statement *statement, const struct statement_options *options)
 {
@@ -259,7 +259,7 @@ static void put_view(FILE *out, const struct statement *statement, const struct 
             "         case when w.own_us is null then w.entry_seen\n"
             "              when w.entry_ts is not null then bridge.join_seen(w.entry_seen, null, w.entry_ts, w.entry_node, '%s')\n"
             "              else %s end as row_seen\n"
-            "    from (select x.*, greatest(x.own_us, x.entry_ts + greatest(x.own_us - coalesce(x.at_us, x.entry_ts), 1)) as ahead_us,\n"
+            "    from (select x.*, greatest(x.own_us, x.entry_ts + greatest(x.own_us / 2 - coalesce(x.at_us, x.entry_ts) / 2, 1)) as ahead_us,\n"
             "                 case when x.own_us is not null then (x.seen::jsonb ->> '%s')::bigint end as told_us\n"
             "    from (select z.*, v.ts as entry_ts, v.node as entry_node, v.seen as entry_seen, v.lsn as entry_lsn, v.over as entry_over, v.at_us,\n"
             "                 v.deleted as entry_deleted, %s as unnoted,\n"

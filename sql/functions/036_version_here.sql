@@ -1,8 +1,9 @@
 -- bridge.version_upon(replaced, at, ts): the version of a write at ts upon one that was written here at at: where that is ahead of the clock,
--- writes upon it are as far ahead. Its body is parsed here, so it needs no search_path, with which it would cost ten times as much.
+-- versions go half as fast as the clock until it has caught up. So they depend on the time alone, whatever else was written in between: that is why
+-- each time is halved by itself. The body is parsed here, so it needs no search_path, with which it would cost ten times as much.
 create or replace function bridge.version_upon(replaced bigint, at_us bigint, ts bigint) returns bigint
     language sql immutable parallel safe
-    return greatest(ts, replaced + greatest(ts - coalesce(at_us, replaced), 1));
+    return greatest(ts, replaced + greatest(ts / 2 - coalesce(at_us, replaced) / 2, 1));
 
 -- bridge.version_here(entry, xmin of the entry, xmin of the row): the version of a row that is here: what row_version says, or, of a node
 -- that captures from the WAL, the commit of the application that has written it since. adapters/postgres/statement.c computes the same.

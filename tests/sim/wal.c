@@ -8,10 +8,11 @@ static bool same_node(const struct database *database, struct stamp version)
 }
 
 /* The version of a write that commits at us over a version that was written here at at_us: where that is ahead of the clock,
- * writes upon it are as far ahead, each later than the one before. */
+ * versions go half as fast as the clock until it has caught up, each later than the one before. */
 static struct stamp later_than(struct stamp version, int64_t at_us, int64_t us, int node)
 {
-    int64_t ahead_us = version.us + (us > at_us ? us - at_us : 1);
+    int64_t later_us = us / 2 - at_us / 2;
+    int64_t ahead_us = version.us + (later_us > 1 ? later_us : 1);
     return (struct stamp){version.us != 0 && ahead_us > us ? ahead_us : us, node};
 }
 
