@@ -28,10 +28,12 @@ begin
     misjudged := exists (select from jsonb_array_elements(entries) e
                           where e -> 'late' is null and (e ->> 'lsn')::bigint > place and e ->> 'node' <> this_node
                             and ((e ->> 'ts')::bigint, e ->> 'node' collate "C") between (judged, this_node) and (k.ts, this_node));
-    -- Or it would have the version by which this node has given its word since, on account of an earlier change.
-    misjudged := misjudged or (k.ts is distinct from judged and exists (
-        select from jsonb_array_elements(entries) e
-         where e -> 'late' is null and e -> 'over' is null and (e ->> 'lsn')::bigint > place and e ->> 'node' = this_node and (e ->> 'ts')::bigint = k.ts));
+    -- Or it would have the version by which this node has given its word since, on account of an earlier change; not the one by which apply has
+    -- judged a later change, which is yet to get its own.
+    misjudged := misjudged or (k.ts is distinct from judged and (
+        select bool_or(e -> 'over' is null and e ->> 'node' = this_node and (e ->> 'ts')::bigint = k.ts)
+               and not coalesce(bool_or(e -> 'over' is not null and (e ->> 'base')::bigint = k.ts), false)
+          from jsonb_array_elements(entries) e where e -> 'late' is null and (e ->> 'lsn')::bigint > place) is true);
     if misjudged then
         k.ts := greatest(k.ts, (select max((e ->> 'ts')::bigint) + 1 from jsonb_array_elements(entries) e where e ->> 'node' = this_node));
     end if;

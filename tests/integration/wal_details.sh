@@ -302,6 +302,13 @@ for later in 0 7; do
 done
 printf 'ok - a change that a peer has overtaken is noted once\n'
 
+# The version that it gets is the one by which apply has judged a later change of this node's: that is nobody's word.
+sql alpha shop "insert into bridge.row_version (entity, key, ts, node, deleted, lsn, former)
+    select id, 'overtaken', 20, 'commerce', true, '$place'::pg_lsn + 2000, jsonb_build_array(jsonb_build_object('lsn', bridge.lsn_number('$place') + 1000,
+        'replaced', bridge.lsn_number('$place') + 2000, 'over', '7', 'base', 20, 'ts', 20, 'node', 'commerce')) from bridge.entity where name = 'code'"
+assert_equal 0 "$(note 0 >"$SERVERS_DIR/said"; sql alpha shop "select count(*) from bridge.outbox")" "rows that are said anew for a later change's version"
+sql alpha shop "delete from bridge.row_version where key = 'overtaken'"
+
 # What is ahead of the clock is so for twice as long and no longer, and what is written in between makes no difference.
 assert_equal "1501 1550 1800 2000 2500" "$(sql alpha shop "select string_agg(bridge.version_upon(1500, 1000, ts)::text, ' ' order by ts)
     from unnest(array[100, 1100, 1600, 2000, 2500]) ts")" "versions upon one that is ahead of the clock"

@@ -351,16 +351,20 @@ static void outdo(const struct database *database, const struct entry *entry, st
         change->version.us = entry->version.us + 1;
 }
 
-/* This node has given its word about the row since, on account of an earlier change, and by the version that this one gets. */
+/* This node has given its word about the row since, on account of an earlier change, and by the version that this one gets; it is not the one
+ * by which apply has judged a later change. */
 static bool is_asserted(const struct database *database, const struct entry *entry, const struct outbox_change *change)
 {
     struct stamp version = {change->version.us, database->node};
+    bool judged = entry->lsn > change->lsn && entry->over != 0 && entry->judged_us == version.us;
     bool found = entry->lsn > change->lsn && entry->over == 0 && stamp_equal(entry->version, version);
-    for (size_t i = 0; i < entry->former_count && !found; i++) {
+    for (size_t i = 0; i < entry->former_count; i++) {
         const struct former *former = &entry->formers[i];
-        found = !former->late && former->over == 0 && former->lsn > change->lsn && stamp_equal(former->version, version);
+        bool later = !former->late && former->lsn > change->lsn;
+        judged = judged || (later && former->over != 0 && former->judged_us == version.us);
+        found = found || (later && former->over == 0 && stamp_equal(former->version, version));
     }
-    return found;
+    return found && !judged;
 }
 
 /* What is given to a transaction, and to none before it. */
