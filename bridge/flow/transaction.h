@@ -1,0 +1,18 @@
+#pragma once
+/* One attempt to apply items: one transaction of the target. Rows that cannot be applied become dead letters in it, or make it fail, as the manner
+ * says. */
+#include "bridge/flow/application.h"
+
+enum manner {
+    MANNER_BUNDLED,    /* as fast as it goes */
+    MANNER_ONE_BY_ONE, /* in their order */
+    MANNER_ISOLATING,  /* in parts, down to the rows that cannot be applied */
+};
+
+/* tallies: one per item, for what became of it. buried: letters have come of it that are not held on purpose. When it fails, all is to be rolled back;
+ * with MANNER_ISOLATING application->condemned has the rows then that are to blame, if any are, for the next attempt. */
+bool transact(struct application *application, const struct item *items, size_t count, enum manner manner, struct tally *tallies, bool *buried,
+              struct error *error);
+
+/* The row is not even tried. */
+void condemn(struct condemned_list *list, const struct item *item, size_t row, const struct error *error);
