@@ -15,7 +15,7 @@ enum {
     HURRY_MS = 200,    /* what was applied may be what a letter waits for; but many transactions may follow each other, */
     HURRY_SHARE = 10,  /* and trying in vain takes one tenth of the time at most */
     HURRY_CAP_MS = 5000,
-    FAILED_MS = 5000,  /* when trying them has failed itself */
+    FAILED_MS = 5000,  /* when trying them has failed itself, and not because somebody held a row */
     LOOK_MS = 1000,    /* whatever was known: somebody may have asked for one that did not wait */
 };
 
@@ -65,6 +65,15 @@ bool application_open(struct application *application)
     return true;
 }
 
+/* A plan or statement that does not fit any more: a new session makes new ones. */
+static void end_session_of_plans(struct application *application, const struct error *error)
+{
+    if (!text_equal(text_from(error->code), TEXT_LITERAL("26000")))
+        return;
+    application->target->ops->close(application->target);
+    application->open = false;
+}
+
 bool application_retry(struct application *application)
 {
     struct worker *worker = application->worker;
@@ -75,6 +84,7 @@ bool application_retry(struct application *application)
     if (!application->open || now < application->retry_ms)
         return true;
     if (target->ops->retry(target, application->hurry, &next_ms, &error)) {
+        retry_reset(&application->contention);
         int64_t pause_ms = HURRY_SHARE * (worker->clock->ops->monotonic_ms(worker->clock) - now);
         application->hurry_ms = pause_ms < HURRY_MS ? HURRY_MS : pause_ms > HURRY_CAP_MS ? HURRY_CAP_MS : pause_ms;
         application->hurry = false;
@@ -82,11 +92,12 @@ bool application_retry(struct application *application)
         application->retry_ms = now + (next_ms >= 0 && next_ms < LOOK_MS ? next_ms : LOOK_MS);
         return true;
     }
-    application->retry_ms = now + FAILED_MS;
+    application->retry_ms = now + (error.fault == FAULT_CONTENTION ? retry_wait_ms(&application->contention) : FAILED_MS);
     if (error.fault == FAULT_CONNECTION || !target->ops->rollback(target, &error)) {
         application_failed(application, &error);
         return false;
     }
+    end_session_of_plans(application, &error);
     log_error(LOG_LEVEL_WARNING, "postponed", &error);
     return true;
 }
@@ -154,11 +165,7 @@ static bool recover(struct application *application, const struct error *error)
     }
     if (failed.fault != FAULT_CONTENTION)
         return false;
-    /* A plan or statement that does not fit any more: a new session makes new ones. */
-    if (text_equal(text_from(failed.code), TEXT_LITERAL("26000"))) {
-        application->target->ops->close(application->target);
-        application->open = false;
-    }
+    end_session_of_plans(application, &failed);
     worker->clock->ops->sleep_ms(worker->clock, retry_wait_ms(&application->contention));
     return true;
 }

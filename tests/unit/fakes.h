@@ -739,6 +739,7 @@ struct fake_target {
     struct tally tally; /* of this transaction */
     size_t looks;         /* for letters to try */
     size_t looks_at_once; /* so many times there are more of them */
+    size_t looks_in_vain; /* so many times somebody holds one of their rows */
     int64_t looked_ms;    /* the last of these */
     size_t reports;
     char reported_state[32];
@@ -1015,9 +1016,13 @@ static inline bool target_note_confirmed(struct target *port, const struct heart
 static inline bool target_retry(struct target *port, bool hurry, int *next_ms, struct error *error)
 {
     struct fake_target *target = (struct fake_target *)port;
-    (void)hurry, (void)error;
+    (void)hurry;
     assert_true(target->is_open && !target->in_transaction);
-    bool more = ++target->looks <= target->looks_at_once;
+    if (++target->looks <= target->looks_in_vain) {
+        target->in_transaction = true; /* one that is to be rolled back */
+        return error_set(error, FAULT_CONTENTION, "55P03", "letters: somebody holds a row");
+    }
+    bool more = target->looks <= target->looks_at_once;
     if (more)
         target->looked_ms = world_ms(target->world);
     *next_ms = more ? 0 : -1;

@@ -280,6 +280,19 @@ static void test_many_letters_are_tried_without_a_pause(void **state)
     bench_free(bench);
 }
 
+static void test_letters_whose_rows_somebody_holds_are_tried_again_soon(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    bench->target->looks_in_vain = 5;
+    bench->target->looks_at_once = 6;
+    put(bench, (struct spec){.sequence = 1, .first = 0, .count = 1, .ready_ms = 20000});
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_in_range(bench->target->looked_ms, 10, 1000);
+    bench_free(bench);
+}
+
 /* ---- what is not applied
  * ------------------------------------------------------------------------------------------------ */
 
@@ -1552,6 +1565,7 @@ int main(void)
         cmocka_unit_test(test_change_that_waits_alone_is_applied_at_once),
         cmocka_unit_test(test_letters_that_somebody_asks_for_are_looked_for_every_second),
         cmocka_unit_test(test_many_letters_are_tried_without_a_pause),
+        cmocka_unit_test(test_letters_whose_rows_somebody_holds_are_tried_again_soon),
         cmocka_unit_test(test_echo_refused_and_poison_are_counted_and_never_applied),
         cmocka_unit_test(test_sources_that_are_no_peers_share_one_receipt),
         cmocka_unit_test(test_oversize_message_is_buried),
