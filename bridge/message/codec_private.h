@@ -1,5 +1,5 @@
 #pragma once
-/* What the two files of the codec share. */
+/* What the files of the codec share. */
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
