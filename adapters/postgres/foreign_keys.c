@@ -1,6 +1,7 @@
 /* Foreign keys, which replica role switches off: noted while rows are written, checked at the end of the transaction. */
 #include <stdlib.h>
 
+#include "adapters/postgres/foreign_key_sql.h"
 #include "adapters/postgres/target_private.h"
 
 /* A foreign key to check before the commit. */
@@ -43,7 +44,7 @@ void foreign_keys_note_written(struct pg_target *target, const struct catalog_en
         const struct catalog_foreign_key *key = &entity->foreign_keys[i];
         if (!key->from_here)
             continue;
-        struct pending_check *check = defer_check(target, key, statement_child_check(entity, key));
+        struct pending_check *check = defer_check(target, key, foreign_key_child_check(entity, key));
         check->parameter_count = (int)entity->key_count;
         check->parameters = parameters->values;
         check->lengths = parameters->lengths;
@@ -61,7 +62,7 @@ bool foreign_keys_note_referenced(struct pg_target *target, const struct catalog
         const struct catalog_foreign_key *key = &entity->foreign_keys[i];
         if (key->from_here || (!deletion && key->key_only))
             continue;
-        char *sql = statement_referenced_values(entity, key);
+        char *sql = foreign_key_referenced_values(entity, key);
         int sent = PQsendQueryParams(target->session.connection, sql, (int)entity->key_count, parameters->types,
                                      parameters->values, parameters->lengths, parameters->formats, 0);
         PG_RESULT result = pg_checked(&target->session, pg_answer(&target->session, sent), error);
@@ -71,7 +72,7 @@ bool foreign_keys_note_referenced(struct pg_target *target, const struct catalog
         int count = PQntuples(result);
         if (count == 0)
             continue;
-        struct pending_check *check = defer_check(target, key, statement_parent_check(key));
+        struct pending_check *check = defer_check(target, key, foreign_key_parent_check(key));
         size_t *rows = arena_take_array(arena, (size_t)count, sizeof *rows);
         for (int row = 0; row < count; row++)
             rows[row] = selection->rows[pg_integer(result, row, 0) - 1];

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "adapters/postgres/foreign_key_sql.h"
 #include "adapters/postgres/target_private.h"
 #include "bridge/message/codec.h"
 
@@ -152,7 +153,7 @@ static bool has_own_child(struct pg_target *target, const struct catalog_entity 
             return false;
         if (paused)
             continue;
-        char *sql = statement_own_child(entity, key, child, target->from_log);
+        char *sql = foreign_key_own_child(entity, key, child, target->from_log);
         const char *parameters[LIMIT_KEY_FIELDS + 1];
         for (size_t j = 0; j < entity->key_count; j++)
             parameters[j] = parameters_literal(arena, &message_row(message, 0)[j], 1);

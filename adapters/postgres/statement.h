@@ -71,15 +71,3 @@ struct statement *statement_for(struct catalog *catalog, struct catalog_entity *
 
 /* SQL text, to be freed by the caller. */
 char *statement_sql(const struct statement *statement, enum statement_kind kind, const struct statement_options *options);
-
-/* Foreign keys, checked at the end of a transaction in place of the triggers that replica role switches off.
- * child: parameters are the entity's key columns; -> numbers bigint[] of rows whose parent is missing; locks the parents.
- * values: the same parameters; -> number and referenced values of each of these rows, as text.
- * parent: parameters are such values; -> numbers bigint[] of those that children still refer to although they are gone. */
-char *statement_child_check(const struct catalog_entity *entity, const struct catalog_foreign_key *key);
-char *statement_referenced_values(const struct catalog_entity *entity, const struct catalog_foreign_key *key);
-char *statement_parent_check(const struct catalog_foreign_key *key);
-/* own_child: the same parameters as child, and this node's name; -> whether that node wrote a row that refers to the entity's. child:
- * the entity that the referring table is mapped by, NULL when it is this node's own business and so are its rows. */
-char *statement_own_child(const struct catalog_entity *entity, const struct catalog_foreign_key *key,
-                          const struct catalog_entity *child, bool from_log);
