@@ -6,11 +6,11 @@
 #include <stdlib.h>
 
 #include "adapters/postgres/parameters.h"
-#include "adapters/postgres/wal_aside.h"
 #include "adapters/postgres/wal_notes.h"
 #include "adapters/postgres/wal_progress.h"
 #include "adapters/postgres/wal_reader.h"
 #include "adapters/postgres/wal_slot.h"
+#include "adapters/postgres/wal_ticket.h"
 #include "bridge/base/log.h"
 #include "bridge/base/memory.h"
 #include "bridge/message/codec.h"
@@ -21,15 +21,6 @@ enum {
     GATHERED_MAX = 50000, /* changes that are joined to one batch */
     GATHER_MS = 100,
     GATHER_AT = 4,        /* as long as at most one of so many is left */
-};
-
-struct ticket {
-    bool whole; /* place counts */
-    struct wal_place place;
-    size_t outbox_rows;       /* in it */
-    const char *txids, *seqs; /* '{1,2}' */
-    struct wal_portion oversize; /* too large to travel */
-    struct wal_portion aside;    /* to be put into the outbox */
 };
 
 enum stage {
@@ -324,84 +315,6 @@ static bool leave(struct pg_wal *wal, struct error *error)
 
 /* ---- batches ---- */
 
-/* Changes are taken out of a chunk, in their order. */
-struct taking {
-    struct wal_row *rows;
-    struct change *changes;
-    size_t count;
-};
-
-static void take_out(struct taking *taking, const struct wal_chunk *chunk, size_t i, struct arena *arena)
-{
-    if (taking->rows == NULL) {
-        taking->rows = arena_take_array(arena, chunk->count - i, sizeof *taking->rows);
-        taking->changes = arena_take_array(arena, chunk->count - i, sizeof *taking->changes);
-    }
-    taking->rows[taking->count] = chunk->rows[i];
-    taking->changes[taking->count++] = chunk->changes[i];
-}
-
-static struct wal_portion portion_of(const struct taking *taking)
-{
-    return (struct wal_portion){taking->rows, taking->changes, taking->count};
-}
-
-/* Whether it waits in the outbox. Where triggers write there as well, it would come behind what they write later. */
-static bool waits(struct pg_wal *wal, const struct change *change)
-{
-    if (wal->stage != STAGE_LOG || !wal_aside_takes(&wal->aside, wal->port.holds, change->layout->entity))
-        return false;
-    holds_add(&wal->aside.entities, change->layout->entity);
-    return true;
-}
-
-/* Takes out what does not travel now: what is too large, what was said as a whole instead, and what is held. */
-static void keep_travellers(struct pg_wal *wal, struct wal_chunk *chunk, struct ticket *ticket, struct arena *arena)
-{
-    size_t kept = 0;
-    struct taking oversize = {0}, aside = {0};
-    for (size_t i = 0; i < chunk->count; i++) {
-        const struct wal_row *row = &chunk->rows[i];
-        if (row->bytes > 0) {
-            take_out(&oversize, chunk, i, arena);
-        } else if (row->said || row->made) {
-            continue;
-        } else if (waits(wal, &chunk->changes[i])) {
-            take_out(&aside, chunk, i, arena);
-        } else {
-            chunk->changes[kept] = chunk->changes[i];
-            chunk->rows[kept++] = chunk->rows[i];
-        }
-    }
-    /* What comes through the outbox is counted when it comes. */
-    chunk->captured -= chunk->count - kept - oversize.count;
-    chunk->count = kept;
-    ticket->oversize = portion_of(&oversize);
-    ticket->aside = portion_of(&aside);
-}
-
-/* Which of the outbox's rows to forget with the batch. */
-static void note_outbox_rows(const struct wal_chunk *chunk, struct ticket *ticket, struct arena *arena)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < chunk->count; i++)
-        count += chunk->rows[i].entity == NULL;
-    ticket->outbox_rows = count;
-    char *txids = arena_take(arena, count * 21 + 3), *seqs = arena_take(arena, count * 21 + 3);
-    ticket->txids = txids;
-    ticket->seqs = seqs;
-    const char *mark = "{";
-    for (size_t i = 0; i < chunk->count; i++) {
-        if (chunk->rows[i].entity != NULL)
-            continue;
-        txids += sprintf(txids, "%s%" PRIu64, mark, chunk->rows[i].outbox_txid);
-        seqs += sprintf(seqs, "%s%" PRId64, mark, chunk->rows[i].outbox_seq);
-        mark = ",";
-    }
-    strcpy(txids, count > 0 ? "}" : "{}");
-    strcpy(seqs, count > 0 ? "}" : "{}");
-}
-
 static bool take_heartbeat(struct pg_wal *wal, const struct wal_chunk *chunk, struct batch *batch, struct error *error)
 {
     /* Anybody may write such a message: ours is the one that we have written. */
@@ -452,16 +365,13 @@ static bool fill_batch(struct pg_wal *wal, struct wal_chunk *chunk, struct batch
     struct arena empty = batch->arena;
     batch->arena = chunk->arena;
     chunk->arena = empty;
-    struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
+    struct wal_ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
     const struct wal_notes notes = notes_of(wal);
     if (!wal_notes_take(&notes, chunk, &batch->arena, error))
         return false;
-    note_outbox_rows(chunk, ticket, &batch->arena);
-    keep_travellers(wal, chunk, ticket, &batch->arena);
+    wal_ticket_make(ticket, chunk, wal->stage == STAGE_LOG ? &wal->aside : NULL, wal->port.holds, &batch->arena);
     if (!take_heartbeat(wal, chunk, batch, error))
         return false;
-    ticket->whole = chunk->whole;
-    ticket->place = chunk->place;
     batch->changes = chunk->changes;
     batch->change_count = chunk->count;
     batch->captured_count = chunk->captured;
@@ -491,7 +401,7 @@ static bool say_again(struct pg_wal *wal, struct batch *batch, bool *found, stru
     struct heartbeat *heartbeat = arena_take(&batch->arena, sizeof *heartbeat);
     heartbeat->source = text_from(wal->config->node);
     batch->heartbeat = heartbeat;
-    batch->ticket = arena_take(&batch->arena, sizeof(struct ticket));
+    batch->ticket = arena_take(&batch->arena, sizeof(struct wal_ticket));
     note_given(wal, false);
     *found = true;
     return codec_decode_heartbeat(pg_value(result, 0, 0), &batch->arena, heartbeat, error);
@@ -586,38 +496,8 @@ static bool wal_next(struct source *source, int wait_ms, struct batch *batch, bo
 
 /* ---- release ---- */
 
-static bool bury_row(struct pg_wal *wal, const struct wal_row *row, const struct change *change, struct arena *arena, struct error *error)
-{
-    const char *correlation = text_is_null(change->correlation) ? NULL : arena_string(arena, change->correlation);
-    const char *parameters[] = {arena_printf(arena, "%d", row->entity->id).data, arena_string(arena, wal_key_text(arena, change)), change_op_name(change->op),
-                                arena_printf(arena, "%" PRId64, change->version.timestamp_us).data, arena_printf(arena, "%zu", row->bytes).data, correlation};
-    PG_RESULT result = pg_query(wal->session, "wal_oversize", 6, parameters, error);
-    return result != NULL;
-}
-
-static bool bury_outbox_row(struct pg_wal *wal, const struct wal_row *row, struct arena *arena, struct error *error)
-{
-    const char *parameters[] = {arena_printf(arena, "%" PRId64, row->outbox_seq).data, arena_printf(arena, "%" PRIu64, row->outbox_txid).data};
-    PG_RESULT result = pg_query(wal->session, "outbox_oversize", 2, parameters, error);
-    return result != NULL;
-}
-
-/* A row that cannot travel stops nobody, and is not forgotten. */
-static bool bury_oversize(struct pg_wal *wal, const struct ticket *ticket, struct error *error)
-{
-    bool good = true;
-    struct arena arena;
-    arena_init(&arena, LIMIT_ARENA_BYTES);
-    for (size_t i = 0; good && i < ticket->oversize.count; i++) {
-        const struct wal_row *row = &ticket->oversize.rows[i];
-        good = row->entity != NULL ? bury_row(wal, row, &ticket->oversize.changes[i], &arena, error) : bury_outbox_row(wal, row, &arena, error);
-    }
-    arena_free(&arena);
-    return good;
-}
-
 /* Recorded at once when there is more to do with it, in the same transaction. */
-static bool release_of_log(struct pg_wal *wal, const struct ticket *ticket, const struct receipt *receipt, struct error *error)
+static bool release_of_log(struct pg_wal *wal, const struct wal_ticket *ticket, const struct receipt *receipt, struct error *error)
 {
     struct wal_progress *progress = &wal->progress, before = *progress;
     wal_progress_release(progress, ticket->whole ? &ticket->place : NULL, receipt);
@@ -625,7 +505,7 @@ static bool release_of_log(struct pg_wal *wal, const struct ticket *ticket, cons
         return true;
     bool durable = ticket->oversize.count > 0 || wal_progress_wants_save(progress);
     bool together = durable || ticket->aside.count > 0;
-    if ((together && !(durable ? pg_begin_durable(wal->session, error) : pg_begin(wal->session, error))) || !bury_oversize(wal, ticket, error) ||
+    if ((together && !(durable ? pg_begin_durable(wal->session, error) : pg_begin(wal->session, error))) || !wal_ticket_bury(ticket, wal->session, error) ||
         (ticket->aside.count > 0 && !wal_aside_put(wal->session, text_from(wal->config->node), &ticket->aside, error)) ||
         !wal_progress_write(progress, ticket->txids, ticket->seqs, error) || (together && !pg_commit(wal->session, error))) {
         /* Nothing is saved at the end without what belongs to it. */
