@@ -1,6 +1,7 @@
 -- bridge.version_upon(replaced, at, ts): the version of a write at ts upon one that was written here at at: where that is ahead of the clock,
--- versions go half as fast as the clock until it has caught up. So they depend on the time alone, whatever else was written in between: that is why
--- each time is halved by itself. The body is parsed here, so it needs no search_path, with which it would cost ten times as much.
+-- versions go half as fast as the clock until it has caught up. So they depend on the time alone, whatever else was written in between (of writes of one
+-- row 2 us apart or more): that is why each time is halved by itself. The body is parsed here, so it needs no search_path, with which it would cost ten
+-- times as much.
 create or replace function bridge.version_upon(replaced bigint, at_us bigint, ts bigint) returns bigint
     language sql immutable parallel safe
     return greatest(ts, replaced + greatest(ts / 2 - coalesce(at_us, replaced) / 2, 1));
@@ -23,7 +24,7 @@ as $$
 $$;
 
 -- bridge.keep_versions(entity): writes into row_version what only the commits say: capture by triggers does not look at them. The log has
--- not told them all yet.
+-- not told them all yet, and may tell of a later version: so they are written as by apply, which has judged by the commit.
 create or replace function bridge.keep_versions(entity_name text) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -33,16 +34,16 @@ declare
 begin
     select * into strict e from bridge.entity where name = entity_name;
     execute format($f$
-        insert into bridge.row_version as r (entity, key, ts, node, deleted, seen, row_xmin, lsn, at_us)
-        select %1$s, k.key, h.ts, h.node, false, bridge.join_seen((k.entry).seen, null, (k.entry).ts, (k.entry).node, h.node), k.row_xmin, pg_current_wal_insert_lsn(),
-               (date_part('epoch', pg_xact_commit_timestamp(k.row_xmin)) * 1000000)::bigint
+        insert into bridge.row_version as r (entity, key, ts, node, deleted, seen, base_ts, base_node, row_xmin, over, lsn, at_us)
+        select %1$s, k.key, h.ts, h.node, false, bridge.join_seen((k.entry).seen, null, (k.entry).ts, (k.entry).node, h.node), h.ts, h.node,
+               k.row_xmin, k.row_xmin, pg_current_wal_insert_lsn(), (date_part('epoch', pg_xact_commit_timestamp(k.row_xmin)) * 1000000)::bigint
           from (select t.xmin as row_xmin, bridge.%2$I(t) as key, v as entry, v.xmin as v_xmin
                   from %3$s t left join bridge.row_version v on v.entity = %1$s and v.key = bridge.%2$I(t)) as k
          cross join lateral bridge.version_here(k.entry, k.v_xmin, k.row_xmin) h
          where h.own
         on conflict (entity, key) do update
-           set ts = excluded.ts, node = excluded.node, deleted = false, seen = excluded.seen, base_ts = r.ts, base_node = r.node,
-               row_xmin = excluded.row_xmin, lsn = excluded.lsn, at_us = excluded.at_us, later_us = null, over = null,
+           set ts = excluded.ts, node = excluded.node, deleted = false, seen = excluded.seen, base_ts = excluded.base_ts, base_node = excluded.base_node,
+               row_xmin = excluded.row_xmin, over = excluded.over, lsn = excluded.lsn, at_us = excluded.at_us, later_us = null,
                former = bridge.remember(r, excluded.lsn) $f$,
         e.id, 'row_key_' || e.id, e.relation);
 end

@@ -192,7 +192,7 @@ printf 'ok - a row that an application holds waits alone\n'
 
 # ---- a peer writes in between updates that wait, or after them ----
 
-sql alpha shop "insert into code values ('between', 'x'), ('after', 'x')"
+sql alpha shop "insert into code values ('between', 'x'), ('after', 'x'), ('ahead', 'x')"
 bridge_quiet commerce operations
 sql alpha shop "select bridge.pause('out')" >"$SERVERS_DIR/null"
 wait_for 30 "commerce to send no more" silent
@@ -206,15 +206,23 @@ update 1 2
 theirs between
 update 3 4
 theirs after
+# The same version by which apply judges and of which the views tell, also where it is ahead of the clock.
+sql alpha shop "insert into bridge.row_version (entity, key, ts, node, deleted, lsn, at_us, row_xmin)
+    select e.id, t.code, n.us + 500000, 'commerce', false, pg_current_wal_insert_lsn(), n.us, t.xmin
+      from bridge.entity e, code t, (select (date_part('epoch', clock_timestamp()) * 1000000)::bigint as us) n where e.name = 'code' and t.code = 'ahead'"
+sql alpha shop "update code set what = 'ours' where code = 'ahead'"
+ahead=$(sql alpha shop "select h.ts from code t, bridge.row_version v, bridge.version_here(v, v.xmin, t.xmin) h where t.code = 'ahead' and v.key = 'ahead'")
+theirs ahead
+assert_equal "$ahead" "$(sql alpha shop "select local_ts from bridge.conflict where key = 'ahead'")" "the version that was judged"
 published=$(sql alpha shop "select published from bridge.outbound")
 sql alpha shop "select bridge.resume('out')" >"$SERVERS_DIR/null"
 bridge_quiet commerce operations
-assert_equal 3 "$(sql alpha shop "select published - $published from bridge.outbound")" "changes sent: what was before their write, and what is the last"
-equal "rows that both wrote" "select code, what from code where code in ('between', 'after') order by 1"
+assert_equal 4 "$(sql alpha shop "select published - $published from bridge.outbound")" "changes sent: what was before their write, and what is the last"
+equal "rows that both wrote" "select code, what from code where code in ('between', 'after', 'ahead') order by 1"
 equal "conflicts, each with its winner and loser" "select key, case ruling when 'local' then (local_ts, local_node) else (remote_ts, remote_node) end,
     case ruling when 'local' then (remote_ts, remote_node) else (local_ts, local_node) end from bridge.conflict order by 1"
 assert_equal "after|theirs, between|4" "$(sql alpha shop "select string_agg(code || '|' || what, ', ' order by code) from code where code in ('between', 'after')")" "what stays"
-assert_equal "after, between" "$(sql beta shop "select string_agg(key, ', ' order by key) from bridge.conflict")" "conflicts"
+assert_equal "after, ahead, between" "$(sql beta shop "select string_agg(key, ', ' order by key) from bridge.conflict")" "conflicts"
 for cluster in alpha beta; do sql $cluster shop "delete from bridge.conflict"; done
 
 # ---- rows that are written all the time ----
@@ -308,8 +316,13 @@ sql alpha shop "insert into bridge.row_version (entity, key, ts, node, deleted, 
         'replaced', bridge.lsn_number('$place') + 2000, 'over', '7', 'base', 20, 'ts', 20, 'node', 'commerce')) from bridge.entity where name = 'code'"
 assert_equal 0 "$(note 0 >"$SERVERS_DIR/said"; sql alpha shop "select count(*) from bridge.outbox")" "rows that are said anew for a later change's version"
 sql alpha shop "delete from bridge.row_version where key = 'overtaken'"
+# The version by which this node has given its word: the row is said anew.
+sql alpha shop "insert into bridge.row_version (entity, key, ts, node, deleted, lsn)
+    select id, 'overtaken', 20, 'commerce', true, '$place'::pg_lsn + 2000 from bridge.entity where name = 'code'"
+assert_equal 1 "$(note 0 >"$SERVERS_DIR/said"; sql alpha shop "select count(*) from bridge.outbox")" "rows that are said anew for this node's own word"
+sql alpha shop "delete from bridge.outbox; delete from bridge.row_version where key = 'overtaken'"
 
-# What is ahead of the clock is so for twice as long and no longer, and what is written in between makes no difference.
+# What is ahead of the clock is so for twice as long as it was ahead and no longer, and what is written in between, 2 us apart or more, makes no difference.
 assert_equal "1501 1550 1800 2000 2500" "$(sql alpha shop "select string_agg(bridge.version_upon(1500, 1000, ts)::text, ' ' order by ts)
     from unnest(array[100, 1100, 1600, 2000, 2500]) ts")" "versions upon one that is ahead of the clock"
 assert_equal t "$(sql alpha shop "select bool_and(bridge.version_upon(bridge.version_upon(1500, 1000, a), a, b) = bridge.version_upon(1500, 1000, b))
@@ -351,6 +364,14 @@ read -rd '' second third <"$SERVERS_DIR/said" || true
 ((second == 60000050 && third > second)) || fail "versions after the clock has gone back: the second write's $second, the third's ${third:-that of its commit}"
 sql alpha shop "delete from bridge.outbox; delete from bridge.row_version where key = 'shifted'"
 printf 'ok - a row that was judged by the time of its commit alone is said anew\n'
+
+# A switch to triggers keeps what the commits say, and the log tells of a later version then.
+sql alpha shop "insert into code values ('kept', 'x')"
+sql alpha shop "select bridge.keep_versions('code')" >"$SERVERS_DIR/said"
+committed="lateral (select (date_part('epoch', pg_xact_commit_timestamp(t.xmin)) * 1000000)::bigint as us) c"
+sql alpha shop "select n.* from bridge.entity e, code t, $committed, lateral bridge.note_log(array[e.id], '{kept}', '{c}', array[c.us], array[c.us + 900],
+    array['$place'::pg_lsn], array[t.xmin], '{0}') n where e.name = 'code' and t.code = 'kept'" >"$SERVERS_DIR/said"
+assert_equal 900 "$(sql alpha shop "select v.ts - c.us from bridge.row_version v, code t, $committed where v.key = 'kept' and t.code = 'kept'")" "the version that is kept"
 
 # ---- a database that was restored into a server whose log is shorter ----
 
