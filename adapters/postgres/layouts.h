@@ -19,7 +19,7 @@ void pg_layouts_free(struct pg_layouts *layouts);
 
 /* Adds those that are not known yet. */
 bool pg_layouts_load(struct pg_layouts *layouts, struct pg_session *session, struct error *error);
-/* Nothing points to any of them. */
+/* The caller sees to it that nothing points to any of them. */
 void pg_layouts_forget(struct pg_layouts *layouts);
 
 /* NULL: there is none. */
