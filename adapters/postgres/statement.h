@@ -1,5 +1,5 @@
 #pragma once
-/* SQL for one entity, operation and column set: the only place that composes SQL at run time, from names and types that
+/* SQL for one entity, operation and column set: with foreign_key_sql.h all that is composed of a mapping at run time, from names and types that
  * the server quoted (catalog.h). Nothing of a message ever becomes SQL: values travel as parameters.
  *
  * Parameters of all but lock, which has the key's arrays alone, in this order:

@@ -179,7 +179,7 @@ static void condemn_storms(struct application *application, const struct item *i
     for (size_t i = 0; i < count; i++)
         for (size_t row = 0; items[i].held_until_us != NULL && row < items[i].message.row_count; row++)
             if (items[i].held_until_us[row] > 0)
-                condemn(&application->condemned, &items[i], row, &error);
+                condemned_add(&application->condemned, &items[i], row, &error);
 }
 
 /* How far ahead of the clock a change may be; 0: as far as it likes. */
@@ -211,7 +211,7 @@ static int64_t condemn_ahead(struct application *application, const struct item 
                       TEXT_PRINTF(message->source), (long long)((version_us - latest_us) / 1000000 + 1),
                       most_us == application->max_clock_skew_us ? "max_clock_skew allows" : "can be waited for");
             error_hint(&error, "correct that clock (NTP); the change waits until its time has come");
-            condemn(&application->condemned, &items[i], row, &error);
+            condemned_add(&application->condemned, &items[i], row, &error);
         }
     }
     return newest_us;

@@ -1,6 +1,6 @@
 #pragma once
 /* The one rule behind order, duplicates, echoes and conflicts: a change is applied iff its version is news to the row.
- * Pure: versions in, verdict out. The SQL fast path (adapters/postgres/statement.c) computes the same. */
+ * Pure: versions in, verdict out. The SQL fast path (adapters/postgres/statement_sql.c) computes the same. */
 #include "bridge/base/limits.h"
 #include "bridge/message/change.h"
 

@@ -11,7 +11,7 @@ enum { CLOCK_WARNING_US = 250000 };
 
 /* ---- lists of rows ---- */
 
-void condemn(struct condemned_list *list, const struct item *item, size_t row, const struct error *error)
+void condemned_add(struct condemned_list *list, const struct item *item, size_t row, const struct error *error)
 {
     if (list->count == list->capacity) {
         list->capacity = list->capacity ? list->capacity * 2 : 16;
@@ -67,7 +67,7 @@ static bool isolate(struct application *application, const struct item *item, si
     if (!error_is_of_rows(error))
         return false;
     if (end - first == 1) {
-        condemn(&application->held, item, first, error);
+        condemned_add(&application->held, item, first, error);
         return true;
     }
     size_t middle = first + (end - first) / 2;
@@ -249,7 +249,7 @@ static void note_offences(struct application *application, const struct item *it
         for (size_t j = 0; j < count; j++)
             if (&items[j].message == offences->rows[i].message &&
                 next_condemned(&application->condemned, &items[j], offences->rows[i].row, offences->rows[i].row + 1) == NULL)
-                condemn(&application->condemned, &items[j], offences->rows[i].row, error);
+                condemned_add(&application->condemned, &items[j], offences->rows[i].row, error);
 }
 
 /* ---- the transaction ---- */

@@ -9,10 +9,11 @@ enum manner {
     MANNER_ISOLATING,  /* in parts, down to the rows that cannot be applied */
 };
 
-/* tallies: one per item, for what became of it. buried: letters have come of it that are not held on purpose. When it fails, all is to be rolled back;
- * with MANNER_ISOLATING application->condemned has the rows then that are to blame, if any are, for the next attempt. */
+/* tallies: one per item, for what became of it. When it is committed, buried says whether letters have come of it that are not held on purpose, and
+ * application->held has the rows that were buried after they had failed. When it fails, all is to be rolled back; with MANNER_ISOLATING
+ * application->condemned has the rows then that are to blame, if any are, for the next attempt. */
 bool transact(struct application *application, const struct item *items, size_t count, enum manner manner, struct tally *tallies, bool *buried,
               struct error *error);
 
 /* The row is not even tried. */
-void condemn(struct condemned_list *list, const struct item *item, size_t row, const struct error *error);
+void condemned_add(struct condemned_list *list, const struct item *item, size_t row, const struct error *error);

@@ -1,5 +1,5 @@
 #pragma once
-/* A JSON text being read: what the codec's readers of messages, merge states and heartbeats share. Each refuses with FAULT_POISON. */
+/* A JSON text being read: what the codec's readers of messages, merge states and heartbeats share. What they refuse is FAULT_POISON. */
 #include "bridge/message/codec_private.h"
 
 /* Texts are copied behind one another into one block: none is longer than its JSON form with its quotes, which leaves
@@ -9,17 +9,18 @@ struct reader {
     struct arena *arena;
     struct error *error;
     struct message *message;
-    size_t known; /* members of the root that were asked for */
+    size_t known; /* members of the root that were found */
     char *next;   /* in the block */
 };
 
 /* FAULT_TRANSIENT when there is no memory. */
 bool reader_parse(struct text body, struct json_object **root, struct error *error);
-/* root is NULL when the body could not be parsed: the same must come of it once more. */
+/* The same must come of it once more, or the process ends; root is NULL when the body could not be parsed. */
 void reader_confirm_parse(struct text body, struct json_object *root);
 
-/* NULL when the root has no such member; of another type it is refused, too. */
+/* NULL: the root has no such member, or it is null. */
 struct json_object *reader_find(struct reader *reader, const char *name);
+/* The same refused, and what has another type. */
 struct json_object *reader_find_typed(struct reader *reader, const char *name, enum json_type type);
 
 bool reader_is_name(struct json_object *object);

@@ -7,7 +7,7 @@ create or replace function bridge.version_upon(replaced bigint, at_us bigint, ts
     return greatest(ts, replaced + greatest(ts / 2 - coalesce(at_us, replaced) / 2, 1));
 
 -- bridge.version_here(entry, xmin of the entry, xmin of the row): the version of a row that is here: what row_version says, or, of a node
--- that captures from the WAL, the commit of the application that has written it since. adapters/postgres/statement.c computes the same.
+-- that captures from the WAL, the commit of the application that has written it since. adapters/postgres/statement_sql.c computes the same.
 create or replace function bridge.version_here(v bridge.row_version, v_xmin xid, row_xmin xid, out ts bigint, out node text, out own boolean)
     language sql stable
     set search_path = pg_catalog, pg_temp

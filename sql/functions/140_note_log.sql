@@ -1,7 +1,7 @@
 -- bridge.note_log(...): what capture from the WAL asks of the changes of this node, in the order of commit, before they are given out,
 -- but for those of which queries/wal_known.sql tells that there is nothing to say: its version, and what its writer had seen of the row: the entry of
 -- row_version that was there then, and what that had seen. A change that is not told of has the version that was given, and its writer had seen nothing.
--- Apply takes a row that it has no entry of for the same (adapters/postgres/statement.c). commit_us is the commit's time and ts at least the version, later
+-- Apply takes a row that it has no entry of for the same (adapters/postgres/statement_sql.c). commit_us is the commit's time and ts at least the version, later
 -- where the clock has gone back; lsn is the commit's place in the log. A transaction that is given out in parts may write a row in several: later is
 -- by how much its version is later than in the first, so that each part has the same one whenever it is asked for.
 --

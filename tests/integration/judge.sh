@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The rule of versions exists twice: as the set-based statement that applies (adapters/postgres/statement.c) and as the core's
+# The rule of versions exists twice: as the set-based statement that applies (adapters/postgres/statement_sql.c) and as the core's
 # judge and policies. Thousands of random cases go through the real thing, and what the core says of each (judge_cases)
 # must be in the tables afterwards; then all messages come once more, and nothing may change.
 # JUDGE_SEED=n draws the same cases again; JUDGE_COUNT: cases per policy.

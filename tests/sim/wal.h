@@ -3,7 +3,7 @@
  * its commit: (commit time, this node), unless row_version has an entry about this very state of the row. What capture says of a
  * change, and what apply takes the row for, must be the same: both go by the entry that the write replaced.
  *
- * What adapters/postgres/statement.c and sql/functions/140_note_log.sql do. */
+ * What adapters/postgres/statement_sql.c and sql/functions/140_note_log.sql do. */
 #include "tests/sim/database.h"
 
 struct node;
