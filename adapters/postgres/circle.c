@@ -121,7 +121,7 @@ bool circle_retry(struct pg_target *target, struct error *error)
     }
     /* They stay as they were, to be tried another time. */
     target_forget_checks(target);
-    if (error->fault == FAULT_CONNECTION || error->fault == FAULT_OPERATOR)
+    if (is_of_session(error))
         return false;
     return pg_execute(&target->session, "rollback to savepoint circle; release savepoint circle", error);
 }

@@ -230,6 +230,11 @@ static bool is_blocked(const struct error *error)
     return is_code(error, "23503") || is_code(error, "23505") || is_code(error, "23P01");
 }
 
+bool is_of_session(const struct error *error)
+{
+    return error->fault == FAULT_CONNECTION || error->fault == FAULT_OPERATOR || is_code(error, "26000");
+}
+
 /* One letter, under a savepoint: what fails leaves nothing behind but its next attempt. */
 static bool try_letter(struct pg_target *target, const struct waiting *waiting, bool *blocked, struct error *error)
 {
@@ -245,7 +250,7 @@ static bool try_letter(struct pg_target *target, const struct waiting *waiting, 
         return pg_execute(&target->session, "release savepoint letter", error) &&
                letter_ended(target, waiting, &tally, error);
     *error = failed;
-    if (failed.fault == FAULT_CONNECTION || failed.fault == FAULT_OPERATOR)
+    if (is_of_session(&failed))
         return false;
     target_forget_checks(target);
     if (!pg_execute(&target->session, "rollback to savepoint letter; release savepoint letter", error))

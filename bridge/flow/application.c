@@ -13,9 +13,9 @@ enum {
     CONTENTION_CAP_MS = 1000,
     CLOCK_WAIT_US = 1000000, /* for a version ahead of the clock: what is further ahead is held */
     HURRY_MS = 200,    /* what was applied may be what a letter waits for; but many transactions may follow each other, */
-    HURRY_SHARE = 10,  /* and trying in vain takes one tenth of the time at most */
+    HURRY_SHARE = 10,  /* and trying in vain takes one tenth of the time at most, also where somebody holds their rows */
     HURRY_CAP_MS = 5000,
-    FAILED_MS = 5000,  /* when trying them has failed itself, and not because somebody held a row */
+    FAILED_MS = 5000,  /* when trying them has failed itself */
     LOOK_MS = 1000,    /* whatever was known: somebody may have asked for one that did not wait */
 };
 
@@ -61,7 +61,6 @@ bool application_open(struct application *application)
     }
     application->open = true;
     application->letters_wait = true; /* perhaps: whoever ran before has left some */
-    application->retry_ms = 0;
     return true;
 }
 
@@ -83,16 +82,16 @@ bool application_retry(struct application *application)
     int64_t now = worker->clock->ops->monotonic_ms(worker->clock);
     if (!application->open || now < application->retry_ms)
         return true;
-    if (target->ops->retry(target, application->hurry, &next_ms, &error)) {
-        retry_reset(&application->contention);
-        int64_t pause_ms = HURRY_SHARE * (worker->clock->ops->monotonic_ms(worker->clock) - now);
-        application->hurry_ms = pause_ms < HURRY_MS ? HURRY_MS : pause_ms > HURRY_CAP_MS ? HURRY_CAP_MS : pause_ms;
+    bool tried = target->ops->retry(target, application->hurry, &next_ms, &error);
+    int64_t ended = worker->clock->ops->monotonic_ms(worker->clock), pause_ms = HURRY_SHARE * (ended - now);
+    application->hurry_ms = pause_ms < HURRY_MS ? HURRY_MS : pause_ms > HURRY_CAP_MS ? HURRY_CAP_MS : pause_ms;
+    if (tried) {
         application->hurry = false;
         application->letters_wait = next_ms >= 0;
         application->retry_ms = now + (next_ms >= 0 && next_ms < LOOK_MS ? next_ms : LOOK_MS);
         return true;
     }
-    application->retry_ms = now + (error.fault == FAULT_CONTENTION ? retry_wait_ms(&application->contention) : FAILED_MS);
+    application->retry_ms = ended + (error.fault == FAULT_CONTENTION ? application->hurry_ms : FAILED_MS);
     if (error.fault == FAULT_CONNECTION || !target->ops->rollback(target, &error)) {
         application_failed(application, &error);
         return false;

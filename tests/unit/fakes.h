@@ -739,7 +739,8 @@ struct fake_target {
     struct tally tally; /* of this transaction */
     size_t looks;         /* for letters to try */
     size_t looks_at_once; /* so many times there are more of them */
-    size_t looks_in_vain; /* so many times somebody holds one of their rows */
+    size_t looks_in_vain; /* so many times somebody holds one of their rows, for so long */
+    int64_t held_ms;
     int64_t looked_ms;    /* the last of these */
     size_t reports;
     char reported_state[32];
@@ -1019,6 +1020,7 @@ static inline bool target_retry(struct target *port, bool hurry, int *next_ms, s
     (void)hurry;
     assert_true(target->is_open && !target->in_transaction);
     if (++target->looks <= target->looks_in_vain) {
+        target_think(target, target->held_ms);
         target->in_transaction = true; /* one that is to be rolled back */
         return error_set(error, FAULT_CONTENTION, "55P03", "letters: somebody holds a row");
     }

@@ -289,7 +289,21 @@ static void test_letters_whose_rows_somebody_holds_are_tried_again_soon(void **s
     put(bench, (struct spec){.sequence = 1, .first = 0, .count = 1, .ready_ms = 20000});
     bench_run(bench);
     assert_all_settled(bench);
-    assert_in_range(bench->target->looked_ms, 10, 1000);
+    assert_in_range(bench->target->looked_ms, 1000, 2000);
+    bench_free(bench);
+}
+
+static void test_letters_whose_rows_are_held_for_long_take_a_tenth_of_the_time(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new((struct random){1});
+    bench->target->looks_in_vain = 1000;
+    bench->target->held_ms = 400;
+    for (size_t i = 0; i < 100; i++)
+        put(bench, (struct spec){.sequence = (int64_t)i + 1, .first = i, .count = 1, .ready_ms = 400 * (int64_t)i});
+    bench_run(bench);
+    assert_all_settled(bench);
+    assert_in_range(bench->target->looks, 8, 12);
     bench_free(bench);
 }
 
@@ -1566,6 +1580,7 @@ int main(void)
         cmocka_unit_test(test_letters_that_somebody_asks_for_are_looked_for_every_second),
         cmocka_unit_test(test_many_letters_are_tried_without_a_pause),
         cmocka_unit_test(test_letters_whose_rows_somebody_holds_are_tried_again_soon),
+        cmocka_unit_test(test_letters_whose_rows_are_held_for_long_take_a_tenth_of_the_time),
         cmocka_unit_test(test_echo_refused_and_poison_are_counted_and_never_applied),
         cmocka_unit_test(test_sources_that_are_no_peers_share_one_receipt),
         cmocka_unit_test(test_oversize_message_is_buried),
