@@ -46,6 +46,10 @@ declare
     noted_column text := '';
     noted_value  text := '';
     later        text := 'greatest(excluded.ts, v.ts + 1)';
+    clock        text := '(date_part(''epoch'', clock_timestamp()) * 1000000)::bigint';
+    word_clock   text := clock;
+    given        bigint;      -- What the log has yet to tell gets times after what it has told, also where the clock has gone back, and comes before what
+                              -- triggers or this node's word tell: these are a second later, enough for as many transactions as it has microseconds.
     -- The rows that a TRUNCATE takes. A partition that was made after install has no trigger of its own: the partitioned table's sees to it.
     truncated constant text := $t$case when (select relkind from pg_class where oid = tg_relid) = 'p'
              then format('%s t where t.tableoid in (select p.relid from pg_partition_tree(%L) p where p.isleaf and not exists
@@ -77,6 +81,11 @@ begin
         noted_column := ', lsn';
         noted_value := ', pg_current_wal_insert_lsn()';
         later := 'bridge.version_upon(v.ts, v.at_us, excluded.ts)';
+        word_clock := format('greatest(%1$s, (select o.given_us + 1000000 from bridge.outbound o where o.given_us > %1$s))', clock);
+        select o.given_us + 1000000 into given from bridge.outbound o where o.given_us > (date_part('epoch', clock_timestamp()) * 1000000)::bigint;
+        if given is not null then
+            clock := format('greatest(%s, %s)', clock, given);
+        end if;
     end if;
     owner_node := quote_literal(node.name);
     guard := format('session_user <> %L', node.adapter_role);
@@ -135,7 +144,7 @@ declare
     correlation constant text := nullif(current_setting('bridge.correlation_id', true), '');
     traceparent constant text := nullif(current_setting('bridge.traceparent', true), '');
     began_us    constant bigint := (date_part('epoch', statement_timestamp()) * 1000000)::bigint; -- the application's command
-    now_us      constant bigint := greatest((date_part('epoch', clock_timestamp()) * 1000000)::bigint, began_us);
+    now_us      constant bigint := greatest(%37$s, began_us);
     operation   "char" := case tg_op when 'UPDATE' then 'u' else 'c' end;
     stamp       record;
     alive       boolean;
@@ -198,7 +207,7 @@ $trigger$ $f$,
         later, noted_column, noted_value, noted_about, guard, e.relation,
         (select string_agg(format('t.%1$I = old.%1$I', c), ' and ') from unnest(e.columns[1:e.key_count]) c),
         (select string_agg(format('t.%1$I = new.%1$I', c), ' and ') from unnest(e.columns[1:e.key_count]) c),
-        'assert_' || e.id, told, merged_after, here, merged_else, case when merged then ', operation = ''u''' else '' end);
+        'assert_' || e.id, told, merged_after, here, merged_else, case when merged then ', operation = ''u''' else '' end, clock);
 
     -- TRUNCATE: the rows are still there before it, and the table is locked against everybody.
     if e.truncate = 'refuse' then
@@ -242,7 +251,7 @@ begin
         with stamped as (
             insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%14$s%9$s)
             select %3$s, %4$s, now_us, %7$L, true, nullif(current_setting('bridge.correlation_id', true), '')%15$s%10$s
-              from (select (date_part('epoch', clock_timestamp()) * 1000000)::bigint as now_us) as clock, %%s
+              from (select %18$s as now_us) as clock, %%s
             on conflict (entity, key) do update
                set ts = %16$s, node = excluded.node, deleted = true,
                    base_ts = v.ts, base_node = v.node, correlation = excluded.correlation, seen = %8$s%11$s%13$s
@@ -258,7 +267,7 @@ $trigger$ $f$, 'truncate_' || e.id, pinned, e.id,
             replace(bridge.key_expression(rows_[1:e.key_count]), '%', '%%'), e.layout,
             case when e.key_count = 1 then 'array[key]' else 'key::text[]' end, node.name, seen,
             case when merged then ', merge' else '' end, deleted_anew, deleted_over,
-            case when merged then ', v.merge' else '' end, noted_about, noted_column, noted_value, later, truncated);
+            case when merged then ', v.merge' else '' end, noted_about, noted_column, noted_value, later, truncated, clock);
     end if;
 
     -- The row as it is now, said by this node to everybody: with a version after all that it knows of. For a write that no
@@ -278,7 +287,7 @@ declare
 begin
     select true, array[%3$s]::text[], t.xmin into present, row_fields, xmin_here from %4$s t where %5$s;
     insert into bridge.row_version as v (entity, key, ts, node, deleted%15$s)
-    values (%6$s, row_key, (date_part('epoch', clock_timestamp()) * 1000000)::bigint, %7$L, present is null%16$s)
+    values (%6$s, row_key, %18$s, %7$L, present is null%16$s)
     on conflict (entity, key) do update
        set ts = greatest(excluded.ts, v.ts + 1), node = excluded.node, deleted = excluded.deleted,
            base_ts = v.ts, base_node = v.node, seen = %8$s%11$s%17$s
@@ -298,7 +307,7 @@ $function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relat
         case when merged then ', merge' else '' end, case when merged then ', stamp.merge' else '' end,
         case when merged then ', v.merge' else '' end, case when noted then ', lsn, row_xmin' else '' end,
         case when noted then ', pg_current_wal_insert_lsn(), xmin_here' else '' end,
-        case when noted then noted_over || 'xmin_here' else '' end);
+        case when noted then noted_over || 'xmin_here' else '' end, word_clock);
     execute format('alter function bridge.%I(text, boolean) owner to pgbridge_owner', 'assert_' || e.id);
     execute format('revoke execute on function bridge.%I(text, boolean) from public', 'assert_' || e.id);
     execute format('grant execute on function bridge.%I(text, boolean) to %I', 'assert_' || e.id, node.adapter_role);

@@ -107,6 +107,20 @@ go_on
 both_equal member
 printf 'ok - rows that exchange unique values while the log waits\n'
 
+# ---- triggers tell what is written before the log has told what was written before them ----
+
+go_back
+sql alpha shop "delete from item; insert into item select g, 'kept' from generate_series(1, 40) g"
+sql alpha shop "update item set what = 'unread' where id % 4 < 2; delete from item where id % 4 >= 2"
+sed -i 's/^capture: wal/capture: outbox/' "$SERVERS_DIR/commerce.yaml"
+bridge_install commerce >>"$SERVERS_DIR/install.log"
+sql alpha shop "update item set what = 'by triggers' where id % 4 = 0; delete from item where id % 4 = 1; insert into item select g, 'anew' from generate_series(2, 40, 4) g"
+bridge_start commerce
+go_on
+both_equal item
+assert_equal "20|anew, by triggers" "$(sql beta shop "select count(*), string_agg(distinct what, ', ' order by what) from item")" "what triggers told"
+printf 'ok - rows that are written again after a switch to triggers, while the log waits\n'
+
 for node in commerce operations; do
     counters_conserve "$node"
     bridge_stop "$node"
