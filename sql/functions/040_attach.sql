@@ -46,10 +46,9 @@ declare
     noted_column text := '';
     noted_value  text := '';
     later        text := 'greatest(excluded.ts, v.ts + 1)';
-    clock        text := '(date_part(''epoch'', clock_timestamp()) * 1000000)::bigint';
+    clock constant text := '(date_part(''epoch'', clock_timestamp()) * 1000000)::bigint';
+    write_clock  text := clock; -- what the log has yet to tell comes before what triggers or this node's word tell, also where the clock has gone back
     word_clock   text := clock;
-    given        bigint;      -- What the log has yet to tell gets times after what it has told, also where the clock has gone back, and comes before what
-                              -- triggers or this node's word tell: these are a second later, enough for as many transactions as it has microseconds.
     -- The rows that a TRUNCATE takes. A partition that was made after install has no trigger of its own: the partitioned table's sees to it.
     truncated constant text := $t$case when (select relkind from pg_class where oid = tg_relid) = 'p'
              then format('%s t where t.tableoid in (select p.relid from pg_partition_tree(%L) p where p.isleaf and not exists
@@ -76,15 +75,15 @@ begin
     pinned := bridge.pinned_settings(types);
     noted := node.versions_since is not null;
     if noted then
-        noted_over := ', lsn = pg_current_wal_insert_lsn(), at_us = excluded.ts, over = null, former = bridge.remember(v, pg_current_wal_insert_lsn()), row_xmin = ';
+        noted_over := ', lsn = pg_current_wal_insert_lsn(), at_us = excluded.at_us, over = null, former = bridge.remember(v, pg_current_wal_insert_lsn()), row_xmin = ';
         noted_about := noted_over || 'null';
-        noted_column := ', lsn';
-        noted_value := ', pg_current_wal_insert_lsn()';
-        later := 'bridge.version_upon(v.ts, v.at_us, excluded.ts)';
+        noted_column := ', lsn, at_us';
+        noted_value := ', pg_current_wal_insert_lsn(), ' || clock;
+        later := 'greatest(excluded.ts, bridge.version_upon(v.ts, v.at_us, excluded.at_us))';
+        -- A second is enough for as many transactions as it has microseconds.
         word_clock := format('greatest(%1$s, (select o.given_us + 1000000 from bridge.outbound o where o.given_us > %1$s))', clock);
-        select o.given_us + 1000000 into given from bridge.outbound o where o.given_us > (date_part('epoch', clock_timestamp()) * 1000000)::bigint;
-        if given is not null then
-            clock := format('greatest(%s, %s)', clock, given);
+        if node.floor_us is not null then
+            write_clock := format('greatest(%1$s, case when %1$s < %2$s then (select n.floor_us from bridge.node n) end)', clock, node.floor_us);
         end if;
     end if;
     owner_node := quote_literal(node.name);
@@ -207,7 +206,7 @@ $trigger$ $f$,
         later, noted_column, noted_value, noted_about, guard, e.relation,
         (select string_agg(format('t.%1$I = old.%1$I', c), ' and ') from unnest(e.columns[1:e.key_count]) c),
         (select string_agg(format('t.%1$I = new.%1$I', c), ' and ') from unnest(e.columns[1:e.key_count]) c),
-        'assert_' || e.id, told, merged_after, here, merged_else, case when merged then ', operation = ''u''' else '' end, clock);
+        'assert_' || e.id, told, merged_after, here, merged_else, case when merged then ', operation = ''u''' else '' end, write_clock);
 
     -- TRUNCATE: the rows are still there before it, and the table is locked against everybody.
     if e.truncate = 'refuse' then
@@ -267,7 +266,7 @@ $trigger$ $f$, 'truncate_' || e.id, pinned, e.id,
             replace(bridge.key_expression(rows_[1:e.key_count]), '%', '%%'), e.layout,
             case when e.key_count = 1 then 'array[key]' else 'key::text[]' end, node.name, seen,
             case when merged then ', merge' else '' end, deleted_anew, deleted_over,
-            case when merged then ', v.merge' else '' end, noted_about, noted_column, noted_value, later, truncated, clock);
+            case when merged then ', v.merge' else '' end, noted_about, noted_column, noted_value, later, truncated, write_clock);
     end if;
 
     -- The row as it is now, said by this node to everybody: with a version after all that it knows of. For a write that no
@@ -305,8 +304,8 @@ $function$ $f$, 'assert_' || e.id, pinned, array_to_string(rows_, ', '), e.relat
                                      replace(bridge.merge_expression(e, node.name, 'delete'), '{TS}', 'greatest(excluded.ts, v.ts + 1)'))
              else '' end,
         case when merged then ', merge' else '' end, case when merged then ', stamp.merge' else '' end,
-        case when merged then ', v.merge' else '' end, case when noted then ', lsn, row_xmin' else '' end,
-        case when noted then ', pg_current_wal_insert_lsn(), xmin_here' else '' end,
+        case when merged then ', v.merge' else '' end, case when noted then noted_column || ', row_xmin' else '' end,
+        case when noted then noted_value || ', xmin_here' else '' end,
         case when noted then noted_over || 'xmin_here' else '' end, word_clock);
     execute format('alter function bridge.%I(text, boolean) owner to pgbridge_owner', 'assert_' || e.id);
     execute format('revoke execute on function bridge.%I(text, boolean) from public', 'assert_' || e.id);

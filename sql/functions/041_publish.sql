@@ -65,6 +65,24 @@ begin
 end
 $$;
 
+-- bridge.floor_after_log(): a time after all that the log has told and has yet to tell (us). Where that is ahead of the clock it is a second after it,
+-- because the log gives times of its own after the last one. Nobody writes now. Each transaction that may be unread is asked, a third of a
+-- microsecond each.
+create or replace function bridge.floor_after_log() returns bigint
+    language sql
+    set search_path = pg_catalog, pg_temp
+as $$
+    with unread as (
+        select max(pg_xact_commit_timestamp((t.number::text::xid8)::xid)) as latest
+          from bridge.node n
+          join pg_replication_slots s on s.slot_name = bridge.slot_name(n.name)
+         cross join lateral (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as number) next
+         cross join lateral generate_series(next.number - ((next.number - s.catalog_xmin::text::bigint) & 4294967295), next.number) as t (number))
+    select greatest(now.us, ahead.us + case when ahead.us > now.us then 1000000 else 0 end)
+      from (select (date_part('epoch', clock_timestamp()) * 1000000)::bigint as us) now
+     cross join (select greatest((select given_us from bridge.outbound), (date_part('epoch', (select latest from unread)) * 1000000)::bigint) as us) ahead
+$$;
+
 -- bridge.leave_log(): the log tells no more, and another time begins anew. What it had to tell and nobody has read is noted as a gap. False:
 -- it is installed again, so that nothing was done.
 create or replace function bridge.leave_log() returns boolean
@@ -81,10 +99,10 @@ begin
            format('the slot was gone before the log was read from %s to %s: what was written then has not been sent', o.released_lsn, w.lsn)
       from bridge.node n, bridge.outbound o, (select lsn from bridge.capture_switch order by id desc limit 1) w
      where o.released_lsn < w.lsn;
-    update bridge.outbound set released_lsn = null, captures_log = false where released_lsn is not null;
+    update bridge.outbound set released_lsn = null, given_us = 0, captures_log = false where released_lsn is not null;
     -- What is aside of it was told to its end.
     update bridge.outbox set lsn = '0/0' where lsn > '0/0';
-    update bridge.node set versions_since = null where versions_since is not null;
+    update bridge.node set versions_since = null, floor_us = null where versions_since is not null;
     return true;
 end
 $$;
@@ -112,7 +130,8 @@ begin
     end if;
     update bridge.node n
        set capture = capture,
-           versions_since = coalesce(n.versions_since, (date_part('epoch', clock_timestamp()) * 1000000)::bigint);
+           versions_since = coalesce(n.versions_since, (date_part('epoch', clock_timestamp()) * 1000000)::bigint),
+           floor_us = case when capture = 'outbox' then bridge.floor_after_log() end;
     -- What is lost of the log from here on is a gap. The slot is older.
     if capture = 'wal' then
         update bridge.outbound o

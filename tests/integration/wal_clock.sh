@@ -109,17 +109,65 @@ printf 'ok - rows that exchange unique values while the log waits\n'
 
 # ---- triggers tell what is written before the log has told what was written before them ----
 
-go_back
-sql alpha shop "delete from item; insert into item select g, 'kept' from generate_series(1, 40) g"
-sql alpha shop "update item set what = 'unread' where id % 4 < 2; delete from item where id % 4 >= 2"
-sed -i 's/^capture: wal/capture: outbox/' "$SERVERS_DIR/commerce.yaml"
-bridge_install commerce >>"$SERVERS_DIR/install.log"
-sql alpha shop "update item set what = 'by triggers' where id % 4 = 0; delete from item where id % 4 = 1; insert into item select g, 'anew' from generate_series(2, 40, 4) g"
+switch_to() {
+    sed -i "s/^capture: .*/capture: $1/" "$SERVERS_DIR/commerce.yaml"
+    bridge_install commerce >>"$SERVERS_DIR/install.log"
+}
+log_left() { [[ $(sql alpha shop "select versions_since is null from bridge.node") == t ]]; }
+# Commits that the log has yet to tell, of a time that the clock has yet to come to: STATEMENT.
+commit_ahead() {
+    sql alpha shop "begin; select pg_replication_origin_session_setup('ahead'); $1;
+        select pg_replication_origin_xact_setup('0/1', clock_timestamp() + interval '$SECONDS_BACK s'); commit" >"$SERVERS_DIR/null"
+}
+
+sql alpha shop "delete from item; insert into item select g, 'kept' from generate_series(1, 40) g; select pg_replication_origin_create('ahead')" >"$SERVERS_DIR/null"
+for ahead in told untold; do
+    bridge_quiet commerce operations
+    sql beta shop "update item set what = 'theirs'"
+    bridge_quiet commerce operations
+    if [[ $ahead == told ]]; then
+        go_back
+        sql alpha shop "select bridge.resume('out')" >"$SERVERS_DIR/null"
+        bridge_start commerce
+        sql alpha shop "update item set what = 'told with a time to come'"
+        bridge_quiet commerce
+        bridge_stop commerce
+        sql alpha shop "select bridge.pause('out'); update item set what = 'unread' where id % 4 < 2; delete from item where id % 4 >= 2" >"$SERVERS_DIR/null"
+    else
+        sql alpha shop "select bridge.pause('out')" >"$SERVERS_DIR/null"
+        bridge_stop commerce
+        commit_ahead "update item set what = 'unread' where id % 4 < 2; delete from item where id % 4 >= 2"
+    fi
+    switch_to outbox
+    sql alpha shop "update item set what = 'by triggers' where id % 4 = 0; delete from item where id % 4 = 1; insert into item select g, 'anew' from generate_series(2, 40, 4) g"
+    # As late as needed, and no later.
+    assert_equal "t" "$(sql alpha shop "select max(v.ts) between n.floor_us and greatest(n.floor_us + 1000, date_part('epoch', clock_timestamp()) * 1000000)
+        from bridge.row_version v, bridge.node n group by n.floor_us")" \
+        "versions given by triggers, time $ahead"
+    bridge_start commerce
+    go_on
+    both_equal item
+    assert_equal "20|anew, by triggers" "$(sql beta shop "select count(*), string_agg(distinct what, ', ' order by what) from item")" "what triggers told"
+    printf 'ok - rows that are written again after a switch to triggers, a time to come was %s\n' "$ahead"
+    wait_for 60 "the log's end" log_left
+    bridge_stop commerce
+    switch_to wal
+    bridge_start commerce
+    sql alpha shop "insert into item select g, 'kept' from generate_series(1, 40) g on conflict do nothing"
+done
+
+# ---- a time far ahead ends with the log that has told it ----
+
+bridge_quiet commerce operations
+bridge_stop commerce
+sql alpha shop "update bridge.outbound set given_us = (date_part('epoch', clock_timestamp() + interval '70 years') * 1000000)::bigint"
+switch_to outbox
 bridge_start commerce
-go_on
+wait_for 60 "the log's end" log_left
+sql alpha shop "insert into item values (1000, 'now')"
+bridge_quiet commerce operations
 both_equal item
-assert_equal "20|anew, by triggers" "$(sql beta shop "select count(*), string_agg(distinct what, ', ' order by what) from item")" "what triggers told"
-printf 'ok - rows that are written again after a switch to triggers, while the log waits\n'
+printf 'ok - a time far ahead ends with the log that has told it\n'
 
 for node in commerce operations; do
     counters_conserve "$node"
