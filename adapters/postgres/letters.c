@@ -6,7 +6,11 @@
 #include "adapters/postgres/target_private.h"
 #include "bridge/message/codec.h"
 
-enum { LETTERS_AT_ONCE = 100, RETRY_AT_LEAST_MS = 50 };
+enum {
+    LETTERS_AT_ONCE = 100,
+    CONTENDED_AT_ONCE = 5, /* nothing else is applied while their locks are waited for */
+    RETRY_AT_LEAST_MS = 50,
+};
 
 /* ---- keeping ------------------------------------------------------------------------------------------------------ */
 
@@ -235,8 +239,16 @@ bool is_of_session(const struct error *error)
     return error->fault == FAULT_CONNECTION || error->fault == FAULT_OPERATOR || is_code(error, "26000");
 }
 
+/* One transaction of letters. */
+struct attempt {
+    bool more;    /* others may be due */
+    bool blocked; /* some by another row */
+    int contended;
+    struct error contention;
+};
+
 /* One letter, under a savepoint: what fails leaves nothing behind but its next attempt. */
-static bool try_letter(struct pg_target *target, const struct waiting *waiting, bool *blocked, struct error *error)
+static bool try_letter(struct pg_target *target, const struct waiting *waiting, struct attempt *attempt, struct error *error)
 {
     struct tally tally = {0};
     struct error failed = {0};
@@ -260,21 +272,28 @@ static bool try_letter(struct pg_target *target, const struct waiting *waiting, 
     if (waiting->message.op == CHANGE_DELETED && is_code(&failed, "23503") &&
         !keep_parent(target, &waiting->message, &kept, error))
         return false;
-    *blocked = *blocked || (!kept && is_blocked(&failed));
+    attempt->blocked = attempt->blocked || (!kept && is_blocked(&failed));
+    if (failed.fault == FAULT_CONTENTION) {
+        attempt->contended++;
+        attempt->contention = failed;
+        error_prefix(&attempt->contention, "letter %s", waiting->id);
+    }
     return kept ? letter_becomes(target, waiting->id, "settled", error) : letter_again(target, waiting->id, &failed, error);
 }
 
-static bool try_letters(struct pg_target *target, bool hurry, bool *more, bool *blocked, struct error *error)
+static bool try_letters(struct pg_target *target, bool hurry, struct attempt *attempt, struct error *error)
 {
     char limit[16];
     snprintf(limit, sizeof limit, "%d", LETTERS_AT_ONCE);
     const char *parameters[] = {hurry ? "true" : "false", limit};
+    if (!pg_send_ahead(&target->session, "letter_patience", 0, NULL, error))
+        return false;
     PG_RESULT letters = pg_query(&target->session, "letters_due", 2, parameters, error);
     if (letters == NULL)
         return false;
     int count = PQntuples(letters);
-    *more = count == LETTERS_AT_ONCE;
-    for (int row = 0; row < count; row++) {
+    attempt->more = count == LETTERS_AT_ONCE;
+    for (int row = 0; row < count && attempt->contended < CONTENDED_AT_ONCE; row++) {
         struct waiting waiting;
         struct error unreadable;
         if (!letter_read(target, letters, row, &waiting, &unreadable)) {
@@ -285,7 +304,7 @@ static bool try_letters(struct pg_target *target, bool hurry, bool *more, bool *
         }
         /* Since it came, no deletion of its row was forgotten; before, one may have been. */
         target->horizon_us = pg_integer(letters, row, 3);
-        if (!try_letter(target, &waiting, blocked, error))
+        if (!try_letter(target, &waiting, attempt, error))
             return false;
     }
     return true;
@@ -294,10 +313,10 @@ static bool try_letters(struct pg_target *target, bool hurry, bool *more, bool *
 bool letters_retry(struct target *port, bool hurry, int *next_ms, struct error *error)
 {
     struct pg_target *target = (struct pg_target *)port;
-    bool more = false, blocked = false;
+    struct attempt attempt = {0};
     int64_t horizon_us = target->horizon_us;
-    bool tried = target_begin_in(target, error) && try_letters(target, hurry, &more, &blocked, error) &&
-                 (!blocked || circle_retry(target, error));
+    bool tried = target_begin_in(target, error) && try_letters(target, hurry, &attempt, error) &&
+                 (!attempt.blocked || circle_retry(target, error));
     target->horizon_us = horizon_us;
     if (!tried)
         return false;
@@ -306,7 +325,11 @@ bool letters_retry(struct target *port, bool hurry, int *next_ms, struct error *
     if (next == NULL || !pg_commit(&target->session, error))
         return false;
     *next_ms = PQgetisnull(next, 0, 0) ? -1 : (int)pg_integer(next, 0, 0);
-    if (*next_ms >= 0 && *next_ms < RETRY_AT_LEAST_MS && !more)
+    if (*next_ms >= 0 && *next_ms < RETRY_AT_LEAST_MS && !attempt.more)
         *next_ms = RETRY_AT_LEAST_MS;
+    if (attempt.contended == CONTENDED_AT_ONCE || (attempt.contended > 0 && !attempt.more)) {
+        *error = attempt.contention;
+        return false;
+    }
     return true;
 }

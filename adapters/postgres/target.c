@@ -195,9 +195,8 @@ static bool target_begin(struct target *port, struct error *error)
 static bool target_rollback(struct target *port, struct error *error)
 {
     struct pg_target *target = target_of(port);
-    target->checks = NULL;
-    target->taken = NULL;
-    return pg_execute(&target->session, "rollback", error);
+    target_forget_checks(target);
+    return !pg_in_transaction(&target->session) || pg_execute(&target->session, "rollback", error);
 }
 
 PGresult *target_run_statement(struct pg_target *target, struct statement *statement, enum statement_kind kind,

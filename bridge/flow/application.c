@@ -91,7 +91,9 @@ bool application_retry(struct application *application)
         application->retry_ms = now + (next_ms >= 0 && next_ms < LOOK_MS ? next_ms : LOOK_MS);
         return true;
     }
-    application->retry_ms = ended + (error.fault == FAULT_CONTENTION ? application->hurry_ms : FAILED_MS);
+    if (error.fault != FAULT_CONTENTION)
+        application->hurry_ms = FAILED_MS;
+    application->retry_ms = ended + application->hurry_ms;
     if (error.fault == FAULT_CONNECTION || !target->ops->rollback(target, &error)) {
         application_failed(application, &error);
         return false;

@@ -4,9 +4,9 @@
 update bridge.dead_letter d
    set class = case when n.transient then 'transient' else 'permanent' end,
        state = case when n.parked then 'parked' else 'retrying' end,
-       attempts = n.attempts, last_seen = now(), error_code = $2, error = $3, failed_again = d.replay is not null,
+       attempts = n.attempts, last_seen = clock_timestamp(), error_code = $2, error = $3, failed_again = d.replay is not null,
        next_attempt = case when n.parked then null when n.early then d.next_attempt
-                           else now() + bridge.retry_wait(n.attempts, n.base, n.factor, n.cap) end
+                           else clock_timestamp() + bridge.retry_wait(n.attempts, n.base, n.factor, n.cap) end
   from (select s.*, not s.transient or (s.attempts >= s.max_attempts
                     and not exists (select from bridge.conflict c where c.entity = s.entity and md5(c.key) = md5(s.key)
                                        and c.remote_node = s.source and c.resolved_at is null

@@ -190,17 +190,27 @@ assert_equal "1|t" "$(ops "select attempts, next_attempt > now() + interval '29 
 node_sql commerce "insert into parent values (11, 'late')"
 wait_for 20 "the slow one to come with its parent" waiting_is "poison quarantined"
 # A lock that somebody holds is no reason of the letter's own.
-node_sql commerce "insert into slow values (2, 12, 'locked')"
-wait_for 20 "the second slow one to wait" waiting_is "poison quarantined, slow 2 transient retrying 23503"
-slow=$(letter 2 slow)
+node_sql commerce "insert into slow select g, 12, 'locked' from generate_series(1001, 1100) g"
+all_wait() { [[ $(ops "select count(*) from bridge.dead_letters where entity = 'slow' and state = 'retrying'") == 100 ]]; }
+wait_for 60 "a hundred slow ones to wait" all_wait
+slow=$(letter 1001 slow)
 process_start lock "$PG_BIN/psql" -qX -d "$PG_ADMIN_BETA dbname=ops" -c "begin; lock table parent in access exclusive mode; select pg_sleep(600)"
 locked() { [[ $(ops "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = 'parent'::regclass") == 1 ]]; }
 wait_for 20 "the lock" locked
 ops "update bridge.dead_letter set next_attempt = now() where id = $slow"
 locked_out() { [[ $(ops "select error_code || ' ' || state || ' ' || attempts from bridge.dead_letters where id = $slow") == "55P03 retrying 1" ]]; }
 wait_for 30 "an attempt that a lock keeps from succeeding" locked_out
+# Nor does a hundred of them keep others waiting for half a second each.
+waits_for_lock() { [[ $(ops "select count(*) from pg_locks where not granted and relation = 'parent'::regclass") == 1 ]]; }
+item_is_there() { [[ $(ops "select count(*) from item where id = $1") == 1 ]]; }
+ops "update bridge.dead_letter set next_attempt = now() where entity = 'slow' and state = 'retrying'"
+wait_for 30 "the lock to be waited for" waits_for_lock
+node_sql commerce "insert into item values (20010, 'goes on')"
+wait_for 30 "a change of others" item_is_there 20010
 ops "select pg_terminate_backend(pid) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = 'parent'::regclass" >"$SERVERS_DIR/null"
-asks 0 discard --id "$slow" --reason "made for a lock"
+node_sql commerce "insert into parent values (12, 'late')"
+wait_for 60 "a hundred to come with their parent" waiting_is "poison quarantined"
+assert_equal 100 "$(ops "select count(*) from slow where parent = 12")" "what a lock kept from succeeding"
 # Neither is a clock.
 goods 90 1 "from the future" created $((now + 3600000000)) | publish
 wait_for 20 "the future to wait" waiting_is "poison quarantined, goods 90 transient retrying CLOCK"
