@@ -47,7 +47,8 @@ declare
     noted_value  text := '';
     later        text := 'greatest(excluded.ts, v.ts + 1)';
     clock constant text := '(date_part(''epoch'', clock_timestamp()) * 1000000)::bigint';
-    write_clock  text := clock; -- what the log has yet to tell comes before what triggers or this node's word tell, also where the clock has gone back
+    floored      text := '';    -- what the log has yet to tell comes before what triggers or this node's word tell, also where the clock has gone back
+    write_clock  text := clock;
     word_clock   text := clock;
     -- The rows that a TRUNCATE takes. A partition that was made after install has no trigger of its own: the partitioned table's sees to it.
     truncated constant text := $t$case when (select relkind from pg_class where oid = tg_relid) = 'p'
@@ -80,11 +81,15 @@ begin
         noted_column := ', lsn, at_us';
         noted_value := ', pg_current_wal_insert_lsn(), ' || clock;
         later := 'greatest(excluded.ts, bridge.version_upon(v.ts, v.at_us, excluded.at_us))';
-        -- A second is enough for as many transactions as it has microseconds.
-        word_clock := format('greatest(%1$s, (select o.given_us + 1000000 from bridge.outbound o where o.given_us > %1$s))', clock);
         if node.floor_us is not null then
             write_clock := format('greatest(%1$s, case when %1$s < %2$s then (select n.floor_us from bridge.node n) end)', clock, node.floor_us);
+            floored := format($f$
+    if now_us < %s then
+        now_us := greatest(now_us, (select n.floor_us from bridge.node n));
+    end if;$f$, node.floor_us);
         end if;
+        -- A second is enough for as many transactions as it has microseconds.
+        word_clock := format('greatest(%s, (select o.given_us + 1000000 from bridge.outbound o where o.given_us > %s))', write_clock, clock);
     end if;
     owner_node := quote_literal(node.name);
     guard := format('session_user <> %L', node.adapter_role);
@@ -143,14 +148,14 @@ declare
     correlation constant text := nullif(current_setting('bridge.correlation_id', true), '');
     traceparent constant text := nullif(current_setting('bridge.traceparent', true), '');
     began_us    constant bigint := (date_part('epoch', statement_timestamp()) * 1000000)::bigint; -- the application's command
-    now_us      constant bigint := greatest(%37$s, began_us);
+    now_us      bigint := greatest((date_part('epoch', clock_timestamp()) * 1000000)::bigint, began_us);
     operation   "char" := case tg_op when 'UPDATE' then 'u' else 'c' end;
     stamp       record;
     alive       boolean;
 begin
     if (%27$s) is not true then
         return null;
-    end if;
+    end if;%37$s
     -- A new key is the old key's end and another row's beginning.
     if tg_op = 'DELETE' or (tg_op = 'UPDATE' and record_image_ne(row(%3$s), row(%4$s))) then
         insert into bridge.row_version as v (entity, key, ts, node, deleted, correlation%14$s%24$s)
@@ -206,7 +211,7 @@ $trigger$ $f$,
         later, noted_column, noted_value, noted_about, guard, e.relation,
         (select string_agg(format('t.%1$I = old.%1$I', c), ' and ') from unnest(e.columns[1:e.key_count]) c),
         (select string_agg(format('t.%1$I = new.%1$I', c), ' and ') from unnest(e.columns[1:e.key_count]) c),
-        'assert_' || e.id, told, merged_after, here, merged_else, case when merged then ', operation = ''u''' else '' end, write_clock);
+        'assert_' || e.id, told, merged_after, here, merged_else, case when merged then ', operation = ''u''' else '' end, floored);
 
     -- TRUNCATE: the rows are still there before it, and the table is locked against everybody.
     if e.truncate = 'refuse' then

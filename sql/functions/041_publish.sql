@@ -65,22 +65,30 @@ begin
 end
 $$;
 
--- bridge.floor_after_log(): a time after all that the log has told and has yet to tell (us). Where that is ahead of the clock it is a second after it,
--- because the log gives times of its own after the last one. Nobody writes now. Each transaction that may be unread is asked, a third of a
--- microsecond each.
+-- bridge.floor_after_log(): a time after those that the log has told and has yet to tell (us). Where they are ahead of the clock it is a second after
+-- them, because the log gives times of its own after the last one, and rows that are written again go on from theirs; bridge.note_overtaken mends
+-- what goes further. Nobody writes now. Each transaction that may be unread is asked, half a microsecond each.
 create or replace function bridge.floor_after_log() returns bigint
-    language sql
+    language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
-    with unread as (
-        select max(pg_xact_commit_timestamp((t.number::text::xid8)::xid)) as latest
-          from bridge.node n
-          join pg_replication_slots s on s.slot_name = bridge.slot_name(n.name)
-         cross join lateral (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as number) next
-         cross join lateral generate_series(next.number - ((next.number - s.catalog_xmin::text::bigint) & 4294967295), next.number) as t (number))
-    select greatest(now.us, ahead.us + case when ahead.us > now.us then 1000000 else 0 end)
-      from (select (date_part('epoch', clock_timestamp()) * 1000000)::bigint as us) now
-     cross join (select greatest((select given_us from bridge.outbound), (date_part('epoch', (select latest from unread)) * 1000000)::bigint) as us) ahead
+declare
+    next  bigint; -- numbers of transactions, of which xid is the lower half
+    first bigint;
+    ahead bigint;
+    now   bigint;
+begin
+    select pg_snapshot_xmax(pg_current_snapshot())::text::bigint, s.catalog_xmin::text::bigint into next, first
+      from bridge.node n
+      join pg_replication_slots s on s.slot_name = bridge.slot_name(n.name) and s.database = current_database() and s.wal_status is distinct from 'lost';
+    first := next - ((next - first) & 4294967295);
+    -- What the slot has passed since it was looked at, the adapter has noted before.
+    ahead := greatest((select given_us from bridge.outbound),
+                      (select (date_part('epoch', max(pg_xact_commit_timestamp((t.number::text::xid8)::xid))) * 1000000)::bigint
+                         from generate_series(first, next) as t (number) where t.number & 4294967295 > 2));
+    now := (date_part('epoch', clock_timestamp()) * 1000000)::bigint;
+    return case when ahead > now then ahead + 1000000 else now end;
+end
 $$;
 
 -- bridge.leave_log(): the log tells no more, and another time begins anew. What it had to tell and nobody has read is noted as a gap. False:

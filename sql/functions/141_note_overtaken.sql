@@ -34,6 +34,16 @@ begin
         select bool_or(e -> 'over' is null and e ->> 'node' = this_node and (e ->> 'ts')::bigint = k.ts)
                and not coalesce(bool_or(e -> 'over' is not null and (e ->> 'base')::bigint = k.ts), false)
           from jsonb_array_elements(entries) e where e -> 'late' is null and (e ->> 'lsn')::bigint > place) is true);
+    -- Or a trigger has told of a later write with an earlier version, because the clock has gone back further than bridge.floor_after_log can know; of
+    -- several entries of one version the first one is what gave it.
+    misjudged := misjudged or ((select n.capture = 'outbox' from bridge.node n) and exists (
+        select from jsonb_array_elements(entries) e
+         where e -> 'late' is null and (e ->> 'lsn')::bigint > place and e -> 'over' is null and e ->> 'node' = this_node
+           and (e ->> 'ts')::bigint <= k.ts and (e ->> 'ts')::bigint is distinct from judged
+           and not exists (select from jsonb_array_elements(entries) f
+                            where (f -> 'over' is not null and (f ->> 'base')::bigint = (e ->> 'ts')::bigint)
+                               or ((f -> 'late' is not null or (f ->> 'lsn')::bigint <= place)
+                                   and f ->> 'node' = this_node and (f ->> 'ts')::bigint = (e ->> 'ts')::bigint))));
     if misjudged then
         k.ts := greatest(k.ts, (select max((e ->> 'ts')::bigint) + 1 from jsonb_array_elements(entries) e where e ->> 'node' = this_node));
     end if;
