@@ -124,6 +124,12 @@ enum apply_mode {
                        exchange unique values. For one row at a time; like APPLY_GUARDED where triggers fire */
 };
 
+/* What is left after letters have been tried. */
+struct retried {
+    int next_ms; /* when to come again; -1: none waits */
+    bool held;   /* others' locks have kept some of them from succeeding */
+};
+
 struct target_ops {
     bool (*open)(struct target *, struct error *);
     bool (*begin)(struct target *, struct error *);
@@ -150,11 +156,10 @@ struct target_ops {
      * unknown (the reply was lost) is FAULT_CONNECTION: apply again, versions make that harmless. When a check fails, the
      * rows to blame are added to *offences (which may be NULL) as far as they are known. */
     bool (*commit)(struct target *, const struct receipt *, size_t receipt_count, struct offences *, struct error *);
-    bool (*rollback)(struct target *, struct error *); /* of the open transaction, if there is one */
+    bool (*rollback)(struct target *, struct error *);
     /* Outside of transactions: tries the letters that wait and whose time has come, in a transaction of its own; with hurry
-     * any that waits, because what it waits for may have come. *next_ms: when to come again, -1 when none waits. FAULT_CONTENTION also when what could be
-     * done is committed, and others hold what the rest wants. */
-    bool (*retry)(struct target *, bool hurry, int *next_ms, struct error *);
+     * any that waits, because what it waits for may have come. */
+    bool (*retry)(struct target *, bool hurry, struct retried *, struct error *);
     /* Outside of transactions: notes durably that this message of the broker's dead letters is about to be read. *deaths is how many
      * processes have noted it before and have not acquitted it. */
     bool (*suspect)(struct target *, const struct envelope *, int *deaths, struct error *);

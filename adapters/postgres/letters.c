@@ -8,7 +8,7 @@
 
 enum {
     LETTERS_AT_ONCE = 100,
-    CONTENDED_AT_ONCE = 5, /* nothing else is applied while their locks are waited for */
+    PATIENCE = 5, /* so many locks of others are waited for in one transaction: nothing else is applied meanwhile */
     RETRY_AT_LEAST_MS = 50,
 };
 
@@ -243,8 +243,7 @@ bool is_of_session(const struct error *error)
 struct attempt {
     bool more;    /* others may be due */
     bool blocked; /* some by another row */
-    int contended;
-    struct error contention;
+    int held;     /* some by others' locks */
 };
 
 /* One letter, under a savepoint: what fails leaves nothing behind but its next attempt. */
@@ -273,11 +272,8 @@ static bool try_letter(struct pg_target *target, const struct waiting *waiting, 
         !keep_parent(target, &waiting->message, &kept, error))
         return false;
     attempt->blocked = attempt->blocked || (!kept && is_blocked(&failed));
-    if (failed.fault == FAULT_CONTENTION) {
-        attempt->contended++;
-        attempt->contention = failed;
-        error_prefix(&attempt->contention, "letter %s", waiting->id);
-    }
+    if (failed.fault == FAULT_CONTENTION && ++attempt->held == PATIENCE && !pg_execute(&target->session, "set local lock_timeout = 1", error))
+        return false;
     return kept ? letter_becomes(target, waiting->id, "settled", error) : letter_again(target, waiting->id, &failed, error);
 }
 
@@ -293,7 +289,7 @@ static bool try_letters(struct pg_target *target, bool hurry, struct attempt *at
         return false;
     int count = PQntuples(letters);
     attempt->more = count == LETTERS_AT_ONCE;
-    for (int row = 0; row < count && attempt->contended < CONTENDED_AT_ONCE; row++) {
+    for (int row = 0; row < count; row++) {
         struct waiting waiting;
         struct error unreadable;
         if (!letter_read(target, letters, row, &waiting, &unreadable)) {
@@ -310,7 +306,7 @@ static bool try_letters(struct pg_target *target, bool hurry, struct attempt *at
     return true;
 }
 
-bool letters_retry(struct target *port, bool hurry, int *next_ms, struct error *error)
+bool letters_retry(struct target *port, bool hurry, struct retried *left, struct error *error)
 {
     struct pg_target *target = (struct pg_target *)port;
     struct attempt attempt = {0};
@@ -324,12 +320,9 @@ bool letters_retry(struct target *port, bool hurry, int *next_ms, struct error *
     PG_RESULT next = pg_query(&target->session, "letters_next", 0, NULL, error);
     if (next == NULL || !pg_commit(&target->session, error))
         return false;
-    *next_ms = PQgetisnull(next, 0, 0) ? -1 : (int)pg_integer(next, 0, 0);
-    if (*next_ms >= 0 && *next_ms < RETRY_AT_LEAST_MS && !attempt.more)
-        *next_ms = RETRY_AT_LEAST_MS;
-    if (attempt.contended == CONTENDED_AT_ONCE || (attempt.contended > 0 && !attempt.more)) {
-        *error = attempt.contention;
-        return false;
-    }
+    left->next_ms = PQgetisnull(next, 0, 0) ? -1 : (int)pg_integer(next, 0, 0);
+    if (left->next_ms >= 0 && left->next_ms < RETRY_AT_LEAST_MS && !attempt.more)
+        left->next_ms = RETRY_AT_LEAST_MS;
+    left->held = attempt.held >= PATIENCE || (attempt.held > 0 && !attempt.more);
     return true;
 }

@@ -368,11 +368,6 @@ bool pg_begin_durable(struct pg_session *session, struct error *error)
     return pg_begin(session, error) && pg_send_ahead(session, "durable", 0, NULL, error);
 }
 
-bool pg_in_transaction(const struct pg_session *session)
-{
-    return session->ahead > 0 || PQtransactionStatus(session->connection) != PQTRANS_IDLE;
-}
-
 bool pg_commit(struct pg_session *session, struct error *error)
 {
     if (!pg_prepare(session, "commit", 0, error))

@@ -63,9 +63,6 @@ PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error 
 bool pg_begin(struct pg_session *session, struct error *error);
 bool pg_begin_durable(struct pg_session *session, struct error *error);
 
-/* Whether one has begun, or is about to. */
-bool pg_in_transaction(const struct pg_session *session);
-
 /* COMMIT, refusing the ROLLBACK that a failed transaction answers with. */
 bool pg_commit(struct pg_session *session, struct error *error);
 

@@ -196,7 +196,7 @@ static bool target_rollback(struct target *port, struct error *error)
 {
     struct pg_target *target = target_of(port);
     target_forget_checks(target);
-    return !pg_in_transaction(&target->session) || pg_execute(&target->session, "rollback", error);
+    return pg_execute(&target->session, "rollback", error);
 }
 
 PGresult *target_run_statement(struct pg_target *target, struct statement *statement, enum statement_kind kind,

@@ -139,7 +139,7 @@ bool circle_retry(struct pg_target *target, struct error *error);
 
 /* letters.c and records.c: calls of the port. */
 bool letters_bury(struct target *port, const struct dead_letter *letter, struct error *error);
-bool letters_retry(struct target *port, bool hurry, int *next_ms, struct error *error);
+bool letters_retry(struct target *port, bool hurry, struct retried *left, struct error *error);
 bool records_hear(struct target *port, const struct heartbeat *heartbeat, int64_t *offset_us, struct error *error);
 bool records_note(struct target *port, const struct sighting *sighting, uint64_t *missing, struct error *error);
 bool records_note_confirmed(struct target *port, const struct heartbeat *heartbeat, uint64_t *missing, struct error *error);

@@ -13,7 +13,7 @@ enum {
     CONTENTION_CAP_MS = 1000,
     CLOCK_WAIT_US = 1000000, /* for a version ahead of the clock: what is further ahead is held */
     HURRY_MS = 200,    /* what was applied may be what a letter waits for; but many transactions may follow each other, */
-    HURRY_SHARE = 10,  /* and trying in vain takes one tenth of the time at most, also where somebody holds their rows */
+    HURRY_SHARE = 10,  /* and trying in vain is to take a tenth of the time, also where somebody holds their rows */
     HURRY_CAP_MS = 5000,
     FAILED_MS = 5000,  /* when trying them has failed itself */
     LOOK_MS = 1000,    /* whatever was known: somebody may have asked for one that did not wait */
@@ -78,17 +78,19 @@ bool application_retry(struct application *application)
     struct worker *worker = application->worker;
     struct target *target = application->target;
     struct error error;
-    int next_ms = -1;
+    struct retried left = {.next_ms = -1};
     int64_t now = worker->clock->ops->monotonic_ms(worker->clock);
     if (!application->open || now < application->retry_ms)
         return true;
-    bool tried = target->ops->retry(target, application->hurry, &next_ms, &error);
+    bool tried = target->ops->retry(target, application->hurry, &left, &error);
     int64_t ended = worker->clock->ops->monotonic_ms(worker->clock), pause_ms = HURRY_SHARE * (ended - now);
     application->hurry_ms = pause_ms < HURRY_MS ? HURRY_MS : pause_ms > HURRY_CAP_MS ? HURRY_CAP_MS : pause_ms;
     if (tried) {
         application->hurry = false;
-        application->letters_wait = next_ms >= 0;
-        application->retry_ms = now + (next_ms >= 0 && next_ms < LOOK_MS ? next_ms : LOOK_MS);
+        application->letters_wait = left.next_ms >= 0;
+        application->retry_ms = now + (left.next_ms >= 0 && left.next_ms < LOOK_MS ? left.next_ms : LOOK_MS);
+        if (left.held)
+            application->retry_ms = ended + application->hurry_ms;
         return true;
     }
     if (error.fault != FAULT_CONTENTION)

@@ -250,10 +250,10 @@ static bool target_commit(struct target *target, const struct receipt *receipts,
     return good;
 }
 
-static bool target_retry(struct target *target, bool hurry, int *next_ms, struct error *error)
+static bool target_retry(struct target *target, bool hurry, struct retried *left, struct error *error)
 {
     pass("before-target.retry");
-    bool good = real.target.retry(target, hurry, next_ms, error);
+    bool good = real.target.retry(target, hurry, left, error);
     pass("after-target.retry");
     return good;
 }

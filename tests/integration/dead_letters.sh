@@ -14,11 +14,12 @@ tables="create table item (id int primary key, what text);
     create table parent (id int primary key, what text);
     create table child (id int primary key, parent int references parent, what text);
     create table slow (id int primary key, parent int references parent, what text);
+    create table held (id int primary key, parent int references parent, what text);
     create table account (id int primary key, email text unique)"
 sql alpha postgres "create database shop"
 sql beta postgres "create database ops"
 sql alpha shop "$tables; alter table goods drop constraint few; alter table child drop constraint child_parent_fkey;
-    alter table slow drop constraint slow_parent_fkey; alter table account drop constraint account_email_key"
+    alter table slow drop constraint slow_parent_fkey; alter table held drop constraint held_parent_fkey; alter table account drop constraint account_email_key"
 sql beta ops "$tables"
 entities() {
     cat <<'YAML'
@@ -27,6 +28,7 @@ entities() {
   - {name: parent, table: parent, key: [id], fields: [what]}
   - {name: child, table: child, key: [id], fields: [parent, what], retry: {max_attempts: 3}}
   - {name: slow, table: slow, key: [id], fields: [parent, what], retry: {base: 1 h, cap: 1 h}}
+  - {name: held, table: held, key: [id], fields: [parent, what], retry: {max_attempts: 1000}}
   - {name: account, table: account, key: [id], fields: [email]}
 YAML
 }
@@ -211,6 +213,25 @@ ops "select pg_terminate_backend(pid) from pg_locks where mode = 'AccessExclusiv
 node_sql commerce "insert into parent values (12, 'late')"
 wait_for 60 "a hundred to come with their parent" waiting_is "poison quarantined"
 assert_equal 100 "$(ops "select count(*) from slow where parent = 12")" "what a lock kept from succeeding"
+# Nor do those that are tried each second, because others hold their rows, keep one from its turn that is not.
+node_sql commerce "insert into held select g, null, 'here' from generate_series(2001, 2008) g; insert into slow values (2010, 14, 'early')"
+bridge_quiet commerce operations
+node_sql commerce "update held set parent = 13"
+eight_wait() { [[ $(ops "select count(*) from bridge.dead_letters where entity in ('held', 'slow') and state = 'retrying'") == 9 ]]; }
+wait_for 60 "eight letters, and a slow one" eight_wait
+process_start lock "$PG_BIN/psql" -qX -d "$PG_ADMIN_BETA dbname=ops" -c "begin; select from held for update; select pg_sleep(600)"
+holders() { ops "select $1 from pg_stat_activity where query like 'begin; select from held%' and wait_event = 'PgSleep'"; }
+rows_held() { [[ -n $(holders pid) ]]; }
+wait_for 20 "the rows to be held" rows_held
+node_sql commerce "insert into parent values (13, 'late')"
+held_up() { [[ $(ops "select count(*) from bridge.dead_letters where entity = 'held' and state = 'retrying' and error_code = '55P03'") == 8 ]]; }
+wait_for 60 "all eight to be held up" held_up
+node_sql commerce "insert into parent values (14, 'late')"
+slow_is_there() { [[ $(ops "select count(*) from slow where id = 2010") == 1 ]]; }
+wait_for 60 "the slow one, while the others are held" slow_is_there
+held_up || fail "they are not held up any more"
+holders "pg_terminate_backend(pid)" >"$SERVERS_DIR/null"
+wait_for 60 "those that were held" waiting_is "poison quarantined"
 # Neither is a clock.
 goods 90 1 "from the future" created $((now + 3600000000)) | publish
 wait_for 20 "the future to wait" waiting_is "poison quarantined, goods 90 transient retrying CLOCK"

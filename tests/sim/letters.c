@@ -354,7 +354,7 @@ static int next_ms_of(struct node *node)
     return wait_ms < RETRY_AT_LEAST_MS ? RETRY_AT_LEAST_MS : wait_ms > INT32_MAX ? INT32_MAX : (int)wait_ms;
 }
 
-bool letters_retry(struct node *node, bool hurry, int *next_ms, struct error *error)
+bool letters_retry(struct node *node, bool hurry, struct retried *left, struct error *error)
 {
     enum failing failing = world_call(node, LINK_TARGET, CALL_RETRY, error);
     if (failing == FAILS_BEFORE)
@@ -364,7 +364,7 @@ bool letters_retry(struct node *node, bool hurry, int *next_ms, struct error *er
         return false;
     try_together(node);
     node->target.done_count = 0;
-    *next_ms = next_ms_of(node);
+    left->next_ms = next_ms_of(node);
     target_commit_in(node);
     return failing == FAILS_NOT || link_break(node, LINK_TARGET, error);
 }

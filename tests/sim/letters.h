@@ -6,7 +6,7 @@
 /* Keeps it, inside the target's transaction. */
 void letters_bury(struct node *node, const struct dead_letter *letter);
 /* The target port's call. */
-bool letters_retry(struct node *node, bool hurry, int *next_ms, struct error *error);
+bool letters_retry(struct node *node, bool hurry, struct retried *left, struct error *error);
 
 /* Those that were put aside, perhaps after their entity was resumed, are due once it is not paused. */
 void letters_let_go(struct node *node);

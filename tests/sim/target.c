@@ -236,9 +236,9 @@ static bool target_note_confirmed(struct target *port, const struct heartbeat *h
     return true;
 }
 
-static bool target_retry(struct target *port, bool hurry, int *next_ms, struct error *error)
+static bool target_retry(struct target *port, bool hurry, struct retried *left, struct error *error)
 {
-    return letters_retry(port_of(port)->node, hurry, next_ms, error);
+    return letters_retry(port_of(port)->node, hurry, left, error);
 }
 
 static bool target_report(struct target *port, const struct report *report, struct error *error)

@@ -741,6 +741,7 @@ struct fake_target {
     size_t looks_at_once; /* so many times there are more of them */
     size_t looks_in_vain; /* so many times somebody holds one of their rows, for so long */
     int64_t held_ms;
+    bool others_go; /* meanwhile */
     int64_t looked_ms;    /* the last of these */
     size_t reports;
     char reported_state[32];
@@ -1014,20 +1015,23 @@ static inline bool target_note_confirmed(struct target *port, const struct heart
 }
 
 /* No letter waits, unless the test says so. */
-static inline bool target_retry(struct target *port, bool hurry, int *next_ms, struct error *error)
+static inline bool target_retry(struct target *port, bool hurry, struct retried *left, struct error *error)
 {
     struct fake_target *target = (struct fake_target *)port;
     (void)hurry;
     assert_true(target->is_open && !target->in_transaction);
     if (++target->looks <= target->looks_in_vain) {
         target_think(target, target->held_ms);
+        *left = (struct retried){.next_ms = 0, .held = true};
+        if (target->others_go)
+            return true;
         target->in_transaction = true; /* one that is to be rolled back */
         return error_set(error, FAULT_CONTENTION, "55P03", "letters: somebody holds a row");
     }
     bool more = target->looks <= target->looks_at_once;
     if (more)
         target->looked_ms = world_ms(target->world);
-    *next_ms = more ? 0 : -1;
+    left->next_ms = more ? 0 : -1;
     return true;
 }
 
