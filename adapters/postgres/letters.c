@@ -317,6 +317,8 @@ bool letters_retry(struct target *port, bool hurry, struct retried *left, struct
     if (!tried)
         return false;
     target_forget_checks(target);
+    if (!pg_send_ahead(&target->session, "letter_patience", 0, NULL, error))
+        return false;
     PG_RESULT next = pg_query(&target->session, "letters_next", 0, NULL, error);
     if (next == NULL || !pg_commit(&target->session, error))
         return false;
