@@ -36,7 +36,7 @@ begin
           from jsonb_array_elements(entries) e where e -> 'late' is null and (e ->> 'lsn')::bigint > place) is true);
     -- Or a trigger has told of a later write with an earlier version, because the clock has gone back further than bridge.floor_after_log can know; of
     -- several entries of one version the first one is what gave it.
-    misjudged := misjudged or ((select n.capture = 'outbox' from bridge.node n) and exists (
+    misjudged := misjudged or (exists (select from bridge.capture_switch s where s.capture = 'outbox' and bridge.lsn_number(s.lsn) > place) and exists (
         select from jsonb_array_elements(entries) e
          where e -> 'late' is null and (e ->> 'lsn')::bigint > place and e -> 'over' is null and e ->> 'node' = this_node
            and (e ->> 'ts')::bigint <= k.ts and (e ->> 'ts')::bigint is distinct from judged
@@ -117,11 +117,12 @@ as $$
 declare
     this_node text := (select name from bridge.node);
     e         bridge.entity;
+    by_log    boolean := (select n.capture = 'wal' from bridge.node n); -- what a trigger has not told is none of its columns
     here      record;
 begin
     select * into strict e from bridge.entity where id = entity_id;
     here := bridge.row_here(e, row_key, true);
-    if here.present and not here.told or not here.present and not (select v.deleted from bridge.row_version v where v.entity = entity_id and v.key = row_key) then
+    if here.present and not here.told and by_log or not here.present and not (select v.deleted from bridge.row_version v where v.entity = entity_id and v.key = row_key) then
         update bridge.row_version v
            set ts = insist.ts, node = this_node, seen = bridge.join_seen(v.seen, null, v.ts, v.node, this_node), row_xmin = coalesce(v.row_xmin, v.xmin),
                former = bridge.remember(v, v.lsn)
@@ -156,7 +157,7 @@ declare
 begin
     select * into strict e from bridge.entity where id = entity_id;
     here := bridge.row_here(e, row_key, true);
-    written := written or (here.present and not here.told);
+    written := written or (here.present and not here.told and (select n.capture = 'wal' from bridge.node n));
     select * into strict v from bridge.row_version r where r.entity = entity_id and r.key = row_key;
     if v.node = this_node and v.ts >= deletion.ts or (v.seen ->> this_node)::bigint >= deletion.ts then
         return;
