@@ -17,6 +17,7 @@ struct member {
 struct circle {
     size_t count;
     struct member *members;
+    bool role_is_origin; /* where its savepoint is */
 };
 
 static bool read_members(struct pg_target *target, struct circle *circle, struct error *error)
@@ -93,6 +94,7 @@ static bool close_circle(struct pg_target *target, struct circle *circle, struct
         if (!pg_execute(&target->session, "rollback to savepoint circle", error))
             return false;
         target_forget_checks(target);
+        target->role_is_origin = circle->role_is_origin;
         /* Rows that are here are taken out of the others' way, so that those that are not find room at the second time. */
         if (!join(target, circle, error) || !join(target, circle, error) || !expel(target, circle, &expelled, error))
             return false;
@@ -112,6 +114,7 @@ bool circle_retry(struct pg_target *target, struct error *error)
         return true;
     if (!pg_execute(&target->session, "savepoint circle", error))
         return false;
+    circle.role_is_origin = target->role_is_origin;
     if (close_circle(target, &circle, error)) {
         for (size_t i = 0; i < circle.count; i++)
             if (!circle.members[i].out && !letter_ended(target, &circle.members[i].letter, &circle.members[i].tally, error))
@@ -121,6 +124,7 @@ bool circle_retry(struct pg_target *target, struct error *error)
     }
     /* They stay as they were, to be tried another time. */
     target_forget_checks(target);
+    target->role_is_origin = circle.role_is_origin;
     if (is_of_session(error))
         return false;
     return pg_execute(&target->session, "rollback to savepoint circle; release savepoint circle", error);

@@ -251,6 +251,7 @@ static bool try_letter(struct pg_target *target, const struct waiting *waiting, 
 {
     struct tally tally = {0};
     struct error failed = {0};
+    bool role_is_origin = target->role_is_origin;
     target_forget_checks(target);
     if (!pg_execute(&target->session, "savepoint letter", error))
         return false;
@@ -264,17 +265,36 @@ static bool try_letter(struct pg_target *target, const struct waiting *waiting, 
     if (is_of_session(&failed))
         return false;
     target_forget_checks(target);
-    if (!pg_execute(&target->session, "rollback to savepoint letter; release savepoint letter", error))
+    target->role_is_origin = role_is_origin;
+    if (!pg_execute(&target->session, "rollback to savepoint letter", error))
         return false;
     bool kept = false;
     *error = (struct error){0};
     if (waiting->message.op == CHANGE_DELETED && is_code(&failed, "23503") &&
-        !keep_parent(target, &waiting->message, &kept, error))
+        !keep_parent(target, &waiting->message, &kept, error)) {
+        if (error->fault != FAULT_CONTENTION)
+            return false;
+        failed = *error;
+        kept = false;
+        if (!pg_execute(&target->session, "rollback to savepoint letter", error))
+            return false;
+    }
+    if (!pg_execute(&target->session, "release savepoint letter", error))
         return false;
     attempt->blocked = attempt->blocked || (!kept && is_blocked(&failed));
-    if (failed.fault == FAULT_CONTENTION && ++attempt->held == PATIENCE && !pg_execute(&target->session, "set local lock_timeout = 1", error))
-        return false;
+    if (failed.fault == FAULT_CONTENTION) {
+        if (attempt->held >= PATIENCE)
+            return true; /* it has its turn at waiting the next time */
+        if (++attempt->held == PATIENCE && !pg_execute(&target->session, "set local lock_timeout = 1", error))
+            return false;
+    }
     return kept ? letter_becomes(target, waiting->id, "settled", error) : letter_again(target, waiting->id, &failed, error);
+}
+
+/* Until the transaction ends. */
+static bool be_patient(struct pg_target *target, struct error *error)
+{
+    return pg_send_ahead(&target->session, "letter_patience", 0, NULL, error);
 }
 
 static bool try_letters(struct pg_target *target, bool hurry, struct attempt *attempt, struct error *error)
@@ -282,7 +302,7 @@ static bool try_letters(struct pg_target *target, bool hurry, struct attempt *at
     char limit[16];
     snprintf(limit, sizeof limit, "%d", LETTERS_AT_ONCE);
     const char *parameters[] = {hurry ? "true" : "false", limit};
-    if (!pg_send_ahead(&target->session, "letter_patience", 0, NULL, error))
+    if (!be_patient(target, error))
         return false;
     PG_RESULT letters = pg_query(&target->session, "letters_due", 2, parameters, error);
     if (letters == NULL)
@@ -311,14 +331,12 @@ bool letters_retry(struct target *port, bool hurry, struct retried *left, struct
     struct pg_target *target = (struct pg_target *)port;
     struct attempt attempt = {0};
     int64_t horizon_us = target->horizon_us;
-    bool tried = target_begin_in(target, error) && try_letters(target, hurry, &attempt, error) &&
+    bool tried = target_begin_in(target, error) && try_letters(target, hurry, &attempt, error) && be_patient(target, error) &&
                  (!attempt.blocked || circle_retry(target, error));
     target->horizon_us = horizon_us;
     if (!tried)
         return false;
     target_forget_checks(target);
-    if (!pg_send_ahead(&target->session, "letter_patience", 0, NULL, error))
-        return false;
     PG_RESULT next = pg_query(&target->session, "letters_next", 0, NULL, error);
     if (next == NULL || !pg_commit(&target->session, error))
         return false;

@@ -86,7 +86,7 @@ bool application_retry(struct application *application)
     int64_t ended = worker->clock->ops->monotonic_ms(worker->clock), pause_ms = HURRY_SHARE * (ended - now);
     application->hurry_ms = pause_ms < HURRY_MS ? HURRY_MS : pause_ms > HURRY_CAP_MS ? HURRY_CAP_MS : pause_ms;
     if (tried) {
-        application->hurry = false;
+        application->hurry = application->hurry && left.held;
         application->letters_wait = left.next_ms >= 0;
         application->retry_ms = now + (left.next_ms >= 0 && left.next_ms < LOOK_MS ? left.next_ms : LOOK_MS);
         if (left.held)

@@ -20,14 +20,16 @@ sql alpha postgres "create database shop"
 sql beta postgres "create database ops"
 sql alpha shop "$tables; alter table goods drop constraint few; alter table child drop constraint child_parent_fkey;
     alter table slow drop constraint slow_parent_fkey; alter table held drop constraint held_parent_fkey; alter table account drop constraint account_email_key"
-sql beta ops "$tables"
+sql beta ops "$tables; create table fired (id int);
+    create function fire() returns trigger language plpgsql as 'begin insert into public.fired values (new.id); return null; end';
+    create trigger fire after insert on slow for each row execute function fire(); grant insert on fired to public"
 entities() {
     cat <<'YAML'
   - {name: item, table: item, key: [id], fields: [what]}
   - {name: goods, table: goods, key: [id], fields: [amount, note]}
   - {name: parent, table: parent, key: [id], fields: [what]}
   - {name: child, table: child, key: [id], fields: [parent, what], retry: {max_attempts: 3}}
-  - {name: slow, table: slow, key: [id], fields: [parent, what], retry: {base: 1 h, cap: 1 h}}
+  - {name: slow, table: slow, key: [id], fields: [parent, what], triggers: fire, retry: {base: 1 h, cap: 1 h}}
   - {name: held, table: held, key: [id], fields: [parent, what], retry: {max_attempts: 1000}}
   - {name: account, table: account, key: [id], fields: [email]}
 YAML
@@ -214,11 +216,11 @@ node_sql commerce "insert into parent values (12, 'late')"
 wait_for 60 "a hundred to come with their parent" waiting_is "poison quarantined"
 assert_equal 100 "$(ops "select count(*) from slow where parent = 12")" "what a lock kept from succeeding"
 # Nor do those that are tried each second, because others hold their rows, keep one from its turn that is not.
-node_sql commerce "insert into held select g, null, 'here' from generate_series(2001, 2008) g; insert into slow values (2010, 14, 'early')"
+node_sql commerce "insert into held select g, null, 'here' from generate_series(2001, 2008) g; insert into slow values (2009, 15, 'early'), (2010, 14, 'early')"
 bridge_quiet commerce operations
 node_sql commerce "update held set parent = 13"
-eight_wait() { [[ $(ops "select count(*) from bridge.dead_letters where entity in ('held', 'slow') and state = 'retrying'") == 9 ]]; }
-wait_for 60 "eight letters, and a slow one" eight_wait
+eight_wait() { [[ $(ops "select count(*) from bridge.dead_letters where entity in ('held', 'slow') and state = 'retrying'") == 10 ]]; }
+wait_for 60 "eight letters, and two slow ones" eight_wait
 process_start lock "$PG_BIN/psql" -qX -d "$PG_ADMIN_BETA dbname=ops" -c "begin; select from held for update; select pg_sleep(600)"
 holders() { ops "select $1 from pg_stat_activity where query like 'begin; select from held%' and wait_event = 'PgSleep'"; }
 rows_held() { [[ -n $(holders pid) ]]; }
@@ -230,6 +232,8 @@ node_sql commerce "insert into parent values (14, 'late')"
 slow_is_there() { [[ $(ops "select count(*) from slow where id = 2010") == 1 ]]; }
 wait_for 60 "the slow one, while the others are held" slow_is_there
 held_up || fail "they are not held up any more"
+assert_equal 1 "$(ops "select count(*) from fired where id = 2010")" "triggers that fired for a letter that came after one that failed"
+node_sql commerce "insert into parent values (15, 'late')"
 holders "pg_terminate_backend(pid)" >"$SERVERS_DIR/null"
 wait_for 60 "those that were held" waiting_is "poison quarantined"
 # Neither is a clock.
