@@ -91,7 +91,8 @@ begin
     if not patient and not present then
         execute format('select exists (select from %s t where %s)', e.relation, bridge.key_match(e)) into held using row_key;
     end if;
-    told := (select coalesce(v.row_xmin, v.xmin) = xmin_here
+    -- What a trigger has not told are other columns.
+    told := (select n.capture <> 'wal' or coalesce(v.row_xmin, v.xmin) = xmin_here
                     or (v.node = n.name and v.at_us = (date_part('epoch', pg_xact_commit_timestamp(xmin_here)) * 1000000)::bigint) is true
                from bridge.row_version v, bridge.node n where v.entity = e.id and v.key = row_key);
 end
@@ -117,12 +118,11 @@ as $$
 declare
     this_node text := (select name from bridge.node);
     e         bridge.entity;
-    by_log    boolean := (select n.capture = 'wal' from bridge.node n); -- what a trigger has not told is none of its columns
     here      record;
 begin
     select * into strict e from bridge.entity where id = entity_id;
     here := bridge.row_here(e, row_key, true);
-    if here.present and not here.told and by_log or not here.present and not (select v.deleted from bridge.row_version v where v.entity = entity_id and v.key = row_key) then
+    if here.present and not here.told or not here.present and not (select v.deleted from bridge.row_version v where v.entity = entity_id and v.key = row_key) then
         update bridge.row_version v
            set ts = insist.ts, node = this_node, seen = bridge.join_seen(v.seen, null, v.ts, v.node, this_node), row_xmin = coalesce(v.row_xmin, v.xmin),
                former = bridge.remember(v, v.lsn)
@@ -157,7 +157,7 @@ declare
 begin
     select * into strict e from bridge.entity where id = entity_id;
     here := bridge.row_here(e, row_key, true);
-    written := written or (here.present and not here.told and (select n.capture = 'wal' from bridge.node n));
+    written := written or (here.present and not here.told);
     select * into strict v from bridge.row_version r where r.entity = entity_id and r.key = row_key;
     if v.node = this_node and v.ts >= deletion.ts or (v.seen ->> this_node)::bigint >= deletion.ts then
         return;
