@@ -236,7 +236,7 @@ static bool is_blocked(const struct error *error)
 
 bool is_of_session(const struct error *error)
 {
-    return error->fault == FAULT_CONNECTION || error->fault == FAULT_OPERATOR || is_code(error, "26000");
+    return error->fault == FAULT_CONNECTION || is_code(error, "26000");
 }
 
 /* One transaction of letters. */
@@ -272,7 +272,7 @@ static bool try_letter(struct pg_target *target, const struct waiting *waiting, 
     *error = (struct error){0};
     if (waiting->message.op == CHANGE_DELETED && is_code(&failed, "23503") &&
         !keep_parent(target, &waiting->message, &kept, error)) {
-        if (error->fault != FAULT_CONTENTION)
+        if (is_of_session(error))
             return false;
         failed = *error;
         kept = false;

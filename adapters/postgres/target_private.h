@@ -129,7 +129,7 @@ struct waiting {
 };
 
 /* letters.c: reads id, source and payload of a row of the result; says what became of a letter that waits no more; and whether an error is no
- * letter's, but that of a session that is lost, forbidden or out of date. */
+ * letter's, but that of a session that is lost or out of date. */
 bool letter_read(struct pg_target *target, const PGresult *letters, int row, struct waiting *waiting, struct error *error);
 bool is_of_session(const struct error *error);
 bool letter_ended(struct pg_target *target, const struct waiting *waiting, const struct tally *tally, struct error *error);

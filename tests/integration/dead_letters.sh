@@ -236,6 +236,21 @@ assert_equal 1 "$(ops "select count(*) from fired where id = 2010")" "triggers t
 node_sql commerce "insert into parent values (15, 'late')"
 holders "pg_terminate_backend(pid)" >"$SERVERS_DIR/null"
 wait_for 60 "those that were held" waiting_is "poison quarantined"
+# Nor is what only a human can mend, and nobody else waits for that.
+node_sql commerce "insert into slow values (3001, 16, 'early')"
+bridge_quiet commerce operations
+node_sql commerce "insert into held values (3001, 16, 'early')"
+wait_for 20 "both to wait" waiting_is "poison quarantined, slow 3001 transient retrying 23503, held 3001 transient retrying 23503"
+slow=$(letter 3001 slow)
+ops "create function note() returns trigger language plpgsql as 'begin insert into public.absent values (new.id); return null; end';
+    create trigger note after insert on slow for each row execute function note(); update bridge.dead_letter set next_attempt = now() where id = $slow"
+node_sql commerce "insert into parent values (16, 'late')"
+wait_for 60 "the other" waiting_is "poison quarantined, slow 3001 transient retrying 42P01"
+state_is "$slow" "retrying 1" || fail "a letter has spent something on what only a human can mend"
+ops "create table absent (id int); grant insert on absent to public"
+node_sql commerce "insert into item values (20011, 'wakes it up')"
+wait_for 60 "the slow one to come once that is mended" waiting_is "poison quarantined"
+assert_equal 3001 "$(ops "select id from absent")" "what the trigger noted"
 # Neither is a clock.
 goods 90 1 "from the future" created $((now + 3600000000)) | publish
 wait_for 20 "the future to wait" waiting_is "poison quarantined, goods 90 transient retrying CLOCK"
