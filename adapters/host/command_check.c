@@ -192,7 +192,7 @@ static bool check_plain(struct examination *examination, const char *name, struc
 
 static bool check_capture_mode(struct examination *examination, const char *name, struct error *error)
 {
-    const char *const parameters[] = {examination->config->capture == CAPTURE_WAL ? "wal" : "outbox"};
+    const char *const parameters[] = {capture_name(examination->config->capture)};
     return run_query(examination, name, 1, parameters, error);
 }
 

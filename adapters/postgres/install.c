@@ -270,7 +270,7 @@ static void put_mapping(FILE *out, const struct config *config, const char *role
 /* Where changes are found. Of the log a slot has to be there before it counts; then capture goes over from one to the other at one moment. */
 static void put_capture(FILE *out, const struct config *config)
 {
-    fprintf(out, "select bridge.switch_capture('%s');\n", config->capture == CAPTURE_WAL ? "wal" : "outbox");
+    fprintf(out, "select bridge.switch_capture('%s');\n", capture_name(config->capture));
     put_ending(out);
 }
 

@@ -233,6 +233,8 @@ static bool settle_ahead(struct pg_session *session, struct error *error)
     return result != NULL;
 }
 
+static const char OWN_FUNCTION[] = "PL/pgSQL function bridge.";
+
 PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error *error)
 {
     if (is_good(result))
@@ -260,7 +262,9 @@ PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error 
     trimmed_message(primary ? primary : reason, message, sizeof message);
     /* A data exception quotes the value it dislikes ("invalid input syntax for type integer: ..."): keep what stands
      * before the quotation only. */
-    if (function != NULL && strcmp(function, "exec_stmt_raise") == 0 && !session->shows_words) {
+    const char *context = result ? PQresultErrorField(result, PG_DIAG_CONTEXT) : NULL;
+    bool is_ours = context != NULL && strncmp(context, OWN_FUNCTION, strlen(OWN_FUNCTION)) == 0;
+    if (function != NULL && strcmp(function, "exec_stmt_raise") == 0 && !session->shows_words && !is_ours) {
         /* Words of somebody's trigger, which often name the value they refuse. */
         snprintf(message, sizeof message, "a trigger raised an exception; the server's log has its words");
     } else if (code != NULL && (strncmp(code, "22", 2) == 0 || strcmp(code, "42601") == 0)) {

@@ -124,16 +124,17 @@ static bool begin_log(struct pg_target *target, struct error *error)
     PG_RESULT result = pg_query(&target->session, "log_since", 0, NULL, error);
     if (result == NULL)
         return false;
+    const char *capture = capture_name(target->config->capture);
+    if (PQntuples(result) != 1 || strcmp(PQgetvalue(result, 0, 0), capture) != 0) {
+        error_set(error, FAULT_OPERATOR, NULL, "the config says \"capture: %s\", and another is installed", capture);
+        return error_hint(error, "run \"pgbridge install\", or restart the adapter if the config was changed");
+    }
     target->from_log = target->config->capture == CAPTURE_WAL;
-    bool lasts = PQntuples(result) == 1 && !PQgetisnull(result, 0, 1);
+    bool lasts = !PQgetisnull(result, 0, 1);
     if (!target->from_log)
         return !lasts || error_set(error, FAULT_CONNECTION, "55000",
                                    "what was written before capture went over to triggers is still being read from the log: nothing is "
                                    "applied before that");
-    if (!lasts || strcmp(PQgetvalue(result, 0, 0), "wal") != 0) {
-        error_set(error, FAULT_OPERATOR, NULL, "the config says \"capture: wal\", and another is installed");
-        return error_hint(error, "run \"pgbridge install\", or restart the adapter if the config was changed");
-    }
     target->versions_since = pg_integer(result, 0, 1);
     return begin_origin(target, error);
 }
@@ -180,11 +181,14 @@ void target_forget_checks(struct pg_target *target)
 
 bool target_begin_in(struct pg_target *target, struct error *error)
 {
+    char since[24];
+    snprintf(since, sizeof since, "%" PRId64, target->versions_since);
+    const char *parameters[] = {capture_name(target->config->capture), target->from_log ? since : NULL};
     arena_reset(&target->arena);
     arena_reset(&target->scratch);
     target_forget_checks(target);
     target->role_is_origin = target->options.apply_is_captured;
-    return pg_begin(&target->session, error) && (!target->from_log || pg_send_ahead(&target->session, "lock_versions", 0, NULL, error));
+    return pg_begin(&target->session, error) && pg_send_ahead(&target->session, "lock_versions", 2, parameters, error);
 }
 
 static bool target_begin(struct target *port, struct error *error)

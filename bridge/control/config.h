@@ -12,6 +12,12 @@
 struct policy;
 
 enum capture_mode { CAPTURE_OUTBOX, CAPTURE_WAL };
+
+/* As in the config, and in bridge.node. */
+static inline const char *capture_name(enum capture_mode capture)
+{
+    return capture == CAPTURE_WAL ? "wal" : "outbox";
+}
 enum trigger_mode { TRIGGERS_SUPPRESS, TRIGGERS_FIRE };
 enum truncate_mode { TRUNCATE_CAPTURE, TRUNCATE_REFUSE };
 enum log_format { LOG_TEXT, LOG_JSON };

@@ -1,14 +1,19 @@
--- bridge.lock_versions(): of a node that captures from the WAL one transaction at a time writes row_version: what capture notes apply must
--- not judge at the same moment. Nobody waits for who waits here: it may last longer than a wait for an application's lock.
-create or replace function bridge.lock_versions() returns void
+-- bridge.lock_versions(capture, since): what apply begins with. Until its transaction ends rows are captured as when its session began: otherwise the
+-- log would tell what it writes as an application's. Of a node that captures from the WAL one transaction at a time writes row_version: what capture
+-- notes apply must not judge at the same moment. Nobody waits for who waits here: it may last longer than a wait for an application's lock.
+create or replace function bridge.lock_versions(capture text, since bigint) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp set lock_timeout = '10s'
 as $$
 begin
-    perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
-    if (select n.capture <> 'wal' from bridge.node n) then
-        raise exception 'the config says "capture: wal", and another is installed'
-            using errcode = 'F0000', hint = 'Run pgbridge install, or restart the adapter if the config was changed.';
+    if lock_versions.capture = 'wal' then
+        perform pg_advisory_xact_lock(hashtext('pgbridge'), hashtext('versions'));
+    else
+        perform pg_advisory_xact_lock_shared(hashtext('pgbridge'), hashtext('versions'));
+    end if;
+    if not exists (select from bridge.node n where n.capture = lock_versions.capture and n.versions_since is not distinct from since) then
+        raise exception 'capture has been switched since this session began'
+            using errcode = 'F0000', hint = 'Restart the adapter if the config was changed.';
     end if;
 end
 $$;

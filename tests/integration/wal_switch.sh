@@ -14,19 +14,14 @@ for cluster in alpha beta; do
     sql $cluster shop "create table ledger (id bigint primary key, worker int not null, n int not null); create table total (worker int primary key, n int not null);
         create table flip (id int primary key, n int not null)"
 done
-configure() {
-    bridge_node commerce alpha shop operations "capture: $1" <<YAML
-  - {name: ledger, table: ledger, key: [id], fields: [worker, n]}
+entities='  - {name: ledger, table: ledger, key: [id], fields: [worker, n]}
   - {name: total, table: total, key: [worker], fields: [n]}
-  - {name: flip, table: flip, key: [id], fields: [n]}
-YAML
+  - {name: flip, table: flip, key: [id], fields: [n]}'
+configure() {
+    bridge_node commerce alpha shop operations "capture: $1" <<<"$entities"
 }
 configure outbox
-bridge_node operations beta shop commerce <<YAML
-  - {name: ledger, table: ledger, key: [id], fields: [worker, n]}
-  - {name: total, table: total, key: [worker], fields: [n]}
-  - {name: flip, table: flip, key: [id], fields: [n]}
-YAML
+bridge_node operations beta shop commerce <<<"$entities"
 bridge_install commerce
 bridge_install operations
 bridge_start commerce
@@ -95,6 +90,22 @@ assert_equal "" "$(sql beta shop "select worker, n from total t where n <> (sele
 assert_equal "0" "$(sql alpha shop "select count(*) from bridge.gap")" "gaps"
 counters_conserve operations
 sql beta shop "select received, applied, same, duplicate, stale from bridge.inbound"
+printf 'ok - nothing was lost\n'
+
+# ---- an adapter that does not know of a switch applies nothing more: the log would tell it as this node's ----
+
+configure wal
+bridge_install commerce >>"$SERVERS_DIR/install.log"
+sql beta shop "update total set n = n + 1"
+wait_for 60 "the adapter to see that" grep -q 'the config says .*capture: outbox' "$SERVERS_DIR/log/node-commerce.log"
+bridge_stop commerce
+bridge_start commerce
+bridge_quiet commerce operations
+wait_for 60 "both sides to be equal" equal
+for cluster in alpha beta; do
+    assert_equal operations "$(sql $cluster shop "select string_agg(distinct version_node, ' ') from bridge.entity_state where entity = 'total'")" "who wrote, by $cluster"
+done
+printf 'ok - nothing is applied by an adapter that does not know of the switch\n'
+
 bridge_stop commerce
 bridge_stop operations
-printf 'ok - nothing was lost\n'
