@@ -107,5 +107,31 @@ for cluster in alpha beta; do
 done
 printf 'ok - nothing is applied by an adapter that does not know of the switch\n'
 
+# ---- a slot begins while others change the catalog ----
+
+# Two transactions that the server waits for, one after the other; the catalog is changed between the two places that it looks for.
+waited_for() { [[ $(sql beta shop "select count(*) from pg_locks l join pg_stat_activity a using (pid)
+    where l.locktype = 'transactionid' and not l.granted and a.query like '%create_logical_replication_slot%'") == 1 ]]; }
+application() { sql beta shop "select $1 from pg_stat_activity where query like 'begin; select pg_current_xact_id()%' and wait_event = 'PgSleep'"; }
+applications_are() { [[ $(application "count(*)") == "$1" ]]; }
+begins() { process_start "application-$1" "$PG_BIN/psql" -qX -d "$PG_ADMIN_BETA dbname=shop" -c "begin; select pg_current_xact_id(); select pg_sleep(600)"; }
+bridge_node operations beta shop commerce 'capture: wal' <<<"$entities"
+begins 1
+wait_for 20 "an application" applications_are 1
+process_start install "$PGBRIDGE" -c "$SERVERS_DIR/operations.yaml" install --admin "$PG_ADMIN_BETA"
+wait_for 60 "install to wait for it" waited_for
+first=$(application pid)
+begins 2
+wait_for 20 "another one" applications_are 2
+sql beta shop "select pg_terminate_backend($first)" >"$SERVERS_DIR/null"
+wait_for 20 "the first one's end" applications_are 1
+wait_for 60 "install to wait for the second" waited_for
+sql beta shop "create table made (id int)"
+sql beta shop "drop table made"
+application "pg_terminate_backend(pid)" >"$SERVERS_DIR/null"
+installed() { ! process_running install; }
+wait_for 60 "the end of install" installed
+assert_equal "database: installed" "$(grep -v '^broker: ' "$SERVERS_DIR/log/install.log")" "what install said"
+printf 'ok - a slot begins while others change the catalog\n'
 bridge_stop commerce
 bridge_stop operations
