@@ -115,15 +115,15 @@ begin
 end
 $$;
 
--- bridge.switch_capture(): rows are captured from now on as the config says; what was told before is told, and nothing is told twice. The
--- locks of the tables' triggers order it among all other transactions.
+-- bridge.switch_capture(capture): rows are captured from now on as the config says; what was told before is told, and nothing is told twice. The
+-- locks of the tables' triggers order it among all other transactions. From the log to triggers and back is two switches: of a log that is still
+-- being told nobody could say whether it will tell a row's last write.
 create or replace function bridge.switch_capture(capture text) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 declare
-    anew   boolean := (select n.versions_since is null from bridge.node n);
     entity text;
 begin
     -- Nothing is applied, and nothing captured, as if it were still as before.
@@ -132,19 +132,23 @@ begin
     if capture = 'wal' and (select n.capture = 'wal' from bridge.node n) then
         perform bridge.note_lost_log();
     end if;
-    if (select n.capture = capture from bridge.node n)
-       and coalesce((select s.capture = capture from bridge.capture_switch s order by s.id desc limit 1), capture = 'outbox') then
+    if (select n.capture = capture from bridge.node n) then
         return;
+    end if;
+    if capture = 'wal' and (select n.versions_since is not null from bridge.node n) then
+        raise exception 'what was written before capture went over to triggers is still being read from the log'
+            using errcode = '55000', hint = 'Let the adapter run with "capture: outbox" until its log says "left", then install again.';
     end if;
     update bridge.node n
        set capture = capture,
            versions_since = coalesce(n.versions_since, (date_part('epoch', clock_timestamp()) * 1000000)::bigint),
            floor_us = case when capture = 'outbox' then bridge.floor_after_log() end;
-    -- What is lost of the log from here on is a gap. The slot is older.
     if capture = 'wal' then
-        update bridge.outbound o
-           set released_lsn = coalesce(o.released_lsn, pg_current_wal_insert_lsn()),
-               captures_log = o.captures_log and o.released_lsn is not null, drains = true;
+        -- What is lost of the log from here on is a gap. The slot is older.
+        update bridge.outbound set released_lsn = pg_current_wal_insert_lsn(), captures_log = false, drains = true;
+        -- What is left there of a log that was left long ago is no word about this one. Nobody writes now.
+        update bridge.row_version set row_xmin = null, lsn = null, at_us = null, later_us = null, over = null, former = null
+         where row_xmin is not null or lsn is not null or at_us is not null or over is not null or former is not null;
     end if;
     for entity in select e.name from bridge.entity e where e.active order by e.id loop
         perform bridge.detach(entity);
@@ -153,11 +157,6 @@ begin
             perform bridge.keep_versions(entity);
         end if;
     end loop;
-    -- What is left there of a log that was left long ago is no word about this one. Nobody writes now.
-    if anew then
-        update bridge.row_version set row_xmin = null, lsn = null, at_us = null, later_us = null, over = null, former = null
-         where row_xmin is not null or lsn is not null or at_us is not null or over is not null or former is not null;
-    end if;
     perform bridge.refresh_entity_state();
     insert into bridge.capture_switch (capture) values (capture);
 end

@@ -36,7 +36,7 @@ begin
           from jsonb_array_elements(entries) e where e -> 'late' is null and (e ->> 'lsn')::bigint > place) is true);
     -- Or a trigger has told of a later write with an earlier version, because the clock has gone back further than bridge.floor_after_log can know; of
     -- several entries of one version the first one is what gave it.
-    misjudged := misjudged or (exists (select from bridge.capture_switch s where s.capture = 'outbox' and bridge.lsn_number(s.lsn) > place) and exists (
+    misjudged := misjudged or ((select n.capture = 'outbox' from bridge.node n) and exists (
         select from jsonb_array_elements(entries) e
          where e -> 'late' is null and (e ->> 'lsn')::bigint > place and e -> 'over' is null and e ->> 'node' = this_node
            and (e ->> 'ts')::bigint <= k.ts and (e ->> 'ts')::bigint is distinct from judged
@@ -71,8 +71,8 @@ begin
 end
 $$;
 
--- bridge.row_here(entity, key, patient): locks the row, unless it is held by somebody who is not waited for. present: it is here; told: row_version's
--- entry is about it as it is, so that no application has written it since.
+-- bridge.row_here(entity, key, patient): locks the row, unless it is held by somebody who is not waited for. present: it is here; told: no
+-- write of an application's is still to be told: row_version's entry is about it as it is, or triggers have told what was written since.
 create or replace function bridge.row_here(e bridge.entity, row_key text, patient boolean, out present boolean, out told boolean, out row_fields text[], out held boolean)
     language plpgsql
     set search_path = pg_catalog, pg_temp set datestyle = 'ISO, MDY' set intervalstyle = postgres set timezone = 'UTC'

@@ -73,6 +73,11 @@ for round in 1 2; do
         bridge_stop commerce
         keeps_writing
         bridge_install commerce >>"$SERVERS_DIR/install.log"
+        # And not back before the log has told everything.
+        configure wal
+        if bridge_install commerce >"$SERVERS_DIR/out" 2>&1; then fail "a log is begun before the one before it was read"; fi
+        [[ $(<"$SERVERS_DIR/out") == *'still being read from the log'*'HINT: Let the adapter run with "capture: outbox"'* ]] || fail "install: $(<"$SERVERS_DIR/out")"
+        configure outbox
     fi
     keeps_writing
     bridge_start commerce
