@@ -206,6 +206,7 @@ select pid, usename, application_name, state, wait_event_type, wait_event, now()
 table bridge.health; table bridge.status; table bridge.dead_letters; table bridge.gaps; table bridge.pauses;
 table bridge.inbound; table bridge.outbound; table bridge.worker;
 select txid, count(*), min(seq), max(seq) from bridge.outbox group by 1 order by 1 limit 50;
+table bridge.node; table bridge.capture_switch; select *, xmin from bridge.row_version;
 SQL
     done
     (broker '[{amqqueue:get_name(Q), rabbit_amqqueue:info(Q, [messages_ready, messages_unacknowledged, consumers, consumer_details, state])}
