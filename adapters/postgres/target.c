@@ -310,6 +310,8 @@ bool target_take_row(struct pg_target *target, struct statement *statement, cons
 /* Puts one row back with the message's fields, and stamps its version. A clash now is with a row that nobody moves. */
 static bool put_back(struct pg_target *target, const struct taken_row *taken, struct error *error)
 {
+    if (!set_role(target, taken->statement->entity, error))
+        return false;
     bool locked = true;
     target->given = taken->given;
     struct selection one = {.message = taken->message, .count = 1, .rows = &taken->row, .locked = &locked, .force = true,
