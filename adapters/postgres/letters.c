@@ -243,7 +243,11 @@ bool is_of_session(const struct error *error)
 struct attempt {
     bool more;    /* others may be due */
     bool blocked; /* some by another row */
-    int held;     /* some by others' locks */
+    int held;     /* by others' locks; so many have waited for them: */
+    struct held {
+        const char *id;
+        struct error reason;
+    } waited[PATIENCE];
 };
 
 /* One letter, under a savepoint: what fails leaves nothing behind but its next attempt. */
@@ -282,11 +286,9 @@ static bool try_letter(struct pg_target *target, const struct waiting *waiting, 
     if (!pg_execute(&target->session, "release savepoint letter", error))
         return false;
     attempt->blocked = attempt->blocked || (!kept && is_blocked(&failed));
-    if (failed.fault == FAULT_CONTENTION) {
-        if (attempt->held >= PATIENCE)
-            return true; /* it has its turn at waiting the next time */
-        if (++attempt->held == PATIENCE && !pg_execute(&target->session, "set local lock_timeout = 1", error))
-            return false;
+    if (failed.fault == FAULT_CONTENTION && attempt->held < PATIENCE) {
+        attempt->waited[attempt->held++] = (struct held){waiting->id, failed};
+        return attempt->held < PATIENCE || pg_execute(&target->session, "set local lock_timeout = 1", error);
     }
     return kept ? letter_becomes(target, waiting->id, "settled", error) : letter_again(target, waiting->id, &failed, error);
 }
@@ -323,6 +325,10 @@ static bool try_letters(struct pg_target *target, bool hurry, struct attempt *at
         if (!try_letter(target, &waiting, attempt, error))
             return false;
     }
+    /* Behind those that have not waited: the next time these do. */
+    for (int i = 0; i < attempt->held; i++)
+        if (!letter_again(target, attempt->waited[i].id, &attempt->waited[i].reason, error))
+            return false;
     return true;
 }
 

@@ -219,8 +219,8 @@ assert_equal 100 "$(ops "select count(*) from slow where parent = 12")" "what a 
 node_sql commerce "insert into held select g, null, 'here' from generate_series(2001, 2008) g; insert into slow values (2009, 15, 'early'), (2010, 14, 'early')"
 bridge_quiet commerce operations
 node_sql commerce "update held set parent = 13"
-eight_wait() { [[ $(ops "select count(*) from bridge.dead_letters where entity in ('held', 'slow') and state = 'retrying'") == 10 ]]; }
-wait_for 60 "eight letters, and two slow ones" eight_wait
+ten_wait() { [[ $(ops "select count(*) from bridge.dead_letters where entity in ('held', 'slow') and state = 'retrying'") == 10 ]]; }
+wait_for 60 "eight letters, and two slow ones" ten_wait
 process_start lock "$PG_BIN/psql" -qX -d "$PG_ADMIN_BETA dbname=ops" -c "begin; select from held for update; select pg_sleep(600)"
 holders() { ops "select $1 from pg_stat_activity where query like 'begin; select from held%' and wait_event = 'PgSleep'"; }
 rows_held() { [[ -n $(holders pid) ]]; }
@@ -234,6 +234,21 @@ wait_for 60 "the slow one, while the others are held" slow_is_there
 held_up || fail "they are not held up any more"
 assert_equal 1 "$(ops "select count(*) from fired where id = 2010")" "triggers that fired for a letter that came after one that failed"
 node_sql commerce "insert into parent values (15, 'late')"
+# Nor do many.
+node_sql commerce "insert into held select g, null, 'here' from generate_series(2101, 2400) g; insert into held values (2401, null, 'free')"
+bridge_quiet commerce operations
+node_sql commerce "update held set parent = case when id = 2401 then 18 else 17 end where id > 2100"
+many_wait() { [[ $(ops "select count(*) from bridge.dead_letters where entity = 'held' and state = 'retrying'") == 309 ]]; }
+wait_for 120 "309 letters" many_wait
+process_start lock-many "$PG_BIN/psql" -qX -d "$PG_ADMIN_BETA dbname=ops" -c "begin; select from held where id between 2101 and 2400 for update; select pg_sleep(600)"
+many_held() { [[ $(holders "count(*)") == 2 ]]; }
+wait_for 20 "more rows to be held" many_held
+node_sql commerce "insert into parent values (17, 'late')"
+many_held_up() { (($(ops "select count(*) from bridge.dead_letters where entity = 'held' and state = 'retrying' and error_code = '55P03'") > 100)); }
+wait_for 60 "more than a hundred to be held up" many_held_up
+node_sql commerce "insert into parent values (18, 'late')"
+free_is_there() { [[ $(ops "select parent from held where id = 2401") == 18 ]]; }
+wait_for 60 "the one that nobody holds" free_is_there
 holders "pg_terminate_backend(pid)" >"$SERVERS_DIR/null"
 wait_for 60 "those that were held" waiting_is "poison quarantined"
 # Nor is what only a human can mend, and nobody else waits for that.
