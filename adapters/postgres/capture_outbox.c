@@ -1,13 +1,13 @@
 #include "adapters/postgres/capture_outbox.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <stdio.h>
 
 #include "adapters/postgres/brake.h"
 #include "adapters/postgres/layouts.h"
+#include "adapters/postgres/outbox_row.h"
 #include "adapters/postgres/report.h"
 #include "adapters/postgres/schema.h"
 #include "bridge/base/memory.h"
@@ -127,48 +127,6 @@ static bool outbox_open(struct source *source, struct error *error)
     /* After uninstall and install the same numbers mean others. */
     pg_layouts_forget(&outbox->layouts);
     return pg_layouts_load(&outbox->layouts, &outbox->session, error);
-}
-
-/* ---- binary fields ---- */
-
-static int64_t binary_int8(const PGresult *result, int row, int column)
-{
-    if (PQgetisnull(result, row, column))
-        return 0;
-    uint64_t bytes;
-    memcpy(&bytes, PQgetvalue(result, row, column), sizeof bytes);
-    return (int64_t)be64toh(bytes);
-}
-
-static int32_t binary_int4(const char *at)
-{
-    uint32_t bytes;
-    memcpy(&bytes, at, sizeof bytes);
-    return (int32_t)be32toh(bytes);
-}
-
-/* The elements of a binary text[]: dimensions, has-null flag, element type, length, lower bound, then length and bytes of
- * each (src/backend/utils/adt/arrayfuncs.c, array_send). Returns NULL when it has not exactly count elements. */
-static struct text *binary_texts(struct arena *arena, struct text array, size_t count)
-{
-    if (array.length < 20 || binary_int4(array.data) != 1 || (size_t)binary_int4(array.data + 12) != count)
-        return NULL;
-    struct text all = arena_copy(arena, array);
-    struct text *texts = arena_take_array(arena, count, sizeof *texts);
-    const char *at = all.data + 20, *end = all.data + all.length;
-    for (size_t i = 0; i < count; i++) {
-        if (end - at < 4)
-            return NULL;
-        int32_t length = binary_int4(at);
-        at += 4;
-        if (length < 0)
-            continue;
-        if (end - at < length)
-            return NULL;
-        texts[i] = (struct text){at, (size_t)length};
-        at += length;
-    }
-    return texts;
 }
 
 /* ---- windows ---- */
@@ -337,29 +295,25 @@ struct reading {
 static bool read_row(struct pg_outbox *outbox, struct reading *reading, const PGresult *row, struct error *error)
 {
     struct batch *batch = reading->batch;
-    struct text all = pg_value(row, 0, 12);
-    if (all.length > LIMIT_ROW_BYTES) {
+    struct outbox_row head = outbox_row_head(row);
+    if (head.bytes > LIMIT_ROW_BYTES) {
         struct oversize *oversize = arena_take(&batch->arena, sizeof *oversize);
-        *oversize = (struct oversize){.next = reading->oversize, .seq = binary_int8(row, 0, 1),
-                                      .txid = reading->transactions[binary_int8(row, 0, 0) - 1].txid};
+        *oversize = (struct oversize){.next = reading->oversize, .seq = head.seq,
+                                      .txid = reading->transactions[head.transaction - 1].txid};
         reading->oversize = oversize;
         reading->last_seq = oversize->seq;
         reading->skipped++;
         return true;
     }
-    int32_t layout_id = binary_int4(PQgetvalue(row, 0, 2));
-    const struct layout *layout = pg_layouts_find(&outbox->layouts, layout_id);
+    const struct layout *layout = pg_layouts_find(&outbox->layouts, head.layout);
     if (layout == NULL)
-        return error_set(error, FAULT_BUG, NULL, "outbox row with unknown layout %" PRId32, layout_id);
-    char op = PQgetvalue(row, 0, 3)[0];
-    struct text fields = pg_value(row, 0, 12);
-    if (reading->bytes > 0 && reading->bytes + fields.length > LIMIT_BATCH_BYTES) {
+        return error_set(error, FAULT_BUG, NULL, "outbox row with unknown layout %" PRId32, head.layout);
+    if (reading->bytes > 0 && reading->bytes + head.bytes > LIMIT_BATCH_BYTES) {
         reading->cut = true;
         return true;
     }
-    int64_t transaction = binary_int8(row, 0, 0);
-    if (transaction != reading->transaction) {
-        reading->transaction = transaction;
+    if (head.transaction != reading->transaction) {
+        reading->transaction = head.transaction;
         reading->transaction_start = batch->change_count;
     }
     if (batch->change_count == reading->capacity) {
@@ -370,32 +324,11 @@ static bool read_row(struct pg_outbox *outbox, struct reading *reading, const PG
         batch->changes = grown;
         reading->capacity = capacity;
     }
-    struct change *change = &batch->changes[batch->change_count];
-    *change = (struct change){
-        .layout = layout,
-        .op = op == 'd' ? CHANGE_DELETED : op == 'c' ? CHANGE_CREATED : CHANGE_UPDATED,
-        .version = {binary_int8(row, 0, 4), arena_copy(&batch->arena, pg_value(row, 0, 6))},
-        .base = {binary_int8(row, 0, 5), arena_copy(&batch->arena, pg_value(row, 0, 7))},
-        .correlation = arena_copy(&batch->arena, pg_value(row, 0, 8)),
-        .traceparent = arena_copy(&batch->arena, pg_value(row, 0, 9)),
-    };
-    if (!codec_decode_seen(pg_value(row, 0, 10), &batch->arena, &change->seen, error))
+    if (!outbox_row_change(row, layout, text_from(outbox->config->node), &batch->arena, &batch->changes[batch->change_count], error))
         return false;
-    if (!PQgetisnull(row, 0, 11)) {
-        struct merge *merge = arena_take(&batch->arena, sizeof *merge);
-        if (!codec_decode_merge(pg_value(row, 0, 11), &batch->arena, merge, error))
-            return false;
-        change->merge = merge;
-    }
-    if (text_is_null(change->version.node))
-        change->version.node = text_from(outbox->config->node);
-    change->values = binary_texts(&batch->arena, fields, change_value_count(change));
-    if (change->values == NULL)
-        return error_set(error, FAULT_BUG, NULL, "outbox row %" PRId64 " does not match layout %" PRId32,
-                         binary_int8(row, 0, 1), layout_id);
     batch->change_count++;
-    reading->bytes += fields.length;
-    reading->last_seq = binary_int8(row, 0, 1);
+    reading->bytes += head.bytes;
+    reading->last_seq = head.seq;
     return true;
 }
 
