@@ -167,6 +167,19 @@ void database_see(const struct database *database, size_t row, int64_t seen_us[N
     }
 }
 
+/* What a node says of a row comes before what the log has yet to tell with a later version. */
+static past past_of_word(const struct database *database, size_t at, const struct row *row)
+{
+    const struct history *history = &database->world->history;
+    past known = row->past;
+    for (size_t i = 0; i < history->counts[at]; i++) {
+        const struct written *written = &history->writes[at][i];
+        if (written->unnoted && written->version.node == database->node && stamp_compare(written->version, row->version) > 0)
+            known &= ~history_bit((int)i);
+    }
+    return known;
+}
+
 void database_write(struct database *database, struct transaction *transaction, size_t at, enum change_op op,
                     const struct content *content, bool assertion)
 {
@@ -188,7 +201,7 @@ void database_write(struct database *database, struct transaction *transaction, 
         database_see(database, at, after.seen_us);
     after.forgotten = false;
     after.base = before;
-    after.write = history_add(&world->history, at, after.version, after.past, content);
+    after.write = history_add(&world->history, at, after.version, past_of_word(database, at, &after), content);
     if (after.write == NOBODY || transaction->change_count == CHANGES_MAX)
         world_fail(world, "a row is written without end");
     world->history.writes[at][after.write].assertion = assertion;

@@ -610,6 +610,18 @@ static void note_change(struct node *node, struct transaction *transaction, stru
     }
 }
 
+/* What the node has said of the row, while the change was unread, with a version before the one that it gets. */
+static past words_before(const struct world *world, const struct outbox_change *change)
+{
+    past words = 0;
+    for (size_t i = 0; i < world->history.counts[change->row]; i++) {
+        const struct written *word = &world->history.writes[change->row][i];
+        if (word->assertion && word->version.node == change->version.node && word->version.us < change->version.us)
+            words |= history_bit((int)i);
+    }
+    return words;
+}
+
 void wal_note(struct node *node, size_t from, size_t to, int64_t *newest_us)
 {
     static struct transaction transaction;
@@ -635,6 +647,7 @@ void wal_note(struct node *node, size_t from, size_t to, int64_t *newest_us)
             continue;
         written->unnoted = false;
         written->version = change->version;
+        written->past |= words_before(world, change);
     }
     transaction_commit(database, &transaction);
     *newest_us = giving.newest_us;
