@@ -1,29 +1,58 @@
 # shellcheck shell=bash
-# Which way a node captures is changed while both sides write.
+# Nodes are installed again while both sides write, with another config. Install may be killed at any moment, and is run again.
+
+install_again() {
+    local admin=PG_ADMIN_${NODE_CLUSTER[$1]^^}
+    if ((RANDOM % 2)); then
+        process_start "install-$1" "$PGBRIDGE" -c "$SERVERS_DIR/$1.yaml" install --admin "${!admin}"
+        moment 300
+        process_kill "install-$1"
+    fi
+    bridge_install "$1" >>"$SERVERS_DIR/log/prepare.log"
+}
+
+# The adapters go on as they are.
+fault_installed() {
+    local i times=$((4 + RANDOM % 4))
+    load_begin
+    for ((i = 1; i <= times; i++)); do
+        draw_node
+        sed -i "/^retry:/d; s/^entities:/retry: {base: $i s}\n&/" "$SERVERS_DIR/$NODE.yaml"
+        install_again "$NODE"
+        moment 1000
+    done
+    healed
+    FAULT_DETAIL="$times times"
+}
+scenario installed "installed again, install killed meanwhile"
+
+# ---- from triggers to the log and back ----
 
 log_left() { [[ $(node_sql "$1" "select versions_since is null from bridge.node") == t ]]; }
 
-# switch_capture NODE: from triggers to the log or back, as the README says: the config, install, a restart. Install may be killed at
-# any moment, and is run again.
+direction_out() { node_sql "$1" "select bridge.$2('out')" >>"$SERVERS_DIR/log/prepare.log"; }
+
+# switch_capture NODE: as the README says: the config, install, a restart. Much may be unread.
 switch_capture() {
-    local config=$SERVERS_DIR/$1.yaml from=outbox to=wal admin=PG_ADMIN_${NODE_CLUSTER[$1]^^}
+    local config=$SERVERS_DIR/$1.yaml from=outbox to=wal
     if grep -q '^capture: wal' "$config"; then from=wal to=outbox; fi
     [[ $to == outbox ]] || wait_for 60 "the log to be left" log_left "$1"
+    if ((RANDOM % 3 == 0)); then
+        direction_out "$1" pause
+        moment 1500
+    fi
     # Before, or under the running adapter.
     if ((RANDOM % 2)); then
         bridge_kill "$1"
         moment 500
     fi
     sed -i "s/^capture: $from/capture: $to/" "$config"
-    if ((RANDOM % 2)); then
-        process_start "install-$1" "$PGBRIDGE" -c "$config" install --admin "${!admin}"
-        moment 200
-        process_kill "install-$1"
-    fi
-    bridge_install "$1" >>"$SERVERS_DIR/log/prepare.log"
+    install_again "$1"
     moment 500
     bridge_kill "$1"
     adapter_start "$1"
+    moment 500
+    direction_out "$1" resume
 }
 
 # In the end each node captures as before.
