@@ -55,10 +55,12 @@ switch_capture() {
     direction_out "$1" resume
 }
 
-# In the end each node captures as before.
+# In the end each node captures as before. Where the outbox was not empty yet at the switch back, what waited there is told after the log:
+# what refers to it waits for that.
 fault_switched() {
     local i times=$(($1 + RANDOM % 3))
     declare -A changed=()
+    FAULT_LETTERS="class <> 'transient' or state not in ('released', 'superseded', 'settled')"
     if [[ $(node_sql commerce "show wal_level")$(node_sql operations "show wal_level") != logicallogical ]]; then
         printf 'needs servers that may capture from the log: CAPTURE=outbox or wal\n' >"$SERVERS_DIR/skipped"
         return
