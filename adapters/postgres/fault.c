@@ -33,6 +33,7 @@ static const struct {
     {"0L", FAULT_OPERATOR},   /* invalid grantor */
     {"0P", FAULT_OPERATOR},   /* invalid role */
     {"F0", FAULT_OPERATOR},   /* configuration file */
+    {"PB", FAULT_OPERATOR},   /* what the bridge's own functions raise: no row is to blame */
     {"22", FAULT_PERMANENT},  /* data exceptions: type, length, range */
     {"23", FAULT_PERMANENT},  /* integrity constraints: check, not null */
     {"42", FAULT_PERMANENT},  /* names that do not exist: the schema changed under us */

@@ -233,8 +233,6 @@ static bool settle_ahead(struct pg_session *session, struct error *error)
     return result != NULL;
 }
 
-static const char OWN_FUNCTION[] = "PL/pgSQL function bridge.";
-
 PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error *error)
 {
     if (is_good(result))
@@ -262,8 +260,7 @@ PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error 
     trimmed_message(primary ? primary : reason, message, sizeof message);
     /* A data exception quotes the value it dislikes ("invalid input syntax for type integer: ..."): keep what stands
      * before the quotation only. */
-    const char *context = result ? PQresultErrorField(result, PG_DIAG_CONTEXT) : NULL;
-    bool is_ours = context != NULL && strncmp(context, OWN_FUNCTION, strlen(OWN_FUNCTION)) == 0;
+    bool is_ours = code != NULL && strncmp(code, "PB", 2) == 0;
     if (function != NULL && strcmp(function, "exec_stmt_raise") == 0 && !session->shows_words && !is_ours) {
         /* Words of somebody's trigger, which often name the value they refuse. */
         snprintf(message, sizeof message, "a trigger raised an exception; the server's log has its words");
@@ -280,7 +277,7 @@ PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error 
               column ? ", column " : "", column ? column : "", constraint ? ", constraint " : "",
               constraint ? constraint : "");
     const char *hint = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_HINT) : NULL;
-    if (hint != NULL && session->shows_words)
+    if (hint != NULL && (session->shows_words || is_ours))
         error_hint(error, "%s", hint);
     PQclear(result);
     if (fault == FAULT_CONNECTION)

@@ -64,10 +64,12 @@ bool application_open(struct application *application)
     return true;
 }
 
-/* A plan or statement that does not fit any more: a new session makes new ones. */
-static void end_session_of_plans(struct application *application, const struct error *error)
+/* A plan or statement that does not fit any more, or capture that was switched: a new session begins with what is there now, or says what
+ * is to be done. */
+static void end_stale_session(struct application *application, const struct error *error)
 {
-    if (!text_equal(text_from(error->code), TEXT_LITERAL("26000")))
+    struct text code = text_from(error->code);
+    if (!text_equal(code, TEXT_LITERAL("26000")) && !text_equal(code, TEXT_LITERAL("PB001")))
         return;
     application->target->ops->close(application->target);
     application->open = false;
@@ -100,7 +102,7 @@ bool application_retry(struct application *application)
         application_failed(application, &error);
         return false;
     }
-    end_session_of_plans(application, &error);
+    end_stale_session(application, &error);
     log_error(LOG_LEVEL_WARNING, "postponed", &error);
     return true;
 }
@@ -168,7 +170,7 @@ static bool recover(struct application *application, const struct error *error)
     }
     if (failed.fault != FAULT_CONTENTION)
         return false;
-    end_session_of_plans(application, &failed);
+    end_stale_session(application, &failed);
     worker->clock->ops->sleep_ms(worker->clock, retry_wait_ms(&application->contention));
     return true;
 }

@@ -13,7 +13,7 @@ begin
     end if;
     if not exists (select from bridge.node n where n.capture = lock_versions.capture and n.versions_since is not distinct from since) then
         raise exception 'capture has been switched since this session began'
-            using errcode = 'F0000', hint = 'Restart the adapter if the config was changed.';
+            using errcode = 'PB001', hint = 'Restart the adapter if the config was changed.';
     end if;
 end
 $$;
