@@ -561,12 +561,22 @@ static bool keep_budget(struct pg_wal *wal, struct error *error)
     return false;
 }
 
+/* Capture may go over to the log and back while this adapter runs: then that log is to be read and left, too. */
+static bool has_no_log(struct pg_wal *wal, struct error *error)
+{
+    PG_RESULT result = pg_query(wal->session, "log_since", 0, NULL, error);
+    if (result == NULL)
+        return false;
+    bool waits = PQntuples(result) == 1 && strcmp(PQgetvalue(result, 0, 0), capture_name(CAPTURE_OUTBOX)) == 0 && !PQgetisnull(result, 0, 1);
+    return !waits || error_set(error, FAULT_CONTENTION, NULL, "capture was by the log meanwhile, which is to be read: opening anew");
+}
+
 static bool wal_report(struct source *source, const struct report *report, struct error *error)
 {
     struct pg_wal *wal = wal_of(source);
     if (!wal->outbox_port->ops->report(wal->outbox_port, report, error))
         return false;
-    return wal->reader == NULL || (record_when_due(wal, error) && keep_budget(wal, error));
+    return wal->reader == NULL ? has_no_log(wal, error) : record_when_due(wal, error) && keep_budget(wal, error);
 }
 
 static const struct source_ops wal_ops = {wal_open, wal_next, wal_release, wal_report, wal_close};
