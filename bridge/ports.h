@@ -127,7 +127,7 @@ enum apply_mode {
 /* What is left after letters have been tried. */
 struct retried {
     int next_ms; /* when to come again; -1: none waits */
-    bool held;   /* others' locks keep so many of them from succeeding that the next attempt had better wait */
+    bool held;   /* others' locks keep some of them from succeeding, and of the others none may be due */
 };
 
 struct target_ops {

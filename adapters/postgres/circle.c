@@ -49,7 +49,7 @@ static bool join(struct pg_target *target, struct circle *circle, struct error *
         struct tally tally = {0};
         member->joined =
             target->port.ops->apply(&target->port, &member->letter.message, 0, 1, APPLY_PUT_OFF, &tally, error);
-        if (!member->joined && !error_is_of_rows(error))
+        if (!member->joined && !error_is_of_rows(error) && error->fault != FAULT_OPERATOR)
             return false;
         member->tally = tally;
     }

@@ -350,14 +350,16 @@ static bool put_all_back(struct pg_target *target, struct offences *offences, st
 static bool put_back_guarded(struct pg_target *target, const struct taken_row *taken, bool *stands, struct error *error)
 {
     struct pending_check *checks = target->checks;
+    bool role_is_origin = target->role_is_origin;
     if (!pg_execute(&target->session, "savepoint taken", error))
         return false;
     *stands = put_back(target, taken, error);
     if (*stands)
         return pg_execute(&target->session, "release savepoint taken", error);
     target->checks = checks;
-    return error_is_of_rows(error) &&
-           pg_execute(&target->session, "rollback to savepoint taken; release savepoint taken", error);
+    target->role_is_origin = role_is_origin;
+    bool own = error_is_of_rows(error) || error->fault == FAULT_OPERATOR;
+    return own && pg_execute(&target->session, "rollback to savepoint taken; release savepoint taken", error);
 }
 
 bool target_find_offences(struct pg_target *target, struct offences *offences, struct error *error)
