@@ -115,9 +115,22 @@ begin
 end
 $$;
 
+-- bridge.check_switch(capture): refuses a switch to the log while another is being left: of a log that is still being told nobody could say whether it
+-- will tell a row's last write.
+create or replace function bridge.check_switch(capture text) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if check_switch.capture = 'wal' and (select n.capture <> 'wal' and n.versions_since is not null from bridge.node n) then
+        raise exception 'what was written before capture went over to triggers is still being read from the log'
+            using errcode = '55000', hint = 'Let the adapter run with "capture: outbox", and nothing paused, until its log says "left", then install again.';
+    end if;
+end
+$$;
+
 -- bridge.switch_capture(capture): rows are captured from now on as the config says; what was told before is told, and nothing is told twice. The
--- locks of the tables' triggers order it among all other transactions. From the log to triggers and back is two switches: of a log that is still
--- being told nobody could say whether it will tell a row's last write.
+-- locks of the tables' triggers order it among all other transactions.
 create or replace function bridge.switch_capture(capture text) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -135,9 +148,12 @@ begin
     if (select n.capture = capture from bridge.node n) then
         return;
     end if;
-    if capture = 'wal' and (select n.versions_since is not null from bridge.node n) then
-        raise exception 'what was written before capture went over to triggers is still being read from the log'
-            using errcode = '55000', hint = 'Let the adapter run with "capture: outbox" until its log says "left", then install again.';
+    perform bridge.check_switch(capture);
+    -- An adapter that knows of none gives up the slot that it finds.
+    if capture = 'wal' and not exists (select from pg_replication_slots s join bridge.node n on s.slot_name = bridge.slot_name(n.name)
+                                        where s.database = current_database() and s.wal_status is distinct from 'lost') then
+        raise exception 'the slot % is not there any more, or of no use', (select bridge.slot_name(n.name) from bridge.node n)
+            using errcode = 'PB002', hint = 'If it is there, drop it: select pg_drop_replication_slot(...); and install again.';
     end if;
     update bridge.node n
        set capture = capture,

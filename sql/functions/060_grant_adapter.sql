@@ -17,7 +17,7 @@ begin
     execute format('grant set on parameter session_replication_role to %I', adapter);
     execute format('grant update on bridge.peer to %I', adapter);
     execute format('grant select on bridge.collection, bridge.pause, bridge.gap to %I', adapter);
-    revoke execute on function bridge.publish(), bridge.switch_capture(text), bridge.note_lost_log(), bridge.leave_log(), bridge.floor_after_log() from public;
+    revoke execute on function bridge.publish(), bridge.switch_capture(text), bridge.check_switch(text), bridge.note_lost_log(), bridge.leave_log(), bridge.floor_after_log() from public;
     execute format('grant execute on function bridge.note_lost_log(), bridge.leave_log() to %I', adapter);
     revoke execute on function bridge.pause(text, text, text, text, boolean), bridge.resume(text, text, text, boolean, text),
         bridge.discard_deletions(text) from public;

@@ -17,8 +17,12 @@ done
 entities='  - {name: ledger, table: ledger, key: [id], fields: [worker, n]}
   - {name: total, table: total, key: [worker], fields: [n]}
   - {name: flip, table: flip, key: [id], fields: [n]}'
+# configure CAPTURE [ENTITIES]
 configure() {
-    bridge_node commerce alpha shop operations "capture: $1" <<<"$entities"
+    bridge_node commerce alpha shop operations "capture: $1" <<<"${2:-$entities}"
+}
+installed() {
+    sql alpha shop "select name, active, layout from bridge.entity order by 1; select * from pg_publication_tables order by 1, 2, 3; select * from bridge.fingerprint; select capture from bridge.node"
 }
 configure outbox
 bridge_node operations beta shop commerce <<<"$entities"
@@ -73,10 +77,12 @@ for round in 1 2; do
         bridge_stop commerce
         keeps_writing
         bridge_install commerce >>"$SERVERS_DIR/install.log"
-        # And not back before the log has told everything.
-        configure wal
+        # And not back before the log has told everything; nothing else is installed then either.
+        installed_before=$(installed)
+        configure wal "${entities%$'\n'*}"
         if bridge_install commerce >"$SERVERS_DIR/out" 2>&1; then fail "a log is begun before the one before it was read"; fi
         [[ $(<"$SERVERS_DIR/out") == *'still being read from the log'*'HINT: Let the adapter run with "capture: outbox"'* ]] || fail "install: $(<"$SERVERS_DIR/out")"
+        assert_equal "$installed_before" "$(installed)" "what a refused install has left"
         configure outbox
     fi
     keeps_writing
@@ -112,6 +118,25 @@ for cluster in alpha beta; do
 done
 printf 'ok - nothing is applied by an adapter that does not know of the switch\n'
 
+# Nor does one stand still that knows of neither of two switches.
+configure outbox
+bridge_install commerce >>"$SERVERS_DIR/install.log"
+bridge_stop commerce
+bridge_start commerce
+wait_for 60 "the log to be left" no_slot
+configure wal
+bridge_install commerce >>"$SERVERS_DIR/install.log"
+sql alpha shop "update flip set n = n + 1"
+configure outbox
+bridge_install commerce >>"$SERVERS_DIR/install.log"
+sql alpha shop "update total set n = n + 1"
+sql beta shop "update ledger set n = 0 where id % 100 = 0"
+wait_for 60 "the log to be left" no_slot
+wait_for 60 "both sides to be equal" equal
+bridge_quiet commerce operations
+assert_equal "0" "$(sql alpha shop "select count(*) from bridge.gap")" "gaps"
+printf 'ok - an adapter that runs on through two switches reads the log between them\n'
+
 # ---- a slot begins while others change the catalog ----
 
 # Two transactions that the server waits for, one after the other; the catalog is changed between the two places that it looks for.
@@ -120,23 +145,58 @@ waited_for() { [[ $(sql beta shop "select count(*) from pg_locks l join pg_stat_
 application() { sql beta shop "select $1 from pg_stat_activity where query like 'begin; select pg_current_xact_id()%' and wait_event = 'PgSleep'"; }
 applications_are() { [[ $(application "count(*)") == "$1" ]]; }
 begins() { process_start "application-$1" "$PG_BIN/psql" -qX -d "$PG_ADMIN_BETA dbname=shop" -c "begin; select pg_current_xact_id(); select pg_sleep(600)"; }
-bridge_node operations beta shop commerce 'capture: wal' <<<"$entities"
-begins 1
-wait_for 20 "an application" applications_are 1
-process_start install "$PGBRIDGE" -c "$SERVERS_DIR/operations.yaml" install --admin "$PG_ADMIN_BETA"
-wait_for 60 "install to wait for it" waited_for
-first=$(application pid)
-begins 2
-wait_for 20 "another one" applications_are 2
-sql beta shop "select pg_terminate_backend($first)" >"$SERVERS_DIR/null"
-wait_for 20 "the first one's end" applications_are 1
-wait_for 60 "install to wait for the second" waited_for
+# install that waits for the second of them.
+install_waits() {
+    local first
+    bridge_node operations beta shop commerce 'capture: wal' <<<"$entities"
+    begins 1
+    wait_for 20 "an application" applications_are 1
+    process_start install "$PGBRIDGE" -c "$SERVERS_DIR/operations.yaml" install --admin "$PG_ADMIN_BETA"
+    wait_for 60 "install to wait for it" waited_for
+    first=$(application pid)
+    begins 2
+    wait_for 20 "another one" applications_are 2
+    sql beta shop "select pg_terminate_backend($first)" >"$SERVERS_DIR/null"
+    wait_for 20 "the first one's end" applications_are 1
+    wait_for 60 "install to wait for the second" waited_for
+}
+install_waits
 sql beta shop "create table made (id int)"
 sql beta shop "drop table made"
 application "pg_terminate_backend(pid)" >"$SERVERS_DIR/null"
-installed() { ! process_running install; }
-wait_for 60 "the end of install" installed
+installed_again() { ! process_running install; }
+wait_for 60 "the end of install" installed_again
 assert_equal "database: installed" "$(grep -v '^broker: ' "$SERVERS_DIR/log/install.log")" "what install said"
 printf 'ok - a slot begins while others change the catalog\n'
+
+# ---- a slot that is given up before it counts is made again ----
+
+# Between install's two transactions an adapter that opens anew takes the slot for one that nobody needs.
+bridge_node operations beta shop commerce 'capture: outbox' <<<"$entities"
+bridge_install operations >>"$SERVERS_DIR/install.log"
+bridge_stop operations
+bridge_start operations
+slots_are() { [[ $(sql beta shop "select count(*) from pg_replication_slots") == "$1" ]]; }
+wait_for 60 "the log to be left" slots_are 0
+install_waits
+process_start writer "$PG_BIN/psql" -qX -d "$PG_ADMIN_BETA dbname=shop" -c "begin; update flip set n = n + 1; select pg_sleep(600)"
+writer() { sql beta shop "select $1 from pg_stat_activity where query like 'begin; update flip%' and wait_event = 'PgSleep'"; }
+writes() { [[ $(writer "count(*)") == 1 ]]; }
+wait_for 20 "one that writes" writes
+application "pg_terminate_backend(pid)" >"$SERVERS_DIR/null"
+between() { [[ $(sql beta shop "select count(*) from pg_replication_slots where confirmed_flush_lsn is not null and not active") == 1 ]]; }
+wait_for 60 "the slot" between
+sql beta shop "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgbridge outbound'" >"$SERVERS_DIR/null"
+wait_for 60 "the slot to be given up" slots_are 0
+writer "pg_terminate_backend(pid)" >"$SERVERS_DIR/null"
+wait_for 60 "the end of install" installed_again
+assert_equal "wal|1" "$(sql beta shop "select capture, (select count(*) from pg_replication_slots) from bridge.node")" "capture and slots"
+sql beta shop "update total set n = n + 1"
+bridge_stop operations
+bridge_start operations
+bridge_quiet commerce operations
+wait_for 60 "both sides to be equal" equal
+assert_equal "0" "$(sql beta shop "select count(*) from bridge.gap")" "gaps"
+printf 'ok - a slot that is given up before it counts is made again\n'
 bridge_stop commerce
 bridge_stop operations
