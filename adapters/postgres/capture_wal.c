@@ -561,14 +561,14 @@ static bool keep_budget(struct pg_wal *wal, struct error *error)
     return false;
 }
 
-/* Capture may go over to the log and back while this adapter runs: then that log is to be read and left, too. */
+/* Capture may go over to the log while this adapter runs, and back: its heartbeats must not speak for a log that nobody reads. */
 static bool has_no_log(struct pg_wal *wal, struct error *error)
 {
     PG_RESULT result = pg_query(wal->session, "log_since", 0, NULL, error);
     if (result == NULL)
         return false;
-    bool waits = PQntuples(result) == 1 && strcmp(PQgetvalue(result, 0, 0), capture_name(CAPTURE_OUTBOX)) == 0 && !PQgetisnull(result, 0, 1);
-    return !waits || error_set(error, FAULT_CONTENTION, NULL, "capture was by the log meanwhile, which is to be read: opening anew");
+    return PQgetisnull(result, 0, 1) ||
+           error_set(error, FAULT_CONTENTION, NULL, "capture has gone over to the log, which is to be read: opening anew");
 }
 
 static bool wal_report(struct source *source, const struct report *report, struct error *error)
