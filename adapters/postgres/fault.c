@@ -23,6 +23,9 @@ static const struct {
     {"42501", FAULT_OPERATOR},   /* insufficient_privilege */
     {"3F000", FAULT_OPERATOR},   /* invalid_schema_name */
     {"53400", FAULT_TRANSIENT},  /* configuration_limit_exceeded */
+    {"PB001", FAULT_OPERATOR},   /* what the bridge's own functions raise: capture was switched */
+    {"PB002", FAULT_OPERATOR},   /* install has no slot */
+    {"PB003", FAULT_OPERATOR},   /* a mapped column is gone */
     /* then the classes */
     {"08", FAULT_CONNECTION}, /* connection exceptions */
     {"57", FAULT_CONNECTION}, /* operator intervention: shutdown, crash, cannot connect now */
@@ -33,7 +36,6 @@ static const struct {
     {"0L", FAULT_OPERATOR},   /* invalid grantor */
     {"0P", FAULT_OPERATOR},   /* invalid role */
     {"F0", FAULT_OPERATOR},   /* configuration file */
-    {"PB", FAULT_OPERATOR},   /* what the bridge's own functions raise: no row is to blame */
     {"22", FAULT_PERMANENT},  /* data exceptions: type, length, range */
     {"23", FAULT_PERMANENT},  /* integrity constraints: check, not null */
     {"42", FAULT_PERMANENT},  /* names that do not exist: the schema changed under us */

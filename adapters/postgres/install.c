@@ -370,6 +370,12 @@ static bool hand_over_password(struct pg_session *session, const struct config *
     return result != NULL;
 }
 
+static bool be_alone(struct pg_session *session, struct error *error)
+{
+    PG_RESULT result = pg_query(session, "install_alone", 0, NULL, error);
+    return result != NULL;
+}
+
 static bool begin(struct pg_session *session, struct error *error)
 {
     return pg_execute(session,
@@ -384,6 +390,7 @@ enum {
 };
 
 static const char SLOT_GONE[] = "PB002";
+static const struct timespec pause_between = {.tv_nsec = 100000000};
 
 struct transaction {
     const struct config *config;
@@ -436,7 +443,6 @@ static bool is_in_the_way(const struct error *error)
  * before the server's search for deadlocks (after a second) ends one of the two. */
 static bool insist(struct pg_session *session, const struct transaction *transaction, struct error *error)
 {
-    const struct timespec pause = {.tv_nsec = 100000000};
     for (size_t tries = 0; !transact(session, transaction, tries, error); tries++) {
         if (!is_in_the_way(error))
             return false;
@@ -445,27 +451,44 @@ static bool insist(struct pg_session *session, const struct transaction *transac
         struct error ignored;
         if (!pg_execute(session, "rollback", &ignored))
             return false;
-        nanosleep(&pause, NULL);
+        nanosleep(&pause_between, NULL);
     }
     return true;
 }
 
-static bool make_slot(struct pg_session *session, struct error *error)
+static bool drop_slot(struct pg_session *session, bool whatever, struct error *error)
 {
+    const char *parameters[] = {whatever ? "true" : "false"};
+    PG_RESULT result = pg_query(session, "install_drop_slot", 1, parameters, error);
+    return result != NULL;
+}
+
+static bool make_slot(struct pg_session *session, bool *made, struct error *error)
+{
+    if (!drop_slot(session, false, error))
+        return false;
     PG_RESULT result = pg_query(session, "install_slot", 0, NULL, error);
+    *made = *made || (result != NULL && PQntuples(result) > 0);
     return result != NULL;
 }
 
 /* An adapter that leaves the log, or that opens anew with triggers, may give the slot up before it counts. */
 static bool go_over(struct pg_session *session, const struct transaction *transaction, struct error *error)
 {
-    for (int slots = 1; make_slot(session, error); slots++) {
+    struct error ignored;
+    bool made = false;
+    for (int slots = 1; make_slot(session, &made, error); slots++) {
         if (insist(session, transaction, error))
             return true;
-        struct error ignored;
-        if (strcmp(error->code, SLOT_GONE) != 0 || slots == SLOTS_MAX || !pg_execute(session, "rollback", &ignored))
+        if (!pg_execute(session, "rollback", &ignored))
             return false;
+        if (strcmp(error->code, SLOT_GONE) != 0 || slots == SLOTS_MAX)
+            break;
+        nanosleep(&pause_between, NULL);
     }
+    /* For nothing the server would keep its log without end. */
+    if (made)
+        drop_slot(session, true, &ignored);
     return false;
 }
 
@@ -490,7 +513,8 @@ bool pg_install(const struct config *config, const struct install_options *optio
     make_fingerprint(config, role, !options->unguarded, fingerprint);
     *changed = false;
 
-    bool good = open_admin(&session, config, options, &arena, error) && look(&session, &arena, role, &present, error);
+    bool good = open_admin(&session, config, options, &arena, error) && (options->print != NULL || be_alone(&session, error)) &&
+                look(&session, &arena, role, &present, error);
     if (!good && options->print != NULL && error->fault == FAULT_CONNECTION) {
         fputs("-- the database is not reachable: this is the script for an empty one\n", options->print);
         present = (struct present){.version = -1, .fingerprint = ""};
@@ -546,7 +570,7 @@ bool pg_uninstall(const struct config *config, const struct install_options *opt
         struct arena arena;
         arena_init(&arena, LIMIT_ARENA_BYTES);
         struct pg_session session = {0};
-        good = open_admin(&session, config, options, &arena, error) &&
+        good = open_admin(&session, config, options, &arena, error) && be_alone(&session, error) &&
                insist(&session, &(struct transaction){.config = config, .script = script}, error);
         pg_session_close(&session);
         arena_free(&arena);

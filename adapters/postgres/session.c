@@ -260,7 +260,7 @@ PGresult *pg_checked(struct pg_session *session, PGresult *result, struct error 
     trimmed_message(primary ? primary : reason, message, sizeof message);
     /* A data exception quotes the value it dislikes ("invalid input syntax for type integer: ..."): keep what stands
      * before the quotation only. */
-    bool is_ours = code != NULL && strncmp(code, "PB", 2) == 0;
+    bool is_ours = code != NULL && strncmp(code, "PB00", 4) == 0;
     if (function != NULL && strcmp(function, "exec_stmt_raise") == 0 && !session->shows_words && !is_ours) {
         /* Words of somebody's trigger, which often name the value they refuse. */
         snprintf(message, sizeof message, "a trigger raised an exception; the server's log has its words");

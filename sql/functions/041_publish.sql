@@ -151,9 +151,11 @@ begin
     perform bridge.check_switch(capture);
     -- An adapter that knows of none gives up the slot that it finds.
     if capture = 'wal' and not exists (select from pg_replication_slots s join bridge.node n on s.slot_name = bridge.slot_name(n.name)
-                                        where s.database = current_database() and s.wal_status is distinct from 'lost') then
-        raise exception 'the slot % is not there any more, or of no use', (select bridge.slot_name(n.name) from bridge.node n)
-            using errcode = 'PB002', hint = 'If it is there, drop it: select pg_drop_replication_slot(...); and install again.';
+                                        where s.database = current_database() and s.wal_status is distinct from 'lost'
+                                          and s.plugin = 'pgoutput' and s.confirmed_flush_lsn is not null) then
+        raise exception 'the slot is not there any more, or is not ready, or lost'
+            using errcode = 'PB002', hint = format('See pg_replication_slots; if it is there, select pg_drop_replication_slot(%L), and install again.',
+                                                   (select bridge.slot_name(n.name) from bridge.node n));
     end if;
     update bridge.node n
        set capture = capture,

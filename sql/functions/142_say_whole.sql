@@ -14,7 +14,7 @@ begin
     for e in select * from bridge.entity b where b.id = any (say_whole.entity) loop
         if (select count(*) from bridge.columns_of(e)) < cardinality(e.columns) then
             raise exception 'entity "%": a mapped column does not exist any more', e.name
-                using errcode = '42703', hint = 'Correct the mapping in the config and run pgbridge install: the log waits.';
+                using errcode = 'PB003', hint = 'Correct the mapping in the config and run pgbridge install: the log waits.';
         end if;
         return query execute format($q$
             with whole as materialized (

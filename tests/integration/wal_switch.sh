@@ -161,13 +161,20 @@ install_waits() {
     wait_for 60 "install to wait for the second" waited_for
 }
 install_waits
+# The server does not see that it is given up: the next one waits for it.
+process_kill install
+process_start install-again "$PGBRIDGE" -c "$SERVERS_DIR/operations.yaml" install --admin "$PG_ADMIN_BETA"
+waits_for_install() { [[ $(sql beta shop "select count(*) from pg_locks where locktype = 'advisory' and not granted") == 1 ]]; }
+wait_for 60 "another install to wait for this one" waits_for_install
 sql beta shop "create table made (id int)"
 sql beta shop "drop table made"
 application "pg_terminate_backend(pid)" >"$SERVERS_DIR/null"
-installed_again() { ! process_running install; }
+installed_again() { ! process_running install && ! process_running install-again; }
 wait_for 60 "the end of install" installed_again
-assert_equal "database: installed" "$(grep -v '^broker: ' "$SERVERS_DIR/log/install.log")" "what install said"
-printf 'ok - a slot begins while others change the catalog\n'
+assert_equal "database: installed" "$(grep -v '^broker: ' "$SERVERS_DIR/log/install-again.log")" "what install said"
+assert_equal "wal|t" "$(sql beta shop "select capture, (select confirmed_flush_lsn is not null from pg_replication_slots) from bridge.node")" "capture, and a slot that is ready"
+[[ ! $(<"$SERVERS_DIR/log/postgres-beta.log") == *'not owned by resource owner'* ]] || fail "the slot of an install that was given up"
+printf 'ok - a slot begins while others change the catalog, and the install that makes it is given up\n'
 
 # ---- a slot that is given up before it counts is made again ----
 

@@ -75,7 +75,7 @@ static void test_what_the_data_or_the_schema_forbids_is_permanent(void **state)
 static void test_what_a_person_must_repair_is_an_operator_fault(void **state)
 {
     (void)state;
-    expect_faults(FAULT_OPERATOR, (const char *const[]){"28000", "28P01", "3D000", "3F000", "42501", "0LP01", "0P000", "F0000", "PB001", NULL});
+    expect_faults(FAULT_OPERATOR, (const char *const[]){"28000", "28P01", "3D000", "3F000", "42501", "0LP01", "0P000", "F0000", "PB001", "PB002", "PB003", NULL});
 }
 
 int main(void)
