@@ -168,7 +168,7 @@ static bool open_log(struct pg_wal *wal, struct error *error)
     bool leaves = wal->config->capture == CAPTURE_OUTBOX;
     if (leaves == slot->wanted) {
         error_set(error, FAULT_OPERATOR, NULL, "capture is installed to be by %s, and the config says otherwise", leaves ? "the log" : "triggers");
-        return error_hint(error, "run \"pgbridge install\"");
+        return error_hint(error, "run \"pgbridge install\", or restart the adapter if the config was changed");
     }
     if (leaves && !slot->present)
         return wal_slot_note_left(slot, error);

@@ -2,10 +2,11 @@
 -- most $2; rows of the layouts $4 are left where they are, and with $5 all but those that were put aside. Ordered by last sequence number: whoever saw another's commit wrote its own rows after it, so this order
 -- never puts an effect before its cause. durable: all that is visible has reached the disk. heartbeat, when $3 asks for it: a time
 -- before this snapshot was taken, later than that of any heartbeat before, and the newest heartbeats heard, whose nodes' changes are therefore visible in it; none of those whose
--- deletions are put aside, since they must be remembered for this node. While rows are left it
+-- deletions are put aside, since they must be remembered for this node. While rows are left, or a log has anything to tell, it
 -- is the latest one again: everything committed before a heartbeat must have been sent.
 with complete as (
-    select cardinality($4::int[]) = 0 or not exists (select from bridge.outbox o where o.layout = any ($4::int[])) as yes),
+    select (cardinality($4::int[]) = 0 or not exists (select from bridge.outbox o where o.layout = any ($4::int[])))
+           and (select n.versions_since is null from bridge.node n) as yes),
 said as (
     update bridge.outbound
        set said_us = greatest(said_us + 1, (date_part('epoch', statement_timestamp()) * 1000000)::bigint)
