@@ -370,10 +370,27 @@ static bool hand_over_password(struct pg_session *session, const struct config *
     return result != NULL;
 }
 
-static bool be_alone(struct pg_session *session, struct error *error)
+enum {
+    TRIES_MAX = 120, /* about a minute */
+    WAITS_MAX = 30,  /* of ten seconds: the session's lock_timeout */
+    SLOTS_MAX = 10,
+};
+
+static const char SLOT_GONE[] = "PB002";
+static const struct timespec pause_between = {.tv_nsec = 100000000};
+
+/* A query that waits for others, for as long as they take, up to five minutes. */
+static bool await(struct pg_session *session, const char *query, struct error *error)
 {
-    PG_RESULT result = pg_query(session, "install_alone", 0, NULL, error);
-    return result != NULL;
+    for (int waits = 1;; waits++) {
+        PG_RESULT result = pg_query(session, query, 0, NULL, error);
+        if (result != NULL)
+            return true;
+        if (error->fault != FAULT_CONTENTION)
+            return false;
+        if (waits == WAITS_MAX)
+            return error_hint(error, "another install, or a long transaction, is at work here (see pg_stat_activity): run this again when it has ended");
+    }
 }
 
 static bool begin(struct pg_session *session, struct error *error)
@@ -383,14 +400,6 @@ static bool begin(struct pg_session *session, struct error *error)
                       " set local lock_timeout = '400 ms'",
                       error);
 }
-
-enum {
-    TRIES_MAX = 120, /* about a minute */
-    SLOTS_MAX = 10,
-};
-
-static const char SLOT_GONE[] = "PB002";
-static const struct timespec pause_between = {.tv_nsec = 100000000};
 
 struct transaction {
     const struct config *config;
@@ -463,21 +472,16 @@ static bool drop_slot(struct pg_session *session, bool whatever, struct error *e
     return result != NULL;
 }
 
-static bool make_slot(struct pg_session *session, bool *made, struct error *error)
+static bool make_slot(struct pg_session *session, struct error *error)
 {
-    if (!drop_slot(session, false, error))
-        return false;
-    PG_RESULT result = pg_query(session, "install_slot", 0, NULL, error);
-    *made = *made || (result != NULL && PQntuples(result) > 0);
-    return result != NULL;
+    return drop_slot(session, false, error) && await(session, "install_slot", error);
 }
 
 /* An adapter that leaves the log, or that opens anew with triggers, may give the slot up before it counts. */
 static bool go_over(struct pg_session *session, const struct transaction *transaction, struct error *error)
 {
     struct error ignored;
-    bool made = false;
-    for (int slots = 1; make_slot(session, &made, error); slots++) {
+    for (int slots = 1; make_slot(session, error); slots++) {
         if (insist(session, transaction, error))
             return true;
         if (!pg_execute(session, "rollback", &ignored))
@@ -487,8 +491,7 @@ static bool go_over(struct pg_session *session, const struct transaction *transa
         nanosleep(&pause_between, NULL);
     }
     /* For nothing the server would keep its log without end. */
-    if (made)
-        drop_slot(session, true, &ignored);
+    drop_slot(session, true, &ignored);
     return false;
 }
 
@@ -513,7 +516,7 @@ bool pg_install(const struct config *config, const struct install_options *optio
     make_fingerprint(config, role, !options->unguarded, fingerprint);
     *changed = false;
 
-    bool good = open_admin(&session, config, options, &arena, error) && (options->print != NULL || be_alone(&session, error)) &&
+    bool good = open_admin(&session, config, options, &arena, error) && (options->print != NULL || await(&session, "install_alone", error)) &&
                 look(&session, &arena, role, &present, error);
     if (!good && options->print != NULL && error->fault == FAULT_CONNECTION) {
         fputs("-- the database is not reachable: this is the script for an empty one\n", options->print);
@@ -570,7 +573,7 @@ bool pg_uninstall(const struct config *config, const struct install_options *opt
         struct arena arena;
         arena_init(&arena, LIMIT_ARENA_BYTES);
         struct pg_session session = {0};
-        good = open_admin(&session, config, options, &arena, error) && be_alone(&session, error) &&
+        good = open_admin(&session, config, options, &arena, error) && await(&session, "install_alone", error) &&
                insist(&session, &(struct transaction){.config = config, .script = script}, error);
         pg_session_close(&session);
         arena_free(&arena);
