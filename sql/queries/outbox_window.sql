@@ -17,7 +17,7 @@ select pg_current_snapshot() as snapshot,
        t.txid, t.changes,
        case when not $3::boolean then null
             when not (select yes from complete) then json_build_object(
-                'time', coalesce((select said_us from bridge.outbound), 1), 'heard', '[]'::json, 'again', true)::text
+                'time', (select greatest(said_us, 1) from bridge.outbound), 'heard', '[]'::json, 'again', true)::text
             else json_build_object('time', (select said_us from said),
            'heard', coalesce((select json_agg(json_build_array(p.name, p.sent_us, p.received_us))
                                 from bridge.peer p
