@@ -8,22 +8,17 @@
 #include "adapters/postgres/brake.h"
 #include "adapters/postgres/layouts.h"
 #include "adapters/postgres/outbox_row.h"
+#include "adapters/postgres/outbox_window.h"
 #include "adapters/postgres/report.h"
 #include "adapters/postgres/schema.h"
 #include "bridge/base/memory.h"
 #include "bridge/message/codec.h"
 
 enum {
-    WINDOW_TRANSACTIONS = 100000, /* 16 bytes each */
     POLL_BUSY_MS = 2,
     POLL_IDLE_MS = 50,
     BUSY_FOR_MS = 1000, /* polls stay quick this long after the last change */
     ROW_LIMIT_START = 500,
-};
-
-struct window_transaction {
-    uint64_t txid;
-    int64_t changes;
 };
 
 /* A row that is too large to travel. */
@@ -48,15 +43,8 @@ struct pg_outbox {
     struct clock *clock;
     struct pg_session session;
     struct pg_layouts layouts;
-    /* the window */
-    char *heartbeat; /* of the window's moment, as JSON; NULL: none was asked for, or it has been given out */
-    char *snapshot; /* everything visible in it has been read; NULL: nothing has */
-    char *window_snapshot;
-    bool window_cut; /* there is more than fitted: read on after all of it is released */
-    struct window_transaction *window;
-    size_t window_count;
-    size_t window_at;
-    int64_t part_after;   /* in the transaction at window_at: read up to this sequence number */
+    struct outbox_window window;
+    int64_t part_after;   /* in the first transaction not given out: read up to this sequence number */
     int64_t part_read;    /* and so many of its rows */
     size_t unreleased;    /* batches given out */
     int64_t row_limit;    /* rows asked for at once: adapts to their size */
@@ -76,13 +64,9 @@ static struct pg_outbox *outbox_of(struct source *source)
 
 static void forget_window(struct pg_outbox *outbox)
 {
-    free(outbox->snapshot);
-    free(outbox->window_snapshot);
-    free(outbox->heartbeat);
-    outbox->snapshot = outbox->window_snapshot = outbox->heartbeat = NULL;
-    outbox->window_count = outbox->window_at = outbox->unreleased = 0;
+    outbox_window_forget(&outbox->window);
+    outbox->unreleased = 0;
     outbox->part_after = outbox->part_read = 0;
-    outbox->window_cut = false;
 }
 
 static void outbox_close(struct source *source)
@@ -108,7 +92,8 @@ static bool outbox_open(struct source *source, struct error *error)
     /* The outbox's statistics are always out of date, and its index is always right: one plan does for all, and a poll costs
      * less than half. A release that is lost is only a duplicate. */
     bool ready = pg_execute(&outbox->session,
-                            "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off;"
+                            "set enable_seqscan = off; set enable_bitmapscan = off; set enable_hashagg = off;"
+                            "set enable_hashjoin = off; set enable_mergejoin = off;"
                             "set plan_cache_mode = force_generic_plan; set synchronous_commit = off",
                             error);
     if (!ready)
@@ -149,7 +134,7 @@ static const char *held_layouts(const struct pg_outbox *outbox)
 static bool take_holds(struct pg_outbox *outbox, struct error *error)
 {
     const struct holds *holds = outbox->port.holds;
-    outbox->window_at = outbox->window_count = 0;
+    outbox->window.at = outbox->window.count = 0;
     if (outbox->unreleased > 0)
         return true;
     forget_window(outbox);
@@ -163,37 +148,10 @@ static bool take_holds(struct pg_outbox *outbox, struct error *error)
 
 static bool read_window(struct pg_outbox *outbox, bool heartbeat_due, struct error *error)
 {
-    char limit[16];
-    snprintf(limit, sizeof limit, "%d", WINDOW_TRANSACTIONS);
-    const char *parameters[] = {outbox->snapshot, limit, heartbeat_due ? "true" : "false", held_layouts(outbox), outbox->aside ? "true" : "false"};
-    PG_RESULT result = pg_query(&outbox->session, "outbox_window", 5, parameters, error);
-    if (result == NULL)
-        return false;
-    free(outbox->window_snapshot);
-    outbox->window_snapshot = strdup(PQgetvalue(result, 0, 0));
-    outbox->window_at = outbox->window_count = 0;
+    bool durable;
     outbox->part_after = outbox->part_read = 0;
-    int rows = PQntuples(result);
-    for (int row = 0; row < rows && !PQgetisnull(result, row, 2); row++)
-        outbox->window[outbox->window_count++] = (struct window_transaction){
-            .txid = strtoull(PQgetvalue(result, row, 2), NULL, 10), .changes = pg_integer(result, row, 3)};
-    outbox->window_cut = outbox->window_count == WINDOW_TRANSACTIONS;
-    /* A window that was cut has not everything that was committed before its moment. */
-    free(outbox->heartbeat);
-    outbox->heartbeat = PQgetisnull(result, 0, 4) || outbox->window_cut ? NULL : strdup(PQgetvalue(result, 0, 4));
-    bool durable = pg_boolean(result, 0, 1);
-    return outbox->window_count == 0 || durable || claim(outbox, error);
-}
-
-/* Everything in the window has been given out: remember its snapshot, so that the next one begins there. A window that
- * was cut is read again from where it began, once nothing of it is left in the table. */
-static void finish_window(struct pg_outbox *outbox)
-{
-    if (outbox->window_cut)
-        return;
-    free(outbox->snapshot);
-    outbox->snapshot = outbox->window_snapshot;
-    outbox->window_snapshot = NULL;
+    return outbox_window_read(&outbox->window, &outbox->session, heartbeat_due, held_layouts(outbox), outbox->aside, &durable, error) &&
+           (outbox->window.count == 0 || durable || claim(outbox, error));
 }
 
 /* Polls until there is a transaction to read or the time is over. */
@@ -202,7 +160,7 @@ static bool await_window(struct pg_outbox *outbox, int wait_ms, bool heartbeat_d
     struct clock *clock = outbox->clock;
     int64_t deadline = clock->ops->monotonic_ms(clock) + wait_ms;
     for (;;) {
-        if (outbox->window_cut && outbox->unreleased > 0)
+        if (outbox->window.cut && outbox->unreleased > 0)
             return true;
         int64_t now = clock->ops->monotonic_ms(clock);
         int64_t pause = now - outbox->busy_ms < BUSY_FOR_MS ? POLL_BUSY_MS : POLL_IDLE_MS;
@@ -217,12 +175,12 @@ static bool await_window(struct pg_outbox *outbox, int wait_ms, bool heartbeat_d
         outbox->polled_ms = clock->ops->monotonic_ms(clock);
         if (!read_window(outbox, heartbeat_due, error))
             return false;
-        if (outbox->window_count > 0) {
+        if (outbox->window.count > 0) {
             outbox->busy_ms = outbox->polled_ms;
             return true;
         }
-        finish_window(outbox);
-        if (outbox->heartbeat != NULL || clock->ops->monotonic_ms(clock) >= deadline)
+        outbox_window_finish(&outbox->window);
+        if (outbox->window.heartbeat != NULL || clock->ops->monotonic_ms(clock) >= deadline)
             return true;
     }
 }
@@ -232,7 +190,7 @@ static bool await_window(struct pg_outbox *outbox, int wait_ms, bool heartbeat_d
 /* Sends the query for the next rows; the number of whole transactions it asks for, 0 for a part of one. */
 static bool ask_rows(struct pg_outbox *outbox, struct batch *batch, size_t *transactions, struct error *error)
 {
-    struct window_transaction *first = &outbox->window[outbox->window_at];
+    struct window_transaction *first = &outbox->window.transactions[outbox->window.at];
     char txid[24], after[24], limit[24], batch_rows[24];
     /* Of large rows a batch cannot have many anyway. */
     snprintf(batch_rows, sizeof batch_rows, "%" PRId64, outbox->row_limit < ROW_LIMIT_START ? outbox->row_limit : (int64_t)LIMIT_BATCH_ROWS);
@@ -251,16 +209,16 @@ static bool ask_rows(struct pg_outbox *outbox, struct batch *batch, size_t *tran
         snprintf(limit, sizeof limit, "%" PRId64, cut ? rows_at_once : outbox->row_limit);
     } else {
         int64_t rows = 0;
-        size_t end = outbox->window_at;
+        size_t end = outbox->window.at;
         do
-            rows += outbox->window[end++].changes;
-        while (end < outbox->window_count && rows + outbox->window[end].changes <= rows_at_once);
-        *transactions = end - outbox->window_at;
+            rows += outbox->window.transactions[end++].changes;
+        while (end < outbox->window.count && rows + outbox->window.transactions[end].changes <= rows_at_once);
+        *transactions = end - outbox->window.at;
         char *list = arena_take(&batch->arena, *transactions * 21 + 3);
         char *at = list;
         *at++ = '{';
-        for (size_t i = outbox->window_at; i < end; i++)
-            at += sprintf(at, "%s%" PRIu64, i > outbox->window_at ? "," : "", outbox->window[i].txid);
+        for (size_t i = outbox->window.at; i < end; i++)
+            at += sprintf(at, "%s%" PRIu64, i > outbox->window.at ? "," : "", outbox->window.transactions[i].txid);
         *at = '}';
         name = "outbox_rows";
         parameters[0] = list;
@@ -358,11 +316,11 @@ static bool read_batch(struct pg_outbox *outbox, struct batch *batch, struct err
     size_t transactions;
     if (!ask_rows(outbox, batch, &transactions, error))
         return false;
-    struct reading reading = {.batch = batch, .transactions = &outbox->window[outbox->window_at]};
+    struct reading reading = {.batch = batch, .transactions = &outbox->window.transactions[outbox->window.at]};
     if (!read_rows(outbox, &reading, error))
         return false;
     struct ticket *ticket = arena_take(&batch->arena, sizeof *ticket);
-    struct window_transaction *first = &outbox->window[outbox->window_at];
+    struct window_transaction *first = &outbox->window.transactions[outbox->window.at];
     if (reading.cut && transactions > 1 && reading.transaction > 1) {
         /* Only whole transactions: the one that did not fit comes next. */
         batch->change_count = reading.transaction_start;
@@ -384,14 +342,14 @@ static bool read_batch(struct pg_outbox *outbox, struct batch *batch, struct err
             at += sprintf(at, "%s%" PRIu64, i > 0 ? "," : "", first[i].txid);
         *at++ = '}';
         ticket->txids = (struct text){list, (size_t)(at - list)};
-        outbox->window_at += transactions;
+        outbox->window.at += transactions;
     } else {
         *ticket = (struct ticket){.part_txid = first->txid, .part_after = outbox->part_after,
                                   .part_to = reading.last_seq};
         outbox->part_after = reading.last_seq;
         outbox->part_read += (int64_t)batch->change_count + reading.skipped;
         if (batch->change_count + (size_t)reading.skipped == 0 || outbox->part_read >= first->changes) {
-            outbox->window_at++;
+            outbox->window.at++;
             outbox->part_after = outbox->part_read = 0;
         }
     }
@@ -404,13 +362,13 @@ static bool read_batch(struct pg_outbox *outbox, struct batch *batch, struct err
 /* Everything that was committed before the window's moment has been given out, or is with this batch. */
 static bool give_heartbeat(struct pg_outbox *outbox, struct batch *batch, struct error *error)
 {
-    if (outbox->heartbeat == NULL)
+    if (outbox->window.heartbeat == NULL)
         return true;
     struct heartbeat *heartbeat = arena_take(&batch->arena, sizeof *heartbeat);
     heartbeat->source = text_from(outbox->config->node);
-    bool good = codec_decode_heartbeat(text_from(outbox->heartbeat), &batch->arena, heartbeat, error);
-    free(outbox->heartbeat);
-    outbox->heartbeat = NULL;
+    bool good = codec_decode_heartbeat(text_from(outbox->window.heartbeat), &batch->arena, heartbeat, error);
+    free(outbox->window.heartbeat);
+    outbox->window.heartbeat = NULL;
     batch->heartbeat = heartbeat;
     return good;
 }
@@ -427,11 +385,11 @@ static bool outbox_next(struct source *source, int wait_ms, struct batch *batch,
         if (holds_number(outbox) != outbox->holds_number)
             return true;
     }
-    if (outbox->window_at == outbox->window_count) {
+    if (outbox->window.at == outbox->window.count) {
         if (!await_window(outbox, wait_ms, batch->heartbeat_due, error))
             return false;
-        if (outbox->window_at == outbox->window_count) {
-            *found = outbox->heartbeat != NULL;
+        if (outbox->window.at == outbox->window.count) {
+            *found = outbox->window.heartbeat != NULL;
             outbox->unreleased += *found;
             return give_heartbeat(outbox, batch, error);
         }
@@ -456,8 +414,8 @@ static bool outbox_next(struct source *source, int wait_ms, struct batch *batch,
         if (!read_batch(outbox, batch, error))
             return false;
     }
-    if (outbox->window_at == outbox->window_count) {
-        finish_window(outbox);
+    if (outbox->window.at == outbox->window.count) {
+        outbox_window_finish(&outbox->window);
         if (!give_heartbeat(outbox, batch, error))
             return false;
     }
@@ -525,10 +483,9 @@ static const struct source_ops outbox_ops = {outbox_open, outbox_next, outbox_re
 struct pg_outbox *pg_outbox_new(const struct config *config, struct clock *clock)
 {
     struct pg_outbox *outbox = calloc(1, sizeof *outbox);
-    struct window_transaction *window = calloc(WINDOW_TRANSACTIONS, sizeof *window);
-    if (outbox == NULL || window == NULL)
+    if (outbox == NULL)
         memory_exhausted(__func__);
-    *outbox = (struct pg_outbox){.port = {&outbox_ops}, .config = config, .clock = clock, .window = window};
+    *outbox = (struct pg_outbox){.port = {&outbox_ops}, .config = config, .clock = clock};
     pg_layouts_init(&outbox->layouts, config);
     pg_brake_init(&outbox->brake, config, &outbox->session);
     return outbox;
@@ -565,7 +522,7 @@ void pg_outbox_free(struct pg_outbox *outbox)
         return;
     outbox_close(&outbox->port);
     pg_layouts_free(&outbox->layouts);
-    free(outbox->window);
+    outbox_window_free(&outbox->window);
     free(outbox->held_layouts);
     free(outbox);
 }

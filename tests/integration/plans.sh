@@ -20,12 +20,13 @@ bridge_install one >>"$SERVERS_DIR/install.log"
 sql alpha shop "insert into item select -i, 'x' from generate_series(1, 1000) i"
 sql alpha shop "delete from bridge.outbox"
 sql alpha shop "vacuum analyze bridge.outbox"
-sql alpha shop "do \$\$ begin for i in 1 .. 1000 loop insert into item values (i, 'x'); commit; end loop; end \$\$"
+sql alpha shop "do \$\$ begin for i in 1 .. 3000 loop insert into item values (i, 'x'); commit; end loop; end \$\$"
 
 # planned NAME TYPES ARGUMENTS: how one of the adapter's queries is answered in a session like its own; undone.
 planned() {
     sql alpha shop <<SQL
-set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set plan_cache_mode = force_generic_plan;
+set enable_seqscan = off; set enable_bitmapscan = off; set enable_hashagg = off;
+set enable_hashjoin = off; set enable_mergejoin = off; set plan_cache_mode = force_generic_plan;
 prepare asked ($2) as $(cat "$SOURCE_DIR/sql/queries/$1.sql");
 begin;
 select format('explain (analyze, costs off, timing off, summary off) execute asked (%s)', $3)
@@ -45,7 +46,9 @@ by_index() {
 
 by_index outbox_rows '\(?txid = t.txid' "xid8[], int[]" "quote_literal(txids) || ', ''{}'''"
 by_index outbox_part '\(?txid = \$1' "xid8, bigint, bigint, int[]" "quote_literal(first) || ', 0, 10, ''{}'''"
-by_index outbox_window '\(?txid >= ' "text, bigint, boolean, int[], boolean" "quote_literal(first || ':' || first || ':') || ', 500, false, ''{}'', false'"
+by_index outbox_window '\(?txid >= ' "text, bigint, boolean, int[], boolean, xid8" "quote_literal(first || ':' || first || ':') || ', 500, false, ''{}'', false, ''0'''"
+window=$(planned outbox_window "text, bigint, boolean, int[], boolean, xid8" "'null, 100, false, ''{}'', false, ''0'''")
+grep -qE 'outbox_pkey.*rows=2[0-9]{3}\b' <<<"$window" || fail "outbox_window reads the whole backlog to find the first transactions: $window"
 by_index outbox_release '\(?txid = ANY \(\$1' "xid8[], xid8, bigint, bigint, text, bigint, bigint, bigint, bigint, bigint, int[]" \
     "quote_literal(txids) || ', null, null, null, ''epoch'', 1, 1, 1, 1, 1, ''{}'''"
 # Of changes that were put aside: of which entities there are any, however many others wait.
