@@ -5,7 +5,7 @@
 # A change is there when a query on the other side sees it, asked every millisecond or two inside that server: commit timestamps
 # would not do, because native replication and others write those of the origin.
 
-CASES_ALL=(light bulk small steady tpcb both overhead)
+CASES_ALL=(light bulk small cold steady tpcb both overhead)
 
 # scaled NUMBER [AT-LEAST]: the full form's number in this run's form.
 scaled() {
@@ -198,24 +198,31 @@ bench_fill() {
 
 # ---- small: a backlog of single-row transactions ---------------------------------------------------------------------
 
-# backlog CASE FIGURE CHANGES PGBENCH-OPTION...: transactions made while the peer is away; how long it takes from its return.
+# backlog CASE FIGURE CHANGES peer|system PGBENCH-OPTION...: transactions made while the peer alone is away, or the sender's adapter, too;
+# how long it takes from the return.
 backlog() {
-    local case=$1 figure=$2 changes=$3 number began arrived
-    shift 3
-    system_halt
+    local case=$1 figure=$2 changes=$3 away=$4 number began arrived
+    shift 4
+    "${away}_halt"
     pgbench_run alpha -n -M prepared -c 8 -j 2 "$@" >"$SERVERS_DIR/log/pgbench.log"
     number=$(mark alpha)
     bench_calm
     account_begin
     began=$(now_us)
-    system_go
+    "${away}_go"
     arrived=$(await_marker alpha "$number")
     account_end "$case" "$changes"
     note "$case" "$figure" "$(seconds_between "$began" "$arrived")"
 }
 
 case_small() {
-    backlog small seconds "$SMALL_UPDATES" -t $((SMALL_UPDATES / 8)) -f "$SERVERS_DIR/update.sql"
+    backlog small seconds "$SMALL_UPDATES" peer -t $((SMALL_UPDATES / 8)) -f "$SERVERS_DIR/update.sql"
+    rows_equal item id
+}
+
+# What waits is still in the outbox or the log.
+case_cold() {
+    backlog cold seconds "$SMALL_UPDATES" system -t $((SMALL_UPDATES / 8)) -f "$SERVERS_DIR/update.sql"
     rows_equal item id
 }
 
@@ -322,7 +329,7 @@ case_tpcb() {
     arrived=$(await_marker alpha "$number")
     note tpcb tps "$(tps_of "$SERVERS_DIR/log/pgbench.log")"
     note tpcb tail_seconds "$(seconds_between "$(marked_us alpha)" "$arrived")"
-    backlog tpcb backlog_seconds $((4 * TPCB_BACKLOG)) -t $((TPCB_BACKLOG / 8))
+    backlog tpcb backlog_seconds $((4 * TPCB_BACKLOG)) system -t $((TPCB_BACKLOG / 8))
     rows_equal pgbench_accounts aid
     rows_equal pgbench_tellers tid
     rows_equal pgbench_branches bid

@@ -4,7 +4,8 @@
 #
 #   system_missing NAME     why it cannot be measured here; nothing when it can
 #   system_setup NAME       with everything installed and running; both clusters are new, and the tables are there and equal
-#   system_halt, system_go  takes the peer away, and lets it come back
+#   peer_halt, peer_go      takes the peer away, and lets it come back
+#   system_halt, system_go  the same with whatever stands beside the sender, too
 #   system_end              leaves nothing behind that is not in the clusters
 #
 # SYSTEM_ADAPTERS: the names of processes between the databases, of which SYSTEM_ADAPTERS_ALIKE says whether one stands beside each.
@@ -59,6 +60,8 @@ system_setup() {
 system_halt() { "halt_$SYSTEM"; }
 system_go() { "go_$SYSTEM"; }
 system_end() { "end_$SYSTEM"; }
+peer_halt() { if system_of_the_bridge "$SYSTEM"; then bridge_stop beta; else system_halt; fi; }
+peer_go() { if system_of_the_bridge "$SYSTEM"; then bridge_start beta; else system_go; fi; }
 
 # ---- native ----------------------------------------------------------------------------------------------------------
 
