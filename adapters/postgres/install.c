@@ -372,25 +372,20 @@ static bool hand_over_password(struct pg_session *session, const struct config *
 
 enum {
     TRIES_MAX = 120, /* about a minute */
-    WAITS_MAX = 30,  /* of ten seconds: the session's lock_timeout */
+    AWAIT_S = 300,
     SLOTS_MAX = 10,
 };
 
 static const char SLOT_GONE[] = "PB002";
 static const struct timespec pause_between = {.tv_nsec = 100000000};
 
-/* A query that waits for others, for as long as they take, up to five minutes. */
 static bool await(struct pg_session *session, const char *query, struct error *error)
 {
-    for (int waits = 1;; waits++) {
-        PG_RESULT result = pg_query(session, query, 0, NULL, error);
-        if (result != NULL)
-            return true;
-        if (error->fault != FAULT_CONTENTION)
-            return false;
-        if (waits == WAITS_MAX)
-            return error_hint(error, "another install, or a long transaction, is at work here (see pg_stat_activity): run this again when it has ended");
-    }
+    if (pg_await(session, query, 0, NULL, AWAIT_S, error))
+        return true;
+    if (strcmp(error->code, "57014") == 0)
+        error_hint(error, "another install, or a long transaction, is at work here (see pg_stat_activity, and pg_prepared_xacts): run this again when it has ended");
+    return false;
 }
 
 static bool begin(struct pg_session *session, struct error *error)

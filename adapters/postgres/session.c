@@ -15,6 +15,8 @@ enum {
     END_MS = 1000,    /* after the last of several answers the server has nothing left to do */
 };
 
+#define PATIENCE "set lock_timeout = '10s'; set statement_timeout = '5min';"
+
 static const char pinned_settings[] =
     "set datestyle = 'ISO, MDY';"
     "set intervalstyle = postgres;"
@@ -24,8 +26,7 @@ static const char pinned_settings[] =
     "set lc_monetary = 'C';"
     "set jit = off;"
     "set search_path = pg_catalog, pg_temp;"
-    "set lock_timeout = '10s';"
-    "set statement_timeout = '5min';"
+    PATIENCE
     "set idle_in_transaction_session_timeout = '5min';"
     /* A session whose client is cut off holds its locks, the leader's too, until the server notices. */
     "set tcp_keepalives_idle = 20;"
@@ -357,6 +358,17 @@ PGresult *pg_query(struct pg_session *session, const char *name, int parameter_c
     if (result == NULL)
         error_prefix(error, "query %s", name);
     return result;
+}
+
+bool pg_await(struct pg_session *session, const char *name, int parameter_count, const char *const *parameters, int most_s, struct error *error)
+{
+    char patience[80];
+    snprintf(patience, sizeof patience, "set lock_timeout = 0; set statement_timeout = '%ds'", most_s);
+    if (!pg_execute(session, patience, error))
+        return false;
+    PG_RESULT result = pg_query(session, name, parameter_count, parameters, error);
+    struct error ignored;
+    return pg_execute(session, PATIENCE, result != NULL ? error : &ignored) && result != NULL;
 }
 
 bool pg_begin(struct pg_session *session, struct error *error)

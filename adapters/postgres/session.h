@@ -41,6 +41,10 @@ bool pg_prepare(struct pg_session *session, const char *name, int parameter_coun
 PGresult *pg_query(struct pg_session *session, const char *name, int parameter_count, const char *const *parameters,
                    struct error *error);
 
+/* Runs it, outside of any transaction, and waits for others in it as long as they take, all in all so many seconds: for what must begin anew when
+ * it is interrupted. */
+bool pg_await(struct pg_session *session, const char *name, int parameter_count, const char *const *parameters, int most_s, struct error *error);
+
 /* Sends the embedded query ahead of the next one, whose caller waits for both answers: one way to the server and back. When it fails the
  * next one is not done, and fails with its error. For what nobody reads the result of. */
 bool pg_send_ahead(struct pg_session *session, const char *name, int parameter_count, const char *const *parameters, struct error *error);

@@ -9,6 +9,7 @@ enum {
     ANSWER_AT_LEAST_MS = 10,
     DROP_WAIT_MS = 10000,
     DROP_AGAIN_MS = 100,
+    MAKE_S = 90, /* less than the watchdog's */
 };
 
 bool wal_slot_look(struct wal_slot *slot, struct error *error)
@@ -53,7 +54,8 @@ static bool drop(struct wal_slot *slot, struct error *error)
 
 bool wal_slot_make_anew(struct wal_slot *slot, struct error *error)
 {
-    return drop(slot, error) && run(slot, "wal_make_slot", error);
+    const char *parameters[] = {slot->name};
+    return drop(slot, error) && pg_await(slot->session, "wal_make_slot", 1, parameters, MAKE_S, error);
 }
 
 /* A slot that begins after what was read so far was made anew, by us or somebody else: what lies between is gone, and noted for repair. */

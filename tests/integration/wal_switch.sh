@@ -188,9 +188,12 @@ back_to_triggers() {
 slots_are() { [[ $(sql beta shop "select count(*) from pg_replication_slots") == "$1" ]]; }
 # Longer than any wait for a lock.
 back_to_triggers
+slot_begun() { sql beta shop "select query_start from pg_stat_activity where query like '%create_logical_replication_slot%' and pid <> pg_backend_pid()"; }
 install_waits
+began=$(slot_begun)
 sleep 11
-wait_for 60 "install to wait once more" waited_for
+wait_for 60 "install to wait" waited_for
+assert_equal "$began" "$(slot_begun)" "when the slot was begun: what was waited for is not waited for again"
 application "pg_terminate_backend(pid)" >"$SERVERS_DIR/null"
 wait_for 60 "the end of install" installed_again
 assert_equal "wal|1" "$(sql beta shop "select capture, (select count(*) from pg_replication_slots) from bridge.node")" "capture and slots after a long wait"
