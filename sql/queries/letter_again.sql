@@ -6,7 +6,7 @@
 update bridge.dead_letter d
    set class = case when n.transient then 'transient' else 'permanent' end,
        state = case when n.parked then 'parked' else 'retrying' end,
-       attempts = n.attempts, last_seen = clock_timestamp(), error_code = $2, error = $3, failed_again = d.replay is not null,
+       attempts = n.attempts, last_seen = clock_timestamp(), error_code = $2, error = $3, failed_again = d.replay is not null, until_mended = $4 = 'operator',
        next_attempt = case when n.parked then null when n.early then d.next_attempt
                            when $4 = 'operator' then clock_timestamp() + bridge.retry_wait(1, n.cap, n.factor, n.cap)
                            else clock_timestamp() + bridge.retry_wait(n.attempts, n.base, n.factor, n.cap) end

@@ -262,6 +262,21 @@ ops "create function note() returns trigger language plpgsql as 'begin insert in
 node_sql commerce "insert into parent values (16, 'late')"
 wait_for 60 "the other" waiting_is "poison quarantined, slow 3001 transient retrying 42P01"
 state_is "$slow" "retrying 1" || fail "a letter has spent something on what only a human can mend"
+# What is applied wakes others, not that one.
+node_sql commerce "insert into held values (3002, null, 'early')"
+bridge_quiet commerce operations
+node_sql commerce "update held set parent = 19 where id = 3002"
+wait_for 20 "another to wait" waiting_is "poison quarantined, slow 3001 transient retrying 42P01, held 3002 transient retrying 23503"
+held=$(letter 3002 held)
+ops "update bridge.dead_letter set next_attempt = now() + interval '1 h' where id in ($slow, $held)"
+tried() { ops "select last_seen from bridge.dead_letters where id = $1"; }
+slow_tried=$(tried "$slow") held_tried=$(tried "$held")
+node_sql commerce "insert into item values (20009, 'wakes somebody up')"
+woken() { [[ $(tried "$held") != "$held_tried" ]]; }
+wait_for 60 "the other to be woken" woken
+assert_equal "$slow_tried" "$(tried "$slow")" "when it was tried that only a human can mend"
+node_sql commerce "insert into parent values (19, 'late')"
+wait_for 60 "the other" waiting_is "poison quarantined, slow 3001 transient retrying 42P01"
 ops "create table absent (id int); grant insert on absent to public"
 asks 0 replay --id "$slow"
 says OUT 'released 1, *'
