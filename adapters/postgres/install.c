@@ -139,11 +139,7 @@ static const struct timespec pause_between = {.tv_nsec = 100000000};
 
 static bool await(struct pg_session *session, const char *query, struct error *error)
 {
-    if (pg_await(session, query, 0, NULL, AWAIT_S, error))
-        return true;
-    if (strcmp(error->code, "57014") == 0)
-        error_hint(error, "another install, or a long transaction, is at work here (see pg_stat_activity, and pg_prepared_xacts): run this again when it has ended");
-    return false;
+    return pg_await(session, query, 0, NULL, AWAIT_S, error);
 }
 
 static bool begin(struct pg_session *session, struct error *error)

@@ -363,11 +363,15 @@ PGresult *pg_query(struct pg_session *session, const char *name, int parameter_c
 bool pg_await(struct pg_session *session, const char *name, int parameter_count, const char *const *parameters, int most_s, struct error *error)
 {
     char patience[80];
+    struct error ignored;
     snprintf(patience, sizeof patience, "set lock_timeout = 0; set statement_timeout = '%ds'", most_s);
+    /* When we are gone nobody shall wait for us: where the server can see that. */
+    pg_execute(session, "set client_connection_check_interval = '2s'", &ignored);
     if (!pg_execute(session, patience, error))
         return false;
     PG_RESULT result = pg_query(session, name, parameter_count, parameters, error);
-    struct error ignored;
+    if (result == NULL && strcmp(error->code, "57014") == 0)
+        error_hint(error, "a long transaction is at work here, or an install (see pg_stat_activity, and pg_prepared_xacts): it goes on, or is to be run again, when that has ended");
     return pg_execute(session, PATIENCE, result != NULL ? error : &ignored) && result != NULL;
 }
 

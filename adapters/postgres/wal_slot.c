@@ -9,7 +9,7 @@ enum {
     ANSWER_AT_LEAST_MS = 10,
     DROP_WAIT_MS = 10000,
     DROP_AGAIN_MS = 100,
-    MAKE_S = 90, /* less than the watchdog's */
+    MAKE_S = 45, /* with the wait before it less than a worker may be silent */
 };
 
 bool wal_slot_look(struct wal_slot *slot, struct error *error)

@@ -30,7 +30,7 @@ with measured (check_name, value, warning, critical, unit, hint) as (
                                       where filled_at is null and acknowledged_at is null and epoch <> 'log'), 0), 1, 1,
            'messages', 'Numbered messages of a peer never arrived (bridge.gaps): compare the tables of both sides, then bridge.acknowledge_gap(id, reason).'
     union all
-    select 'log kept', case when s.restart_lsn is not null then round((pg_current_wal_lsn() - s.restart_lsn) / 1073741824.0, 2) else 0 end,
+    select 'log kept', case when s.restart_lsn is not null and not pg_is_in_recovery() then round((pg_current_wal_lsn() - s.restart_lsn) / 1073741824.0, 2) else 0 end,
            round(n.wal_keep_max / 2147483648.0, 2), round(n.wal_keep_max / 1073741824.0, 2), 'GiB',
            'The server keeps its log for this node: is the adapter running, and does the broker accept messages? Beyond wal_keep_max the slot is given up, and what is lost is noted in bridge.gaps. With capture by triggers: restart the adapter, which gives the slot up.'
       from bridge.node n

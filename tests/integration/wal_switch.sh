@@ -161,11 +161,14 @@ install_waits() {
     wait_for 60 "install to wait for the second" waited_for
 }
 install_waits
-# The server does not see that it is given up: the next one waits for it.
-process_kill install
+# Another one waits for it, until the server sees that it is given up.
+kill -STOP "$(process_id install)"
 process_start install-again "$PGBRIDGE" -c "$SERVERS_DIR/operations.yaml" install --admin "$PG_ADMIN_BETA"
 waits_for_install() { [[ $(sql beta shop "select count(*) from pg_locks where locktype = 'advisory' and not granted") == 1 ]]; }
 wait_for 60 "another install to wait for this one" waits_for_install
+process_kill install
+makes_slot() { ! waits_for_install && waited_for; }
+wait_for 30 "it to make the slot" makes_slot
 sql beta shop "create table made (id int)"
 sql beta shop "drop table made"
 application "pg_terminate_backend(pid)" >"$SERVERS_DIR/null"
