@@ -34,8 +34,9 @@ said as (
      where $3::boolean and not (select cut from size) and (select yes from complete)
     returning said_us)
 -- What is of the window as a whole stands in its first row.
-select case when t.place is null or t.place = 1 then pg_current_snapshot() end as snapshot,
-       current_setting('synchronous_standby_names') = '' and pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() as durable,
+select case when t.place > 1 then null else pg_current_snapshot() end as snapshot,
+       case when t.place > 1 then null
+            else current_setting('synchronous_standby_names') = '' and pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() end as durable,
        case when not $3::boolean or (select cut from size) or t.place > 1 then null
             when not (select yes from complete) then json_build_object(
                 'time', (select greatest(said_us, 1) from bridge.outbound), 'heard', '[]'::json, 'again', true)::text
@@ -52,4 +53,4 @@ select case when t.place is null or t.place = 1 then pg_current_snapshot() end a
                                                              limit (select transactions from margin)) l) as turn
   from (values (1)) as one (row)
   left join (select f.*, row_number() over (order by f.last_seq) as place from found f) t on true
- order by t.last_seq
+ order by t.place

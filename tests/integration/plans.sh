@@ -55,7 +55,7 @@ by_index outbox_release '\(?txid = ANY \(\$1' "xid8[], xid8, bigint, bigint, tex
 sql alpha shop "update bridge.outbox set lsn = '0/1'"
 by_index aside_part '\(?txid = \$1' "xid8, bigint, bigint, int[], bigint" "quote_literal(first) || ', 0, 10, ''{}'', 5000'"
 sql alpha shop "prepare asked as $(cat "$SOURCE_DIR/sql/queries/aside_entities.sql"); execute asked" | grep -qx item || fail "the entity with changes aside is not found"
-entities=$(sql alpha shop "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set plan_cache_mode = force_generic_plan;
+entities=$(sql alpha shop "set enable_seqscan = off; set enable_bitmapscan = off; set enable_hashagg = off; set enable_hashjoin = off; set enable_mergejoin = off; set plan_cache_mode = force_generic_plan;
     prepare asked as $(cat "$SOURCE_DIR/sql/queries/aside_entities.sql"); explain (analyze, costs off, timing off, summary off) execute asked")
 grep -q 'outbox_aside' <<<"$entities" || fail "aside_entities does not look up by its index: $entities"
 ! grep -qE '(outbox_aside|outbox_pkey).*rows=[0-9]{2,}|Rows Removed[^:]*: [0-9]{2,}' <<<"$entities" || fail "aside_entities reads rows and throws them away: $entities"
@@ -70,7 +70,7 @@ plans=$(sql alpha shop 2>&1 <<'SQL'
 delete from bridge.row_version;
 vacuum analyze bridge.row_version;
 load 'auto_explain';
-set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set plan_cache_mode = force_generic_plan;
+set enable_seqscan = off; set enable_bitmapscan = off; set enable_hashagg = off; set enable_hashjoin = off; set enable_mergejoin = off; set plan_cache_mode = force_generic_plan;
 create function pg_temp.ask(n int) returns bigint language sql as $$
     select count(*) from (select array_agg(1::smallint) as entities, array_agg(i::text) as keys, array_agg('u'::"char") as ops, array_agg(2::bigint) as times,
                                  array_agg('0/1'::pg_lsn) as lsns, array_agg('1'::xid) as xids, array_agg(0::bigint) as laters from generate_series(1, n) i) a,
