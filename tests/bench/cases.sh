@@ -206,6 +206,7 @@ backlog() {
     "${away}_halt"
     pgbench_run alpha -n -M prepared -c 8 -j 2 "$@" >"$SERVERS_DIR/log/pgbench.log"
     number=$(mark alpha)
+    [[ $away == system ]] || ! system_of_the_bridge "$SYSTEM" || wait_for 60 "the backlog to be in the broker" outboxes_empty alpha
     bench_calm
     account_begin
     began=$(now_us)
