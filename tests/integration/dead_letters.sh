@@ -251,14 +251,14 @@ free_is_there() { [[ $(ops "select parent from held where id = 2401") == 18 ]]; 
 wait_for 60 "the one that nobody holds" free_is_there
 holders "pg_terminate_backend(pid)" >"$SERVERS_DIR/null"
 wait_for 60 "those that were held" waiting_is "poison quarantined"
-# Nor is what only a human can mend, and nobody else waits for that.
+# Nor is what only a human can mend, and nobody else waits for that: met before the missing parent, whichever comes first.
 node_sql commerce "insert into slow values (3001, 16, 'early')"
 bridge_quiet commerce operations
 node_sql commerce "insert into held values (3001, 16, 'early')"
 wait_for 20 "both to wait" waiting_is "poison quarantined, slow 3001 transient retrying 23503, held 3001 transient retrying 23503"
 slow=$(letter 3001 slow)
-ops "create function note() returns trigger language plpgsql as 'begin insert into public.absent values (new.id); return null; end';
-    create trigger note after insert on slow for each row execute function note(); update bridge.dead_letter set next_attempt = now() where id = $slow"
+ops "create function note() returns trigger language plpgsql as 'begin insert into public.absent values (new.id); return new; end';
+    create trigger note before insert on slow for each row execute function note(); update bridge.dead_letter set next_attempt = now() where id = $slow"
 node_sql commerce "insert into parent values (16, 'late')"
 wait_for 60 "the other" waiting_is "poison quarantined, slow 3001 transient retrying 42P01"
 state_is "$slow" "retrying 1" || fail "a letter has spent something on what only a human can mend"
