@@ -16,14 +16,15 @@ static bool load_entities(struct wal_mapping *mapping, struct pg_session *sessio
     mapping->entities = arena_take_array(&mapping->arena, LIMIT_ENTITIES, sizeof *mapping->entities);
     for (int row = 0; row < rows && mapping->entity_count < LIMIT_ENTITIES;) {
         struct wal_entity *entity = &mapping->entities[mapping->entity_count++];
-        size_t columns = (size_t)pg_integer(result, row, 5);
+        size_t columns = (size_t)pg_integer(result, row, 6);
         struct text *names = arena_take_array(&mapping->arena, columns, sizeof *names);
         bool *generated = arena_take_array(&mapping->arena, columns, sizeof *generated);
         *entity = (struct wal_entity){
             .id = (int)pg_integer(result, row, 0),
-            .schema = arena_copy(&mapping->arena, pg_value(result, row, 2)),
-            .table = arena_copy(&mapping->arena, pg_value(result, row, 3)),
-            .layout = pg_layouts_find(&mapping->layouts, (int32_t)pg_integer(result, row, 4)),
+            .number = (uint32_t)pg_integer(result, row, 2),
+            .schema = arena_copy(&mapping->arena, pg_value(result, row, 3)),
+            .table = arena_copy(&mapping->arena, pg_value(result, row, 4)),
+            .layout = pg_layouts_find(&mapping->layouts, (int32_t)pg_integer(result, row, 5)),
             .columns = names,
             .generated = generated,
         };
@@ -85,10 +86,15 @@ void wal_mapping_free(struct wal_mapping *mapping)
     *mapping = (struct wal_mapping){0};
 }
 
-const struct wal_entity *wal_mapping_find(const struct wal_mapping *mapping, struct text schema, struct text table)
+const struct wal_entity *wal_mapping_find(const struct wal_mapping *mapping, uint32_t number, struct text schema, struct text table)
 {
-    for (size_t i = 0; i < mapping->entity_count; i++)
-        if (text_equal(mapping->entities[i].table, table) && text_equal(mapping->entities[i].schema, schema))
-            return &mapping->entities[i];
-    return NULL;
+    const struct wal_entity *named = NULL;
+    for (size_t i = 0; i < mapping->entity_count; i++) {
+        const struct wal_entity *entity = &mapping->entities[i];
+        if (entity->number == number)
+            return entity;
+        if (named == NULL && text_equal(entity->table, table) && text_equal(entity->schema, schema))
+            named = entity;
+    }
+    return named;
 }

@@ -5,7 +5,8 @@
 
 struct wal_entity {
     int id;
-    struct text schema, table; /* as the log names it */
+    uint32_t number;           /* the table's oid */
+    struct text schema, table; /* as the log names it now */
     const struct layout *layout; /* of whole rows */
     const struct text *columns;  /* of the table, layout->field_count of them */
     const bool *generated;       /* the log does not have them */
@@ -23,5 +24,5 @@ struct wal_mapping {
 bool wal_mapping_load(struct wal_mapping *mapping, const struct config *config, struct pg_session *session, struct error *error);
 void wal_mapping_free(struct wal_mapping *mapping);
 
-/* NULL: it is not mapped. */
-const struct wal_entity *wal_mapping_find(const struct wal_mapping *mapping, struct text schema, struct text table);
+/* By its oid, whatever its name was then; else by its name: it may have been made anew. NULL: it is not mapped. */
+const struct wal_entity *wal_mapping_find(const struct wal_mapping *mapping, uint32_t number, struct text schema, struct text table);

@@ -5,6 +5,7 @@
 #include "adapters/postgres/array_text.h"
 #include "adapters/postgres/wal_join.h"
 #include "adapters/postgres/wal_reader_private.h"
+#include "bridge/base/log.h"
 #include "bridge/message/codec.h"
 
 enum {
@@ -462,9 +463,13 @@ static bool learn_relation(struct wal_reader *reader, const struct pgoutput_mess
         return true;
     }
     atomic_store(&reader->met_table, true);
-    relation->entity = wal_mapping_find(reader->mapping, message->schema, message->name);
-    if (relation->entity == NULL)
+    relation->entity = wal_mapping_find(reader->mapping, message->relation, message->schema, message->name);
+    if (relation->entity == NULL) {
+        char schema[160], table[160];
+        log_event(LOG_LEVEL_WARNING, "passed_over", "schema=%s table=%s reason=\"the log tells of rows of a table that is not mapped, or is gone\"",
+                  log_value(message->schema, schema, sizeof schema), log_value(message->name, table, sizeof table));
         return true;
+    }
     relation->kind = RELATION_ENTITY;
     size_t fields = relation->entity->layout->field_count;
     relation->columns = arena_take_array(&reader->arena, fields, sizeof *relation->columns);

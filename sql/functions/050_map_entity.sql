@@ -1,4 +1,5 @@
--- bridge.detach(entity): takes the capture triggers and generated functions of an entity away again.
+-- bridge.detach(entity): takes the capture triggers and generated functions of an entity away again, but for assert_: what the log still has to tell
+-- of it may need this node's word.
 create or replace function bridge.detach(entity_name text) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -11,8 +12,7 @@ begin
     -- The triggers go with their functions, from partitions too; the view is rebuilt by bridge.refresh_entity_state.
     for routine in select p.oid::regprocedure as signature from pg_proc p
                     where p.pronamespace = 'bridge'::regnamespace
-                      and p.proname in ('capture_' || e.id, 'truncate_' || e.id, 'assert_' || e.id,
-                                        'row_key_' || e.id, 'row_hash_' || e.id) loop
+                      and p.proname in ('capture_' || e.id, 'truncate_' || e.id, 'row_key_' || e.id, 'row_hash_' || e.id) loop
         execute format('drop function %s cascade', routine.signature);
     end loop;
 end

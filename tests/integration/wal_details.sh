@@ -110,6 +110,39 @@ item_same() { [[ $(sql alpha shop "select id, why from item order by 1") == "$(s
 wait_for 120 "rows written before the new mapping" item_same
 printf 'ok - a mapped column that is gone stops the log until the mapping is mended, and nothing is lost\n'
 
+# ---- tables that get another name, entities that are taken out ----
+
+logged() { wait_for 120 "the adapter to say \"$1\"" grep -qF "$1" "$SERVERS_DIR/log/node-commerce.log"; }
+bridge_stop commerce
+sql alpha shop "insert into code values ('unread', 'under its old name'); alter table code rename to coded; insert into coded values ('renamed', 'under its new name')"
+sed -i 's/table: code,/table: coded,/' "$SERVERS_DIR/commerce.yaml"
+bridge_install commerce >>"$SERVERS_DIR/install.log"
+bridge_start commerce
+code_same() { [[ $(sql alpha shop "select * from coded order by 1") == "$(sql beta shop "select * from code order by 1")" ]]; }
+wait_for 120 "rows written before and after the table was renamed" code_same
+bridge_stop commerce
+sql alpha shop "insert into coded values ('taken out', 'unread then'); delete from coded where code = 'unread'; insert into item values (30, 'unread'); create table gone (id int primary key, what text)"
+cp "$SERVERS_DIR/commerce.yaml" "$SERVERS_DIR/commerce.whole"
+sed -i '/name: code,/d; s/  - {name: item,.*/&\n  - {name: gone, table: gone, key: [id], fields: [what]}/' "$SERVERS_DIR/commerce.yaml"
+bridge_install commerce >>"$SERVERS_DIR/install.log"
+sql alpha shop "insert into gone values (1, 'unread'); insert into coded values ('after that', 'never told')"
+sed -i '/name: gone,/d' "$SERVERS_DIR/commerce.yaml"
+bridge_install commerce >>"$SERVERS_DIR/install.log"
+sql alpha shop "drop table gone; insert into item values (31, 'behind it')"
+bridge_start commerce
+wait_for 120 "rows of the entity that stays" item_same
+assert_equal "renamed|under its new name;taken out|unread then" "$(sql beta shop "select string_agg(code || '|' || what, ';' order by code) from code")" \
+    "rows that the log still had of an entity that was taken out"
+logged 'passed_over schema=public table=gone'
+mv "$SERVERS_DIR/commerce.whole" "$SERVERS_DIR/commerce.yaml"
+bridge_install commerce >>"$SERVERS_DIR/install.log"
+bridge_kill commerce
+sql alpha shop "update coded set what = what || '!'; alter table coded rename to code"
+sed -i 's/table: coded,/table: code,/' "$SERVERS_DIR/commerce.yaml"
+bridge_install commerce >>"$SERVERS_DIR/install.log"
+bridge_start commerce
+equal "what the log still has of a table renamed, or of an entity taken out, is told; what cannot be read is named" "select * from code order by 1"
+
 # ---- somebody else's origin ----
 
 sql alpha shop "select pg_replication_origin_create('other'); select pg_replication_origin_session_setup('other');
