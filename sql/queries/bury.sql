@@ -10,4 +10,4 @@ values ($1, $2, $3, $4, case when $13::boolean then $5::text::text[]::text else 
         case when $14::bigint is null and $8 is distinct from 'PAUSED' then 1 else 0 end, $15::bigint)
 on conflict (coalesce(source, ''), coalesce(entity, ''), md5(coalesce(key, '')), coalesce(version_ts, 0), md5(coalesce(original, payload)))
     where state in ('retrying', 'parked', 'quarantined')
-do update set attempts = d.attempts + excluded.attempts, last_seen = now(), error_code = excluded.error_code, error = excluded.error
+do update set attempts = d.attempts + excluded.attempts, last_seen = now(), error_code = excluded.error_code, error = excluded.error, until_mended = false

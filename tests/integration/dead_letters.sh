@@ -281,6 +281,24 @@ ops "create table absent (id int); grant insert on absent to public"
 asks 0 replay --id "$slow"
 says OUT 'released 1, *'
 assert_equal 3001 "$(ops "select id from absent")" "what the trigger noted"
+# Unless it comes again, and fails for another reason.
+ops "drop table absent"
+fails_for() { ops "create or replace function note() returns trigger language plpgsql as 'begin $1; return new; end'"; }
+again() { message slow created '["id","parent","what"]' '["3003",null,"again"]' "$now" | publish; }
+fails_for "raise foreign_key_violation"
+again
+wait_for 20 "another to wait" waiting_is "poison quarantined, slow 3003 transient retrying 23503"
+slow=$(letter 3003 slow)
+fails_for "insert into public.absent values (new.id)"
+ops "update bridge.dead_letter set next_attempt = now() where id = $slow"
+until_mended() { [[ $(ops "select until_mended from bridge.dead_letter where id = $slow") == "$1" ]]; }
+wait_for 20 "it to wait for a human" until_mended t
+fails_for "raise foreign_key_violation"
+again
+wait_for 20 "it to come again" waiting_is "poison quarantined, slow 3003 transient retrying 23503"
+until_mended f || fail "what came again waits for a human"
+ops "drop trigger note on slow; drop function note()"
+asks 0 replay --id "$slow"
 # Neither is a clock.
 goods 90 1 "from the future" created $((now + 3600000000)) | publish
 wait_for 20 "the future to wait" waiting_is "poison quarantined, goods 90 transient retrying CLOCK"
