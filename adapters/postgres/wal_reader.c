@@ -14,13 +14,21 @@ enum {
     ROW_COST = 512,            /* beside its values */
     CHUNK_COST = 4096,
     ANSWER_ON_PROGRESS_MS = 200,
+    QUICK_US = 100,            /* something to read within that, */
+    QUICK_MAX = 10,            /* more often than that in a row: */
+    NAP_US = 500,              /* we look only after that */
 };
 
-static int64_t now_ms(void)
+static int64_t now_us(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static int64_t now_ms(void)
+{
+    return now_us() / 1000;
 }
 
 static void *allocated(size_t count, size_t bytes)
@@ -201,6 +209,18 @@ static bool read_keepalive(struct wal_reader *reader, const struct wal_frame *fr
     return !frame->reply || answer(reader, error);
 }
 
+/* The server sends each row by itself. While they come thick and fast it wakes us for many at once: to do so for each costs both sides time. */
+static bool await_frames(struct wal_reader *reader, struct error *error)
+{
+    int64_t began_us = now_us();
+    if (!wal_link_wait(&reader->link, reader->wake, answer_due_ms(reader), error))
+        return false;
+    reader->quick = now_us() - began_us < QUICK_US ? reader->quick + 1 : 0;
+    if (reader->quick > QUICK_MAX)
+        nanosleep(&(struct timespec){.tv_nsec = NAP_US * 1000}, NULL);
+    return true;
+}
+
 static bool step(struct wal_reader *reader, struct error *error)
 {
     struct wal_frame frame;
@@ -210,7 +230,7 @@ static bool step(struct wal_reader *reader, struct error *error)
         return wal_read_data(reader, frame.bytes, error);
     if (frame.kind == WAL_FRAME_KEEPALIVE)
         return read_keepalive(reader, &frame, error);
-    if (!wal_link_wait(&reader->link, reader->wake, answer_due_ms(reader), error))
+    if (!await_frames(reader, error))
         return false;
     /* Somebody may have wanted our attention: now he has it. */
     uint64_t count;

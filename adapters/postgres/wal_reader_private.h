@@ -82,6 +82,7 @@ struct wal_reader {
     _Atomic size_t changes_max;
     /* the thread's own */
     struct wal_link link;
+    int quick; /* so many times in a row there was something to read at once */
     struct pgoutput decoder;
     struct wal_place place;
     struct transaction transaction;
