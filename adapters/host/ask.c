@@ -1,7 +1,10 @@
 #include "adapters/host/ask.h"
 
+#include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "adapters/host/command.h"
 #include "adapters/postgres/sql.h"
@@ -53,6 +56,13 @@ PGresult *ask_query(struct pg_session *session, const char *path, int parameter_
                     struct error *error)
 {
     return pg_query_text(session, sql_text(path), parameter_count, parameters, error);
+}
+
+const char *ask_person(void)
+{
+    const char *sudo = getenv("SUDO_USER");
+    const struct passwd *user = getpwuid(getuid());
+    return sudo != NULL && sudo[0] != '\0' ? sudo : user != NULL ? user->pw_name : NULL;
 }
 
 int ask_failed(struct error *error, const char *role)

@@ -22,6 +22,9 @@ int ask_run(const struct options *options, const char *application_name,
 PGresult *ask_query(struct pg_session *session, const char *path, int parameter_count, const char *const *parameters,
                     struct error *error);
 
+/* All use one role of the database: the person is who called. NULL: nobody knows. */
+const char *ask_person(void);
+
 /* Prints the error. An answer of the database that is no failure of ours is a clean no: what was asked for is not there, or cannot be
  * done. role says who may ask. Gives the exit code. */
 int ask_failed(struct error *error, const char *role);

@@ -21,8 +21,8 @@ struct options {
     bool print;               /* install, uninstall: show the SQL */
     const char *admin;        /* conninfo that may create schema, role and triggers */
     const char *broker_admin; /* amqp url that may declare */
-    bool open, dry_run;       /* conflict list; conflict resolve, dlq replay and discard */
-    const char *entity, *key, *since, *limit; /* which conflicts, which letters; what to pause */
+    bool open, dry_run;       /* conflict list; conflict resolve, dlq replay and discard, resend */
+    const char *entity, *key, *since, *limit; /* which conflicts, letters, rows; what to pause */
     const char *class, *error, *state, *source, *older, *newer, *id; /* dlq: which letters */
     const char *rate, *reason; /* dlq; pause: why */
     bool no_wait;
@@ -39,6 +39,7 @@ int command_install(const struct options *options);
 int command_uninstall(const struct options *options);
 int command_pause(const struct options *options);
 int command_resume(const struct options *options);
+int command_resend(const struct options *options);
 int command_run(const struct options *options);
 int command_status(const struct options *options);
 

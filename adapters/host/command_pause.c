@@ -1,24 +1,13 @@
 /* pgbridge pause, pgbridge resume: keep changes back, and let them go. The adapter obeys the database, not this program: it need not
  * run. */
-#include <pwd.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "adapters/host/ask.h"
 #include "adapters/host/command.h"
 #include "adapters/postgres/sql.h"
 
 enum { JSON_COLUMN = 4 };
-
-/* All use one role of the database: the person is who called. */
-static const char *person(void)
-{
-    const char *sudo = getenv("SUDO_USER");
-    const struct passwd *user = getpwuid(getuid());
-    return sudo != NULL && sudo[0] != '\0' ? sudo : user != NULL ? user->pw_name : NULL;
-}
 
 static PGresult *query(struct pg_session *session, const char *path, int parameter_count, const char *const *parameters,
                        struct error *error)
@@ -58,7 +47,7 @@ static bool print_open(struct pg_session *session, const char *title, struct err
 
 static int pause_it(struct pg_session *session, const struct options *options)
 {
-    const char *parameters[] = {options->direction, options->entity, options->reason, person()};
+    const char *parameters[] = {options->direction, options->entity, options->reason, ask_person()};
     struct error error;
     PG_RESULT result = query(session, "queries/pause", 4, parameters, &error);
     if (result == NULL)
@@ -86,7 +75,7 @@ static void print_resumed(const PGresult *result)
 
 static int resume_it(struct pg_session *session, const struct options *options)
 {
-    const char *parameters[] = {options->direction, options->entity, options->key, options->discard_deletions ? "true" : "false", person()};
+    const char *parameters[] = {options->direction, options->entity, options->key, options->discard_deletions ? "true" : "false", ask_person()};
     struct error error;
     PG_RESULT result = query(session, "queries/resume", 5, parameters, &error);
     if (result == NULL)

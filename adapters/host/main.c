@@ -24,12 +24,13 @@ static const char usage_text[] =
     "              edit ID JSON: change what one says; discard: give them up; export: with their rows, a line of JSON each\n"
     "  pause       keep changes back, until resume; what is on its way comes to its end\n"
     "  resume      go on; prints what is still paused\n"
+    "  resend      send rows of an entity once more, as they are here: for peers that lack them\n"
     "  version     print the version\n"
     "  help        print this\n"
     "\n"
     "Options:\n"
     "  -c, --config FILE        the node's config (default: $PGBRIDGE_CONFIG)\n"
-    "      --json               check, status, conflict, dlq, pause, resume, version: print JSON\n"
+    "      --json               check, status, conflict, dlq, pause, resume, resend, version: print JSON\n"
     "  -v, --verbose            log every message\n"
     "  -q, --quiet              log warnings and errors only\n"
     "      --print              install, uninstall: print the SQL, do nothing\n"
@@ -38,9 +39,9 @@ static const char usage_text[] =
     "      --broker-admin URL   install, uninstall: an AMQP user that may declare\n"
     "      --open               conflict list: only those that nobody has settled\n"
     "      --entity NAME, --key KEY, --since TIME|INTERVAL\n"
-    "                           conflict list: of this entity, of this key, since (\"2 hours\", \"2025-11-20 14:00\" UTC)\n"
+    "                           conflict list, resend: of this entity, of this key, since (\"2 hours\", \"2025-11-20 14:00\" UTC)\n"
     "      --limit N            conflict list, dlq list: the newest N (default: 50; with --json all, or 100000 conflicts)\n"
-    "      --dry-run            conflict resolve, dlq replay, dlq discard: show what would be done, do nothing\n"
+    "      --dry-run            conflict resolve, dlq replay, dlq discard, resend: show what would be done, do nothing\n"
     "      --id N[,N...], --class transient|permanent|poison, --entity NAME, --error CODE, --source NODE,\n"
     "      --state retrying|parked|quarantined|released|superseded|settled|discarded|all, --older DURATION, --newer DURATION\n"
     "                           dlq list, replay, discard, export: which (default: all that wait; first seen so long ago)\n"
@@ -64,7 +65,7 @@ static const struct {
     {"check", command_check},         {"install", command_install}, {"uninstall", command_uninstall},
     {"run", command_run},             {"status", command_status},   {"conflict", command_conflict},
     {"dlq", command_dlq},
-    {"pause", command_pause},         {"resume", command_resume},
+    {"pause", command_pause},         {"resume", command_resume},   {"resend", command_resend},
 };
 
 enum { OPTION_JSON = 256, OPTION_PRINT, OPTION_ADMIN, OPTION_BROKER_ADMIN,
@@ -264,8 +265,8 @@ int main(int argc, char **argv)
     if (options.word_count > 0 && !takes_words)
         return command_bad_usage("unexpected argument", options.words[0]);
     /* Of all options this one must not be overlooked: who tries a command dry wants nothing written. */
-    if (options.dry_run && !takes_words)
-        return command_bad_usage("--dry-run is of conflict resolve, dlq replay and dlq discard, not of", name);
+    if (options.dry_run && !takes_words && strcmp(name, "resend") != 0)
+        return command_bad_usage("--dry-run is of conflict resolve, dlq replay, dlq discard and resend, not of", name);
     if (strcmp(name, "help") == 0)
         return print_usage();
     if (strcmp(name, "version") == 0)

@@ -557,7 +557,7 @@ static bool keep_budget(struct pg_wal *wal, struct error *error)
         return false;
     error_set(error, FAULT_TRANSIENT, "53100", "the server kept %s bytes of its log for this node, more than wal_keep_max: the slot was given up and made anew",
               PQgetvalue(result, 0, 0));
-    error_hint(error, "what was not sent is noted in bridge.gaps: touch what was written then, or compare the tables");
+    error_hint(error, "what was not sent is noted in bridge.gaps: \"pgbridge resend\" what was written then, or compare the tables");
     return false;
 }
 

@@ -64,6 +64,8 @@ begin
     revoke execute on function bridge.put_aside(int[], text[], "char"[], text[], bigint[], text[], bigint[], text[], text[], text[], text[], pg_lsn[]) from public;
     execute format('grant execute on function bridge.put_aside(int[], text[], "char"[], text[], bigint[], text[], bigint[], text[], text[], text[], text[], pg_lsn[]) to %I',
                    adapter);
+    revoke execute on function bridge.begin_resend(text, jsonb, text), bridge.resend(text, text[]) from public;
+    execute format('grant execute on function bridge.begin_resend(text, jsonb, text), bridge.resend(text, text[]) to %I', adapter);
     grant select on bridge.audit_log to pgbridge_monitor;
     -- By hand, and each noted in bridge.audit.
     grant select on bridge.dead_letter_payloads to pgbridge_operator;

@@ -37,7 +37,7 @@ with measured (check_name, value, warning, critical, unit, hint) as (
       left join pg_replication_slots s on s.slot_name = bridge.slot_name(n.name) and s.database = current_database()
     union all
     select 'log lost', (select count(*) from bridge.gap where epoch = 'log' and acknowledged_at is null), 1, 1,
-           'times', 'The server had to remove log that this node had not read (bridge.gaps): touch what was written then, or compare the tables; then bridge.acknowledge_gap(id, reason).'
+           'times', 'The server had to remove log that this node had not read (bridge.gaps): pgbridge resend what was written then, or compare the tables; then bridge.acknowledge_gap(id, reason).'
     union all
     select 'replication slot', (select count(*) from bridge.node n where n.capture = 'wal' and not exists (
                select from pg_replication_slots s where s.slot_name = bridge.slot_name(n.name) and s.database = current_database() and s.wal_status <> 'lost')), 1, 1,
