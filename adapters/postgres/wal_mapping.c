@@ -1,5 +1,6 @@
 #include "adapters/postgres/wal_mapping.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,6 +28,7 @@ static bool load_entities(struct wal_mapping *mapping, struct pg_session *sessio
             .layout = pg_layouts_find(&mapping->layouts, (int32_t)pg_integer(result, row, 5)),
             .columns = names,
             .generated = generated,
+            .active = pg_boolean(result, row, 10),
         };
         if (entity->layout == NULL || entity->layout->field_count != columns)
             return error_set(error, FAULT_BUG, NULL, "entity \"%s\" does not match its layout", PQgetvalue(result, row, 1));
@@ -57,7 +59,7 @@ static void make_digest(struct wal_mapping *mapping)
         memory_exhausted(__func__);
     for (size_t i = 0; i < mapping->entity_count; i++) {
         const struct wal_entity *entity = &mapping->entities[i];
-        fprintf(out, "%d %d ", entity->id, entity->layout->id);
+        fprintf(out, "%d %d %" PRIu32 " ", entity->id, entity->layout->id, entity->number);
         put_text(out, entity->schema);
         put_text(out, entity->table);
         for (size_t j = 0; j < entity->layout->field_count; j++)
@@ -88,13 +90,16 @@ void wal_mapping_free(struct wal_mapping *mapping)
 
 const struct wal_entity *wal_mapping_find(const struct wal_mapping *mapping, uint32_t number, struct text schema, struct text table)
 {
-    const struct wal_entity *named = NULL;
+    const struct wal_entity *numbered = NULL, *named = NULL;
     for (size_t i = 0; i < mapping->entity_count; i++) {
         const struct wal_entity *entity = &mapping->entities[i];
-        if (entity->number == number)
+        bool has_number = entity->number == number, has_name = text_equal(entity->table, table) && text_equal(entity->schema, schema);
+        if (has_number && has_name)
             return entity;
-        if (named == NULL && text_equal(entity->table, table) && text_equal(entity->schema, schema))
+        if (numbered == NULL && has_number)
+            numbered = entity;
+        if (named == NULL && has_name)
             named = entity;
     }
-    return named;
+    return numbered != NULL && (named == NULL || !named->active) ? numbered : named;
 }

@@ -10,6 +10,7 @@ struct wal_entity {
     const struct layout *layout; /* of whole rows */
     const struct text *columns;  /* of the table, layout->field_count of them */
     const bool *generated;       /* the log does not have them */
+    bool active;                 /* false: it was taken out, and the log may have more of it */
 };
 
 struct wal_mapping {
@@ -24,5 +25,5 @@ struct wal_mapping {
 bool wal_mapping_load(struct wal_mapping *mapping, const struct config *config, struct pg_session *session, struct error *error);
 void wal_mapping_free(struct wal_mapping *mapping);
 
-/* By its oid, whatever its name was then; else by its name: it may have been made anew. NULL: it is not mapped. */
+/* By its oid, whatever its name was then, unless another has that name now; else by its name: it may have been made anew. NULL: it is not mapped. */
 const struct wal_entity *wal_mapping_find(const struct wal_mapping *mapping, uint32_t number, struct text schema, struct text table);

@@ -15,7 +15,7 @@ enum {
     CHUNK_COST = 4096,
     ANSWER_ON_PROGRESS_MS = 200,
     QUICK_US = 100,            /* something to read within that, */
-    QUICK_MAX = 10,            /* more often than that in a row: */
+    QUICK_MAX = 10,            /* so often in a row: */
     NAP_US = 500,              /* we look only after that */
 };
 
@@ -215,8 +215,8 @@ static bool await_frames(struct wal_reader *reader, struct error *error)
     int64_t began_us = now_us();
     if (!wal_link_wait(&reader->link, reader->wake, answer_due_ms(reader), error))
         return false;
-    reader->quick = now_us() - began_us < QUICK_US ? reader->quick + 1 : 0;
-    if (reader->quick > QUICK_MAX)
+    reader->quick = now_us() - began_us >= QUICK_US ? 0 : reader->quick < QUICK_MAX ? reader->quick + 1 : QUICK_MAX;
+    if (reader->quick == QUICK_MAX)
         nanosleep(&(struct timespec){.tv_nsec = NAP_US * 1000}, NULL);
     return true;
 }

@@ -437,6 +437,13 @@ static int find_column(const struct pgoutput_message *message, struct text name)
     return -1;
 }
 
+static void log_passed_over(struct text schema, struct text table)
+{
+    char schema_word[160], table_word[160];
+    log_event(LOG_LEVEL_WARNING, "passed_over", "schema=%s table=%s reason=\"the log tells of rows of a table that is not mapped, or cannot be read any more\"",
+              log_value(schema, schema_word, sizeof schema_word), log_value(table, table_word, sizeof table_word));
+}
+
 static bool learn_relation(struct wal_reader *reader, const struct pgoutput_message *message, struct error *error)
 {
     struct relation *relation = find_relation(reader, message->relation);
@@ -465,9 +472,7 @@ static bool learn_relation(struct wal_reader *reader, const struct pgoutput_mess
     atomic_store(&reader->met_table, true);
     relation->entity = wal_mapping_find(reader->mapping, message->relation, message->schema, message->name);
     if (relation->entity == NULL) {
-        char schema[160], table[160];
-        log_event(LOG_LEVEL_WARNING, "passed_over", "schema=%s table=%s reason=\"the log tells of rows of a table that is not mapped, or is gone\"",
-                  log_value(message->schema, schema, sizeof schema), log_value(message->name, table, sizeof table));
+        log_passed_over(message->schema, message->name);
         return true;
     }
     relation->kind = RELATION_ENTITY;
@@ -493,6 +498,15 @@ static bool read_update(struct wal_reader *reader, struct relation *relation, co
     return read_deletion(reader, relation, &message->old, error) && read_row(reader, relation, CHANGE_CREATED, message, true, error);
 }
 
+static bool read_rows(struct wal_reader *reader, struct relation *relation, const struct pgoutput_message *message, struct error *error)
+{
+    if (message->kind == PGOUTPUT_INSERT)
+        return read_row(reader, relation, CHANGE_CREATED, message, false, error);
+    if (message->kind == PGOUTPUT_UPDATE)
+        return read_update(reader, relation, message, error);
+    return read_deletion(reader, relation, &message->old, error);
+}
+
 static bool read_change(struct wal_reader *reader, const struct pgoutput_message *message, struct error *error)
 {
     struct transaction *transaction = &reader->transaction;
@@ -514,11 +528,13 @@ static bool read_change(struct wal_reader *reader, const struct pgoutput_message
         return true;
     if (!wal_have_chunk(reader, error))
         return false;
-    if (message->kind == PGOUTPUT_INSERT)
-        return read_row(reader, relation, CHANGE_CREATED, message, false, error);
-    if (message->kind == PGOUTPUT_UPDATE)
-        return read_update(reader, relation, message, error);
-    return read_deletion(reader, relation, &message->old, error);
+    bool good = read_rows(reader, relation, message, error);
+    if (good || error->fault != FAULT_OPERATOR || relation->entity->active)
+        return good;
+    /* Nobody can mend an entity that was taken out. */
+    relation->kind = RELATION_OTHER;
+    log_passed_over(relation->entity->schema, relation->entity->table);
+    return true;
 }
 
 /* What was written before the first label has it as well: an application may give it at any time. */

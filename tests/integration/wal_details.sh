@@ -121,19 +121,25 @@ bridge_start commerce
 code_same() { [[ $(sql alpha shop "select * from coded order by 1") == "$(sql beta shop "select * from code order by 1")" ]]; }
 wait_for 120 "rows written before and after the table was renamed" code_same
 bridge_stop commerce
-sql alpha shop "insert into coded values ('taken out', 'unread then'); delete from coded where code = 'unread'; insert into item values (30, 'unread'); create table gone (id int primary key, what text)"
+sql alpha shop "insert into coded values ('taken out', 'unread then'); delete from coded where code = 'unread'; insert into item values (30, 'unread'); create table gone (id int primary key, what text);
+    create schema legacy; create table legacy.old (id int primary key, what text)"
+# What is deleted now cannot be told.
+sql alpha shop "alter table coded add other int generated always as identity unique; alter table coded replica identity using index coded_other_key; delete from coded where code = 'renamed'"
 cp "$SERVERS_DIR/commerce.yaml" "$SERVERS_DIR/commerce.whole"
-sed -i '/name: code,/d; s/  - {name: item,.*/&\n  - {name: gone, table: gone, key: [id], fields: [what]}/' "$SERVERS_DIR/commerce.yaml"
+sed -i '/name: code,/d; s/  - {name: item,.*/&\n  - {name: gone, table: gone, key: [id], fields: [what]}\n  - {name: old, table: legacy.old, key: [id], fields: [what]}/' "$SERVERS_DIR/commerce.yaml"
 bridge_install commerce >>"$SERVERS_DIR/install.log"
 sql alpha shop "insert into gone values (1, 'unread'); insert into coded values ('after that', 'never told')"
-sed -i '/name: gone,/d' "$SERVERS_DIR/commerce.yaml"
+sed -i '/name: gone,/d; /name: old,/d' "$SERVERS_DIR/commerce.yaml"
 bridge_install commerce >>"$SERVERS_DIR/install.log"
-sql alpha shop "drop table gone; insert into item values (31, 'behind it')"
+sql alpha shop "drop table gone; revoke usage on schema legacy from pgbridge; insert into item values (31, 'behind it')"
 bridge_start commerce
 wait_for 120 "rows of the entity that stays" item_same
 assert_equal "renamed|under its new name;taken out|unread then" "$(sql beta shop "select string_agg(code || '|' || what, ';' order by code) from code")" \
     "rows that the log still had of an entity that was taken out"
 logged 'passed_over schema=public table=gone'
+logged 'passed_over schema=public table=coded'
+sql alpha shop "alter table coded replica identity using index code_code; alter table coded drop column other"
+sql beta shop "delete from code where code = 'renamed'"
 mv "$SERVERS_DIR/commerce.whole" "$SERVERS_DIR/commerce.yaml"
 bridge_install commerce >>"$SERVERS_DIR/install.log"
 bridge_kill commerce
