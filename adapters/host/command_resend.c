@@ -13,15 +13,17 @@
 #include "bridge/base/limits.h"
 
 enum {
-    LOOK_MS = 200,
-    HELD_LOOKS_MAX = 50,   /* so often in vain for rows that somebody holds */
-    PORTION_LOOKS_MAX = 5, /* for all of a portion, before its rows are tried one by one */
+    LOOK_MS = 200,         /* how often to try rows that somebody holds, */
+    VAIN_MS = 30000,       /* until none was free for so long */
+    PORTION_LOOKS_MAX = 5, /* all of a portion, before its rows are tried one by one */
 };
 
 struct resend {
     struct pg_session *session;
     const struct options *options;
     int64_t total, said;
+    int64_t said_ms; /* when one was said */
+    bool bad_since;
     /* those that others hold */
     struct arena arena;
     size_t held_count, held_capacity;
@@ -39,6 +41,18 @@ static void add_held(struct resend *resend, struct text key)
         resend->held_capacity = capacity;
     }
     resend->held[resend->held_count++] = arena_copy(&resend->arena, key);
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static bool in_vain(const struct resend *resend)
+{
+    return now_ms() - resend->said_ms > VAIN_MS;
 }
 
 static void look_later(void)
@@ -63,6 +77,8 @@ static bool say(struct resend *resend, const struct text *keys, size_t count, PG
         return false;
     size_t left = *held == NULL ? count : (size_t)PQntuples(*held);
     resend->said += (int64_t)(count - left);
+    if (left < count)
+        resend->said_ms = now_ms();
     show_progress(resend);
     return true;
 }
@@ -103,7 +119,7 @@ static bool try_held(struct resend *resend, struct error *error)
     for (size_t i = 0; i < resend->held_count; i++) {
         PG_RESULT held = NULL;
         int64_t before = resend->said;
-        if (!say(resend, &resend->held[i], 1, &held, error))
+        if (!in_vain(resend) && !say(resend, &resend->held[i], 1, &held, error))
             return false;
         if (resend->said == before)
             resend->held[left++] = resend->held[i];
@@ -115,12 +131,9 @@ static bool try_held(struct resend *resend, struct error *error)
 /* Who holds rows for long is not waited for. */
 static bool say_held(struct resend *resend, struct error *error)
 {
-    for (int looks = 0; resend->held_count > 0 && looks < HELD_LOOKS_MAX; looks++) {
-        size_t before = resend->held_count;
+    while (resend->held_count > 0 && !in_vain(resend)) {
         if (!try_held(resend, error))
             return false;
-        if (resend->held_count < before)
-            looks = 0;
         if (resend->held_count > 0)
             look_later();
     }
@@ -140,18 +153,20 @@ static bool count_keys(struct resend *resend, struct error *error)
 static bool select_keys(struct resend *resend, struct error *error)
 {
     const struct options *options = resend->options;
-    const char *parameters[] = {options->entity, options->since, options->key, ask_person()};
-    PG_RESULT begun = ask_query(resend->session, "queries/resend_begin", 4, parameters, error);
-    if (begun == NULL || !pg_execute(resend->session, "set lock_timeout = '400ms'", error))
+    const char *parameters[] = {options->entity, options->since, options->key, ask_person(), options->dry_run ? "true" : "false"};
+    PG_RESULT begun = ask_query(resend->session, "queries/resend_begin", 5, parameters, error);
+    if (begun == NULL || !pg_execute(resend->session, "set lock_timeout = '400ms'; set statement_timeout = 0", error))
         return false;
     PG_RESULT declared = ask_query(resend->session, "queries/resend_keys", 3, parameters, error);
+    resend->bad_since = declared == NULL && options->since != NULL && strncmp(error->code, "22", 2) == 0;
     return declared != NULL && count_keys(resend, error);
 }
 
 static bool say_all(struct resend *resend, struct error *error)
 {
     bool more = !resend->options->dry_run;
-    while (more)
+    resend->said_ms = now_ms();
+    while (more && !in_vain(resend))
         if (!say_portion(resend, &more, error))
             return false;
     return say_held(resend, error);
@@ -163,8 +178,8 @@ static void print_outcome(const struct resend *resend)
     if (isatty(STDERR_FILENO))
         fputs("\r\033[K", stderr);
     if (options->json)
-        printf("{\"dry_run\":%s,\"rows\":%" PRId64 ",\"sent\":%" PRId64 ",\"held\":%zu}\n", options->dry_run ? "true" : "false", resend->total,
-               resend->said, resend->held_count);
+        printf("{\"dry_run\":%s,\"rows\":%" PRId64 ",\"sent\":%" PRId64 ",\"held\":%" PRId64 "}\n", options->dry_run ? "true" : "false", resend->total,
+               resend->said, options->dry_run ? 0 : resend->total - resend->said);
     else if (resend->total == 0)
         puts("no row is like that");
     else if (options->dry_run)
@@ -182,12 +197,12 @@ static int resend_them(struct pg_session *session, const struct options *options
     int code = resend.total == 0 ? EXIT_NO : EXIT_GOOD;
     if (good) {
         print_outcome(&resend);
-        if (resend.held_count > 0) {
-            fprintf(stderr, "pgbridge: %zu rows are held by others and were not sent\nHINT: run it again when those have ended: see pg_locks\n",
-                    resend.held_count);
+        if (!options->dry_run && resend.said < resend.total) {
+            fprintf(stderr, "pgbridge: %" PRId64 " rows were not sent, as others hold them\nHINT: run it again when those have ended: see pg_locks\n",
+                    resend.total - resend.said);
             code = EXIT_TRY_AGAIN;
         }
-    } else if (options->since != NULL && strncmp(error.code, "22", 2) == 0) {
+    } else if (resend.bad_since) {
         code = command_bad_usage("--since takes an interval (2 hours) or a time (2025-11-20 14:00), not", options->since);
     } else {
         code = ask_failed(&error, "the adapter's role");
@@ -200,5 +215,8 @@ int command_resend(const struct options *options)
 {
     if (options->entity == NULL)
         return command_bad_usage("resend needs --entity", "");
+    if (options->limit || options->class || options->error || options->state || options->source || options->older || options->newer || options->id ||
+        options->rate || options->reason || options->direction || options->open || options->no_wait || options->discard_deletions)
+        return command_bad_usage("of resend are --entity, --since, --key, --dry-run and --json", "");
     return ask_run(options, "pgbridge resend", resend_them);
 }

@@ -1,2 +1,2 @@
 -- Some of the keys that are left.
-fetch forward 500 from resend
+fetch forward 200 from resend

@@ -96,11 +96,19 @@ restored() {
     assert_equal "" "$(node_sql "$peer" "select source, reason from bridge.gaps where state = 'open'")" "gaps of its peer"
 }
 restored operations commerce 100
-restored commerce operations 200
+restored commerce operations 150
 node_sql commerce "$UNSEEN delete from pair where a = 7"
 asks 0 operations --entity pair --key '{7,"x, \"y\""}'
 assert_equal "1 row is sent again, in its turn" "$OUT" "one key"
 wait_for 60 "one row" equal
+# Rows that the bridge's owner does not see are not said to be deleted.
+node_sql operations "alter role pgbridge bypassrls; alter table pair enable row level security"
+asks 1 operations --entity pair
+[[ $ERR == *'row security hides rows'*$'\nHINT: '* ]] || fail "$ERR"
+node_sql operations "alter table pair disable row level security"
+bridge_quiet commerce operations
+equal || fail "rows that are hidden are said to be deleted"
+asks 64 operations --entity pair --limit 3
 printf 'ok - what a restored database has lost, from triggers and from the log\n'
 
 # ---- beside applications ----
