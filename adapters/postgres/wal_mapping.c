@@ -59,7 +59,7 @@ static void make_digest(struct wal_mapping *mapping)
         memory_exhausted(__func__);
     for (size_t i = 0; i < mapping->entity_count; i++) {
         const struct wal_entity *entity = &mapping->entities[i];
-        fprintf(out, "%d %d %" PRIu32 " ", entity->id, entity->layout->id, entity->number);
+        fprintf(out, "%d %d %" PRIu32 " %d ", entity->id, entity->layout->id, entity->number, entity->active);
         put_text(out, entity->schema);
         put_text(out, entity->table);
         for (size_t j = 0; j < entity->layout->field_count; j++)

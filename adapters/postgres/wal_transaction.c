@@ -532,7 +532,6 @@ static bool read_change(struct wal_reader *reader, const struct pgoutput_message
     if (good || error->fault != FAULT_OPERATOR || relation->entity->active)
         return good;
     /* Nobody can mend an entity that was taken out. */
-    relation->kind = RELATION_OTHER;
     log_passed_over(relation->entity->schema, relation->entity->table);
     return true;
 }

@@ -3,8 +3,9 @@
 with mapped as (
     select e.id, e.active, e.name, c.oid::bigint as number, n.nspname, c.relname, e.layout, cardinality(e.columns) as width, f.field, f.col, f.position,
            a.attname is not null as present, a.attgenerated <> '' as generated,
-           bool_and(a.attname is not null and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')
-                    and has_table_privilege(c.oid, 'update')) over (partition by e.id) as whole
+           bool_and(a.attname is not null and has_schema_privilege(n.oid, 'usage') and has_schema_privilege('pgbridge_owner', n.oid, 'usage')
+                    and has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'update') and has_table_privilege(c.oid, 'delete')
+                    and has_table_privilege('pgbridge_owner', c.oid, 'select')) over (partition by e.id) as whole
       from bridge.entity e
      cross join lateral unnest(e.fields, e.columns) with ordinality as f (field, col, position)
      cross join lateral parse_ident(e.relation) as named
