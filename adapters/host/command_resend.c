@@ -21,7 +21,7 @@ enum {
 struct resend {
     struct pg_session *session;
     const struct options *options;
-    int64_t total, said;
+    int64_t total, said, gone; /* gone: not here any more when it was their turn */
     int64_t said_ms; /* when one was said */
     bool bad_since;
     /* those that others hold */
@@ -60,25 +60,34 @@ static void look_later(void)
     nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000L}, NULL);
 }
 
+static bool is_held(const PGresult *result, int row)
+{
+    return pg_boolean(result, row, 1);
+}
+
 static void show_progress(const struct resend *resend)
 {
     if (isatty(STDERR_FILENO))
         fprintf(stderr, "\r%" PRId64 " of %" PRId64 " rows", resend->said, resend->total);
 }
 
-/* *held: those of the keys that others hold; NULL: some are, and none was said. */
-static bool say(struct resend *resend, const struct text *keys, size_t count, PGresult **held, struct error *error)
+/* *result: which were said, and which others hold; NULL: all of them may be held, and none was said. */
+static bool say(struct resend *resend, const struct text *keys, size_t count, PGresult **result, struct error *error)
 {
     struct arena arena __attribute__((cleanup(arena_free)));
     arena_init(&arena, LIMIT_ARENA_BYTES);
     const char *parameters[] = {resend->options->entity, parameters_literal(&arena, keys, count)};
-    *held = ask_query(resend->session, "queries/resend", 2, parameters, error);
-    if (*held == NULL && error->fault != FAULT_CONTENTION)
-        return false;
-    size_t left = *held == NULL ? count : (size_t)PQntuples(*held);
-    resend->said += (int64_t)(count - left);
-    if (left < count)
+    *result = ask_query(resend->session, "queries/resend", 2, parameters, error);
+    if (*result == NULL)
+        return error->fault == FAULT_CONTENTION;
+    int rows = PQntuples(*result);
+    resend->gone += (int64_t)count - rows;
+    for (int row = 0; row < rows; row++) {
+        if (is_held(*result, row))
+            continue;
+        resend->said++;
         resend->said_ms = now_ms();
+    }
     show_progress(resend);
     return true;
 }
@@ -98,30 +107,30 @@ static bool say_portion(struct resend *resend, bool *more, struct error *error)
     struct text *keys = arena_take_array(&arena, count, sizeof *keys);
     for (size_t i = 0; i < count; i++)
         keys[i] = pg_value(portion, (int)i, 0);
-    PG_RESULT held = NULL;
-    for (int looks = 0; looks < PORTION_LOOKS_MAX && held == NULL; looks++) {
+    PG_RESULT result = NULL;
+    for (int looks = 0; looks < PORTION_LOOKS_MAX && result == NULL; looks++) {
         if (looks > 0)
             look_later();
-        if (!say(resend, keys, count, &held, error))
+        if (!say(resend, keys, count, &result, error))
             return false;
     }
-    for (size_t i = 0; held == NULL && i < count; i++)
+    for (size_t i = 0; result == NULL && i < count; i++)
         add_held(resend, keys[i]);
-    for (int i = 0; held != NULL && i < PQntuples(held); i++)
-        add_held(resend, pg_value(held, i, 0));
+    for (int row = 0; result != NULL && row < PQntuples(result); row++)
+        if (is_held(result, row))
+            add_held(resend, pg_value(result, row, 0));
     return true;
 }
 
-/* One by one, so that a row that somebody holds keeps no other back; -> those that are still held. */
+/* One by one, so that a row that somebody holds keeps no other back. */
 static bool try_held(struct resend *resend, struct error *error)
 {
     size_t left = 0;
     for (size_t i = 0; i < resend->held_count; i++) {
-        PG_RESULT held = NULL;
-        int64_t before = resend->said;
-        if (!in_vain(resend) && !say(resend, &resend->held[i], 1, &held, error))
+        PG_RESULT result = NULL;
+        if (!in_vain(resend) && !say(resend, &resend->held[i], 1, &result, error))
             return false;
-        if (resend->said == before)
+        if (result == NULL || (PQntuples(result) > 0 && is_held(result, 0)))
             resend->held[left++] = resend->held[i];
     }
     resend->held_count = left;
@@ -150,16 +159,20 @@ static bool count_keys(struct resend *resend, struct error *error)
     return back != NULL;
 }
 
+/* Looking for the keys takes as long as it takes, as long as somebody waits for them. */
+static const char select_settings[] = "set statement_timeout = 0; set client_connection_check_interval = '2s'";
+static const char say_settings[] = "set statement_timeout = '5min'; set lock_timeout = '400ms'";
+
 static bool select_keys(struct resend *resend, struct error *error)
 {
     const struct options *options = resend->options;
     const char *parameters[] = {options->entity, options->since, options->key, ask_person(), options->dry_run ? "true" : "false"};
     PG_RESULT begun = ask_query(resend->session, "queries/resend_begin", 5, parameters, error);
-    if (begun == NULL || !pg_execute(resend->session, "set lock_timeout = '400ms'; set statement_timeout = 0", error))
+    if (begun == NULL || !pg_execute(resend->session, select_settings, error))
         return false;
     PG_RESULT declared = ask_query(resend->session, "queries/resend_keys", 3, parameters, error);
     resend->bad_since = declared == NULL && options->since != NULL && strncmp(error->code, "22", 2) == 0;
-    return declared != NULL && count_keys(resend, error);
+    return declared != NULL && pg_execute(resend->session, say_settings, error) && count_keys(resend, error);
 }
 
 static bool say_all(struct resend *resend, struct error *error)
@@ -172,6 +185,11 @@ static bool say_all(struct resend *resend, struct error *error)
     return say_held(resend, error);
 }
 
+static int64_t left_out(const struct resend *resend)
+{
+    return resend->options->dry_run ? 0 : resend->total - resend->said - resend->gone;
+}
+
 static void print_outcome(const struct resend *resend)
 {
     const struct options *options = resend->options;
@@ -179,7 +197,7 @@ static void print_outcome(const struct resend *resend)
         fputs("\r\033[K", stderr);
     if (options->json)
         printf("{\"dry_run\":%s,\"rows\":%" PRId64 ",\"sent\":%" PRId64 ",\"held\":%" PRId64 "}\n", options->dry_run ? "true" : "false", resend->total,
-               resend->said, options->dry_run ? 0 : resend->total - resend->said);
+               resend->said, left_out(resend));
     else if (resend->total == 0)
         puts("no row is like that");
     else if (options->dry_run)
@@ -197,9 +215,9 @@ static int resend_them(struct pg_session *session, const struct options *options
     int code = resend.total == 0 ? EXIT_NO : EXIT_GOOD;
     if (good) {
         print_outcome(&resend);
-        if (!options->dry_run && resend.said < resend.total) {
-            fprintf(stderr, "pgbridge: %" PRId64 " rows were not sent, as others hold them\nHINT: run it again when those have ended: see pg_locks\n",
-                    resend.total - resend.said);
+        if (left_out(&resend) > 0) {
+            fprintf(stderr, "pgbridge: not sent: %" PRId64 " of the rows; others hold them, or the clock has gone back before they were written\n"
+                            "HINT: see pg_locks, and run it again\n", left_out(&resend));
             code = EXIT_TRY_AGAIN;
         }
     } else if (resend.bad_since) {

@@ -1,2 +1,2 @@
--- Says rows of entity $1 with keys $2 once more -> the keys of those that others hold: see bridge.resend.
-select r from bridge.resend($1, $2::text[]) r
+-- Says rows of entity $1 with keys $2 once more -> their keys, and whether they were left because others hold them: see bridge.resend.
+select r.key, r.held from bridge.resend($1, $2::text[]) r

@@ -105,7 +105,10 @@ wait_for 60 "one row" equal
 node_sql operations "alter role pgbridge bypassrls; alter table pair enable row level security"
 asks 1 operations --entity pair
 [[ $ERR == *'row security hides rows'*$'\nHINT: '* ]] || fail "$ERR"
-node_sql operations "alter table pair disable row level security"
+node_sql operations "alter role pgbridge nobypassrls; alter role pgbridge_owner bypassrls"
+asks 1 operations --entity pair
+[[ $ERR == *'row security hides rows'*$'\nHINT: '* ]] || fail "$ERR"
+node_sql operations "alter role pgbridge_owner nobypassrls; alter table pair disable row level security"
 bridge_quiet commerce operations
 equal || fail "rows that are hidden are said to be deleted"
 asks 64 operations --entity pair --limit 3
@@ -124,6 +127,12 @@ release
 wait "$resend" || fail "resend beside an application: $(<"$SERVERS_DIR/out")"
 assert_equal "1234 rows are sent again, in their turn" "$(<"$SERVERS_DIR/out")" "rows of which one was held"
 wait_for 60 "what the application wrote" equal
+# Who holds a row for long is not waited for.
+hold "select from item where id = 5 for update"
+asks 75 commerce --entity item --key 5 --json
+assert_equal "1 0 1" "$(jq -r '"\(.rows) \(.sent) \(.held)"' <<<"$OUT")" "a row that is held for long"
+[[ $ERR == *"not sent: 1 of the rows"*$'\nHINT: '* ]] || fail "$ERR"
+release
 for node in commerce operations; do
     (for ((i = 0; i < 60; i++)); do
         node_sql $node "update item set n = n + 1 where id % 60 = $i; delete from item where id = 700 + $i; insert into item values (700 + $i, '$node') on conflict do nothing"
