@@ -87,6 +87,8 @@ restored() {
     asks 0 "$peer" --entity item --since "$since"
     # 300, 100 and 20 of before, of which ten were written after it, and two new ones.
     assert_equal "422 rows are sent again, in their turn" "$OUT" "what was written since"
+    assert_equal "$((300 + k)) $((301 + k)) $((302 + k)) $((303 + k)) $((304 + k))" \
+        "$(node_sql "$peer" "select key from bridge.entity_state where entity = 'item' and deleted and version_time >= '$since'" | sort -n | paste -sd ' ')" "what was deleted since"
     node_sql "$node" "delete from item where id between 300 + $k and 304 + $k"
     bridge_quiet commerce operations
     wait_for 60 "what was lost" equal
