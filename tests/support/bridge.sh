@@ -18,11 +18,22 @@ BRIDGE_WRAPPER=("${BRIDGE_WRAPPER[@]:-env}")
 
 fail() {
     printf 'not ok: %s\n' "$*" >&2
-    tail -n 15 "$SERVERS_DIR"/log/node-*.log >&2 2>/dev/null || true
-    # Who waited for whom.
-    grep -A2 -E 'still waiting for|lock timeout|deadlock detected' "$SERVERS_DIR"/log/postgres-*.log | sed 's|.*/||' | tail -n 30 >&2 || true
     exit 1
 }
+
+# What a test that fails leaves for whoever reads of it: how the nodes were, and what they said last.
+nodes_last_words() {
+    local node
+    # shellcheck disable=SC2154 # of servers_exit
+    ((status != 0)) || return 0
+    for node in "${!NODE_CLUSTER[@]}"; do
+        timeout 20 "$PGBRIDGE" -c "$SERVERS_DIR/$node.yaml" status | grep -v " healthy " || true
+    done
+    tail -n 15 "$SERVERS_DIR"/log/node-*.log 2>/dev/null || true
+    # Who waited for whom.
+    grep -A2 -E 'still waiting for|lock timeout|deadlock detected' "$SERVERS_DIR"/log/postgres-*.log | sed 's|.*/||' | tail -n 30 || true
+} >&2
+servers_at_exit nodes_last_words
 
 # assert_equal WANTED GOT WHAT
 assert_equal() {
