@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 
-#include "bridge/base/index.h"
 #include "bridge/base/limits.h"
+#include "bridge/flow/row_set.h"
 
 /* An entity's messages go in waves, within which no row occurs in two of them: the first has the first change of every row. */
 struct entity_progress {
@@ -20,19 +20,14 @@ struct draft {
     size_t message_count, row_count;
 };
 
-struct row_place {
-    const struct message *message;
-    size_t row;
-};
-
 struct plan {
     const struct message *const *messages;
     struct arena *arena;
-    struct index entity_index, row_index, draft_index;
+    struct index entity_index, draft_index;
+    struct row_set rows; /* each notes its latest wave */
     struct entity_progress *entities;
-    struct row_place *rows;
     struct draft *drafts;
-    size_t entity_count, row_count, draft_count;
+    size_t entity_count, draft_count;
     size_t *next_of; /* per message: the next one of its bundle */
 };
 
@@ -65,34 +60,7 @@ static size_t entity_of(struct plan *plan, const struct message *message)
     return slot->place - 1;
 }
 
-/* ---- rows ---- */
-
-static bool same_row(const void *rows, size_t place, const void *item)
-{
-    const struct row_place *a = (const struct row_place *)rows + place, *b = item;
-    if (a->message->key_count != b->message->key_count || !text_equal(a->message->entity, b->message->entity))
-        return false;
-    const struct text *key = message_row(a->message, a->row), *other = message_row(b->message, b->row);
-    for (size_t i = 0; i < a->message->key_count; i++)
-        if (!text_equal(key[i], other[i]))
-            return false;
-    return true;
-}
-
-/* Its slot; a row that is new has one that nothing is noted in. */
-static struct index_slot *slot_of(struct plan *plan, const struct message *message, size_t row)
-{
-    struct row_place place = {message, row};
-    uint64_t hash = index_mix_text(0, message->entity);
-    for (size_t i = 0; i < message->key_count; i++)
-        hash = index_mix_text(hash, message_row(message, row)[i]);
-    struct index_slot *slot = index_find(&plan->row_index, hash, same_row, plan->rows, &place);
-    if (slot->place == 0) {
-        plan->rows[plan->row_count++] = place;
-        *slot = (struct index_slot){.hash = hash, .place = plan->row_count};
-    }
-    return slot;
-}
+/* ---- waves ---- */
 
 /* A large message has a wave of its own, which nothing passes. */
 static size_t wave_alone(struct entity_progress *progress)
@@ -103,16 +71,16 @@ static size_t wave_alone(struct entity_progress *progress)
     return wave;
 }
 
-/* The wave of a message that may be joined. A row's slot remembers its latest. */
+/* The wave of a message that may be joined. */
 static size_t wave_of(struct plan *plan, struct entity_progress *progress, const struct message *message)
 {
     size_t wave = message->op == CHANGE_CREATED ? progress->lowest_of_creation : progress->lowest;
     for (size_t row = 0; row < message->row_count; row++) {
-        size_t latest = slot_of(plan, message, row)->stamp;
+        size_t latest = *row_set_note(&plan->rows, message, row);
         wave = latest >= wave ? latest + 1 : wave;
     }
     for (size_t row = 0; row < message->row_count; row++)
-        slot_of(plan, message, row)->stamp = wave;
+        *row_set_note(&plan->rows, message, row) = wave;
     if (wave > progress->highest)
         progress->highest = wave;
     /* What is created later may take what the deleted row had: its unique values, or its key in another form of the same text. */
@@ -246,10 +214,9 @@ struct bundles bundles_make(const struct message *const *messages, size_t count,
         .messages = messages,
         .arena = arena,
         .entity_index = index_new(count, arena),
-        .row_index = index_new(rows, arena),
         .draft_index = index_new(count, arena),
         .entities = arena_take_array(arena, count, sizeof *plan.entities),
-        .rows = arena_take_array(arena, rows, sizeof *plan.rows),
+        .rows = row_set_new(rows, arena),
         .drafts = arena_take_array(arena, count, sizeof *plan.drafts),
         .next_of = arena_take_array(arena, count, sizeof *plan.next_of),
     };
