@@ -52,18 +52,19 @@ wait_for() {
 # ---------------------------------------------------------------------------------------------------------------------
 # Processes. A process is known by "PID START": the start time tells it from a later one with the same number.
 
-# Sets PROCESS_STATE, PROCESS_PARENT and PROCESS_START, from the fields behind the name, which may contain anything. A process
+# Sets PROCESS_STATE, PROCESS_PARENT, PROCESS_THREADS and PROCESS_START, from the fields behind the name, which may contain anything. A process
 # that ends meanwhile may leave a file that opens but reads as nothing.
 process_read() {
     local line='' fields
     { read -r -d '' line <"/proc/$1/stat"; } 2>/dev/null || [[ -n $line ]] || return 1
     read -ra fields <<<"${line##*) }"
-    PROCESS_STATE=${fields[0]} PROCESS_PARENT=${fields[1]} PROCESS_START=${fields[19]}
+    PROCESS_STATE=${fields[0]} PROCESS_PARENT=${fields[1]} PROCESS_THREADS=${fields[17]} PROCESS_START=${fields[19]}
 }
 
-# process_alive PID START. A zombie has ended; whoever started it just has not asked yet.
+# process_alive PID START. A zombie has ended; whoever started it just has not asked yet. But with its first thread alone a killed process is one
+# already, and its ports are taken until the last thread is gone.
 process_alive() {
-    process_read "$1" && [[ $PROCESS_STATE != Z && $PROCESS_START == "$2" ]]
+    process_read "$1" && [[ $PROCESS_STATE != Z || $PROCESS_THREADS -gt 1 ]] && [[ $PROCESS_START == "$2" ]]
 }
 
 processes_gone() {
