@@ -124,6 +124,16 @@ enum apply_mode {
                        exchange unique values. For one row at a time; like APPLY_GUARDED where triggers fire */
 };
 
+/* How a transaction stands to another one of this node's. */
+enum standing {
+    STANDS_ALONE,
+    STANDS_FIRST,  /* once it is begun another may be begun behind it, by a target of its own */
+    STANDS_BEHIND, /* of other rows, beside one that stands first, and committed after that */
+};
+
+/* Code of one that was to stand behind another when that one had ended already. */
+#define TARGET_LATE "PB004"
+
 /* What is left after letters have been tried. */
 struct retried {
     int next_ms; /* when to come again; -1: none waits */
@@ -132,7 +142,7 @@ struct retried {
 
 struct target_ops {
     bool (*open)(struct target *, struct error *);
-    bool (*begin)(struct target *, struct error *);
+    bool (*begin)(struct target *, enum standing, struct error *);
     /* Judges and applies rows [first, first + count) of the message inside the open transaction, and adds what came of
      * them to *tally, which a failure leaves as it was. After a failure only rollback or close may follow, unless the mode
      * is another than APPLY_TOGETHER and the fault none of connection, contention and operator. */
@@ -180,6 +190,9 @@ struct target {
      * applied in the order in which it came. */
     const struct text *in_order;
     size_t in_order_count;
+    /* And such whose changes may be about other rows than those they name: a transaction with any of them stands alone. */
+    const struct text *alone;
+    size_t alone_count;
 };
 
 /* ---- brake: what is paused ---------------------------------------------------------------------------------------- */

@@ -38,7 +38,7 @@ struct assembly {
     struct counters counters;
     atomic_bool stop;
     struct pg_wal *wal;
-    struct pg_target *target;
+    struct pg_target *target, *second;
     struct mq_outlet outlet;
     struct mq_inlet inlet;
     struct mq_inlet dead;
@@ -84,9 +84,12 @@ static void assemble(struct assembly *assembly)
 {
     struct config *config = &assembly->config;
     struct pg_target_options target_options = {.apply_is_captured = hook_disabled("capture-guard"),
-                                               .write_equal = hook_disabled("same")};
+                                               .write_equal = hook_disabled("same"),
+                                               .never_alone = hook_disabled("alone")};
+    bool applies_beside = !target_options.apply_is_captured && !target_options.write_equal;
     assembly->wal = pg_wal_new(config, &assembly->clock.port);
     assembly->target = pg_target_new(config, &target_options);
+    assembly->second = pg_target_new(config, &(struct pg_target_options){.first = assembly->target});
     mq_outlet_init(&assembly->outlet, config);
     mq_inlet_init(&assembly->inlet, config);
     mq_inlet_init_dead(&assembly->dead, config);
@@ -102,10 +105,12 @@ static void assemble(struct assembly *assembly)
                                          .rally_rule = config->ping_pong,
                                          .deletion_rule = config->mass_delete,
                                          .target = pg_target_port(assembly->target),
+                                         .second = applies_beside ? pg_target_port(assembly->second) : NULL,
                                          .peer_count = config->peer_count,
                                          .peers = (const char *const *)config->peers,
                                          .apply_echoes = hook_disabled("echo"),
-                                         .parts_wait_ms = (int)hook_number("PGBRIDGE_PARTS_WAIT_MS", 0)};
+                                         .parts_wait_ms = (int)hook_number("PGBRIDGE_PARTS_WAIT_MS", 0),
+                                         .group_rows = (size_t)hook_number("PGBRIDGE_GROUP_ROWS", 0)};
     struct text node = text_from(config->node);
     worker_init(&assembly->outbound.worker, "out", node, &assembly->clock.port, &assembly->counters, &assembly->stop);
     worker_init(&assembly->inbound.worker, "in", node, &assembly->clock.port, &assembly->counters, &assembly->stop);
@@ -119,6 +124,7 @@ static void disassemble(struct assembly *assembly)
     mq_inlet_free(&assembly->inlet);
     mq_inlet_free(&assembly->dead);
     pg_wal_free(assembly->wal);
+    pg_target_free(assembly->second);
     pg_target_free(assembly->target);
     free(assembly->budgets);
 }

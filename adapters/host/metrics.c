@@ -223,6 +223,8 @@ static void write_inbound(const struct page *page, const struct counters *counte
                 &counters->conflicts);
     put_counter(page, "pgbridge_transactions_applied_total", "Transactions that applied changes of peers.",
                 &counters->transactions_in);
+    put_counter(page, "pgbridge_transactions_beside_total", "Those of them that were prepared while the one before them was under way.",
+                &counters->transactions_beside);
     put_counter(page, "pgbridge_apply_retries_total", "Transactions tried again after a failure.",
                 &counters->apply_retries);
     put_counter(page, "pgbridge_messages_refused_total", "Messages of a source that is no peer.", &counters->refused);

@@ -46,6 +46,7 @@ static bool load_columns(struct catalog *catalog, struct pg_session *session, st
                 .row_text = copied(catalog, result, row, 10),
                 .input_text = copied(catalog, result, row, 11),
                 .generated = pg_boolean(result, row, 12),
+                .one_text = pg_boolean(result, row, 18),
             };
         }
     }

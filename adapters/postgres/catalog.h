@@ -14,6 +14,7 @@ struct catalog_column {
     const char *row_text;    /* text of the column of alias t */
     const char *input_text;  /* text of the input k.t<position>, cast to the exact type */
     bool generated;
+    bool one_text;           /* of equal values, as messages have them */
     struct text owner;       /* the node whose writes alone change it; null: anybody's do. The target's, from the config */
 };
 

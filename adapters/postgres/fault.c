@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "bridge/ports.h"
+
 static const struct {
     const char *code; /* five characters, or two for a whole class */
     enum fault fault;
@@ -26,6 +28,7 @@ static const struct {
     {"PB001", FAULT_OPERATOR},   /* what the bridge's own functions raise: capture was switched */
     {"PB002", FAULT_OPERATOR},   /* install has no slot */
     {"PB003", FAULT_OPERATOR},   /* a mapped column is gone */
+    {TARGET_LATE, FAULT_CONTENTION},
     /* then the classes */
     {"08", FAULT_CONNECTION}, /* connection exceptions */
     {"57", FAULT_CONNECTION}, /* operator intervention: shutdown, crash, cannot connect now */

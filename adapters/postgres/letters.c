@@ -337,7 +337,7 @@ bool letters_retry(struct target *port, bool hurry, struct retried *left, struct
     struct pg_target *target = (struct pg_target *)port;
     struct attempt attempt = {0};
     int64_t horizon_us = target->horizon_us;
-    bool tried = target_begin_in(target, error) && try_letters(target, hurry, &attempt, error) && be_patient(target, error) &&
+    bool tried = target_begin_in(target, STANDS_ALONE, error) && try_letters(target, hurry, &attempt, error) && be_patient(target, error) &&
                  (!attempt.blocked || circle_retry(target, error));
     target->horizon_us = horizon_us;
     if (!tried)

@@ -32,7 +32,7 @@ static void target_close(struct target *port)
     struct pg_target *target = target_of(port);
     pg_session_close(&target->session);
     catalog_free(&target->catalog);
-    port->in_order_count = 0;
+    port->in_order_count = port->alone_count = 0;
     arena_reset(&target->arena);
     arena_reset(&target->scratch);
     target->checks = NULL;
@@ -64,12 +64,22 @@ static bool forget(struct pg_target *target, const char *query, int64_t retentio
     return result != NULL;
 }
 
+/* By its triggers, or because one row may be named by several texts; an answered conflict closes those of other rows. */
+static bool touches_other_rows(const struct catalog_entity *entity)
+{
+    for (size_t i = 0; i < entity->key_count; i++)
+        if (!entity->columns[i].one_text)
+            return true;
+    return entity->triggers == TRIGGERS_FIRE || entity->rules.policy == policy_find(TEXT_LITERAL("manual"));
+}
+
 /* The rules are the config's: install only shows them. */
 static bool load_rules(struct pg_target *target, struct error *error)
 {
     struct catalog *catalog = &target->catalog;
     struct text *in_order = arena_take_array(&catalog->arena, catalog->entity_count, sizeof *in_order);
-    size_t in_order_count = 0;
+    struct text *alone = arena_take_array(&catalog->arena, catalog->entity_count, sizeof *alone);
+    size_t in_order_count = 0, alone_count = 0;
     for (size_t i = 0; i < catalog->entity_count; i++) {
         struct catalog_entity *entity = &catalog->entities[i];
         const struct entity_config *config =
@@ -96,9 +106,13 @@ static bool load_rules(struct pg_target *target, struct error *error)
         bool coalesces = config == NULL || config->coalesce;
         if (entity->triggers == TRIGGERS_FIRE && (entity->foreign_key_count > 0 || !coalesces))
             in_order[in_order_count++] = entity->name;
+        if (touches_other_rows(entity) && !target->options.never_alone)
+            alone[alone_count++] = entity->name;
     }
     target->port.in_order = in_order;
     target->port.in_order_count = in_order_count;
+    target->port.alone = alone;
+    target->port.alone_count = alone_count;
     return true;
 }
 
@@ -106,9 +120,9 @@ static bool load_rules(struct pg_target *target, struct error *error)
  * lost may not be gone yet. */
 static bool begin_origin(struct pg_target *target, struct error *error)
 {
-    static const char *const numbers[] = {"in1", "in2"};
+    static const char *const numbers[][2] = {{"in1", "in2"}, {"in3", "in4"}};
     for (size_t i = 0;; i++) {
-        const char *parameters[] = {numbers[i]};
+        const char *parameters[] = {numbers[target->options.first != NULL][i]};
         PG_RESULT result = pg_query(&target->session, "origin_begin", 1, parameters, error);
         if (result == NULL && strcmp(error->code, SOURCE_IN_USE) == 0 && i == 0)
             continue;
@@ -179,21 +193,33 @@ void target_forget_checks(struct pg_target *target)
     target->taken = NULL;
 }
 
-bool target_begin_in(struct pg_target *target, struct error *error)
+bool target_begin_in(struct pg_target *target, enum standing standing, struct error *error)
 {
-    char since[24];
+    const struct pg_target *first = standing == STANDS_BEHIND ? target->options.first : NULL;
+    char since[24], behind[12];
     snprintf(since, sizeof since, "%" PRId64, target->versions_since);
-    const char *parameters[] = {capture_name(target->config->capture), target->from_log ? since : NULL};
+    snprintf(behind, sizeof behind, "%d", first != NULL ? first->process : 0);
+    const char *parameters[] = {capture_name(target->config->capture), target->from_log ? since : NULL, first != NULL ? behind : NULL};
     arena_reset(&target->arena);
     arena_reset(&target->scratch);
     target_forget_checks(target);
     target->role_is_origin = target->options.apply_is_captured;
-    return pg_begin(&target->session, error) && pg_send_ahead(&target->session, "lock_versions", 2, parameters, error);
+    /* What has been forgotten since it was opened. */
+    if (first != NULL && target->horizon_us < first->horizon_us)
+        target->horizon_us = first->horizon_us;
+    if (!pg_begin(&target->session, error))
+        return false;
+    if (standing != STANDS_FIRST)
+        return pg_send_ahead(&target->session, "lock_versions", 3, parameters, error);
+    /* The answer is awaited: another is begun behind it now. */
+    PG_RESULT locked = pg_query(&target->session, "lock_versions", 3, parameters, error);
+    target->process = locked != NULL ? PQbackendPID(target->session.connection) : 0;
+    return locked != NULL;
 }
 
-static bool target_begin(struct target *port, struct error *error)
+static bool target_begin(struct target *port, enum standing standing, struct error *error)
 {
-    return target_begin_in(target_of(port), error);
+    return target_begin_in(target_of(port), standing, error);
 }
 
 static bool target_rollback(struct target *port, struct error *error)

@@ -21,6 +21,7 @@ struct pg_target {
     struct taken_row *taken;
     const struct message *given; /* that is applied, as it came: who is blamed by it */
     int64_t horizon_us; /* an unknown row whose version is not after it may have been deleted and forgotten */
+    int process;         /* the server's, of the session, since a transaction of it stood first */
     char instance[37];   /* of this process */
     bool role_is_origin; /* in this transaction: triggers fire */
     bool from_log;       /* this node captures from the WAL: rows that row_version does not know have the versions of their commits, */
@@ -50,7 +51,7 @@ bool target_find_offences(struct pg_target *target, struct offences *offences, s
 /* offences may be NULL. */
 void target_blame(struct offences *offences, const struct message *message, size_t row);
 /* Forgets what was to be checked, and what was taken out, since the transaction began. */
-bool target_begin_in(struct pg_target *target, struct error *error);
+bool target_begin_in(struct pg_target *target, enum standing standing, struct error *error);
 void target_forget_checks(struct pg_target *target);
 
 /* NULL after an error. */

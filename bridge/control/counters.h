@@ -30,7 +30,7 @@ struct counters {
     _Atomic int64_t confirm_us_sum;        /* publish to confirm, summed over batches */
     /* inbound */
     _Atomic uint64_t received, applied, unchanged, ignored, same, duplicate, stale, echo, kept, conflicts, dead_letters;
-    _Atomic uint64_t messages_in, bytes_in, transactions_in, refused, poison, gaps, unknown_members, apply_retries;
+    _Atomic uint64_t messages_in, bytes_in, transactions_in, transactions_beside, refused, poison, gaps, unknown_members, apply_retries;
     _Atomic uint64_t in_held;              /* entities that are paused */
     _Atomic uint64_t held;                 /* changes put aside, not counted among the dead letters here */
     _Atomic uint64_t rallies;              /* rows held because nodes rewrote them in turns */

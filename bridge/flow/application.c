@@ -4,7 +4,7 @@
 
 #include "bridge/base/log.h"
 #include "bridge/base/memory.h"
-#include "bridge/flow/transaction.h"
+#include "bridge/flow/follower.h"
 
 enum {
     ONE_BY_ONE_TRANSACTIONS = 16, /* after bundles have clashed */
@@ -33,6 +33,7 @@ void application_init(struct application *application, struct worker *worker, st
 
 void application_free(struct application *application)
 {
+    follower_free(application->follower);
     application->target->waiting = NULL;
     free(application->condemned.rows);
     free(application->held.rows);
@@ -59,17 +60,22 @@ bool application_open(struct application *application)
         application_failed(application, &error);
         return false;
     }
+    /* Whatever it knows may be out of date. */
+    follower_close(application->follower);
     application->open = true;
     application->letters_wait = true; /* perhaps: whoever ran before has left some */
     return true;
 }
 
-/* A plan or statement that does not fit any more, or capture that was switched: a new session begins with what is there now, or says what
- * is to be done. */
-static void end_stale_session(struct application *application, const struct error *error)
+bool application_is_stale(const struct error *error)
 {
     struct text code = text_from(error->code);
-    if (!text_equal(code, TEXT_LITERAL("26000")) && !text_equal(code, TEXT_LITERAL("PB001")))
+    return text_equal(code, TEXT_LITERAL("26000")) || text_equal(code, TEXT_LITERAL("PB001"));
+}
+
+static void end_stale_session(struct application *application, const struct error *error)
+{
+    if (!application_is_stale(error))
         return;
     application->target->ops->close(application->target);
     application->open = false;
@@ -249,6 +255,14 @@ static bool wants_order(const struct application *application, const struct item
     return false;
 }
 
+/* What follows waits for this, and must not keep what this one waits for. */
+static void let_go(struct application *application)
+{
+    if (application->behind > 0)
+        follower_undo(application->follower);
+    application->behind = 0;
+}
+
 /* tries: after so many contended attempts it counts as failed; 0: never. */
 static enum outcome commit_items(struct application *application, const struct item *items, size_t count, enum manner manner,
                                  int tries)
@@ -262,6 +276,7 @@ static enum outcome commit_items(struct application *application, const struct i
     int64_t newest_us = condemn_ahead(application, items, count);
     if (application->condemned.count > 0)
         manner = MANNER_ISOLATING;
+    struct work work = {items, count, manner, tallies, NULL};
     if (!await_clock(application, newest_us)) {
         free(tallies);
         return OUTCOME_STOPPED;
@@ -277,10 +292,13 @@ static enum outcome commit_items(struct application *application, const struct i
         }
         worker_show(application->worker, WORKER_RUNNING);
         /* It is known once the target is open. */
-        if (manner == MANNER_BUNDLED && wants_order(application, items, count))
-            manner = MANNER_ONE_BY_ONE;
+        if (work.manner == MANNER_BUNDLED && wants_order(application, items, count))
+            work.manner = MANNER_ONE_BY_ONE;
+        if (work.manner != MANNER_BUNDLED)
+            application->behind = 0;
         bool buried;
-        if (transact(application, items, count, manner, tallies, &buried, &error)) {
+        if (transact_prepare(application, &work, application->behind > 0 ? STANDS_FIRST : STANDS_ALONE, &error) &&
+            transact_commit(application, &work, &buried, &error)) {
             hurry_letters(application, buried);
             retry_reset(&application->contention);
             worker_works(application->worker, BACKEND_DATABASE);
@@ -289,6 +307,7 @@ static enum outcome commit_items(struct application *application, const struct i
             outcome = OUTCOME_COMMITTED;
             break;
         }
+        let_go(application);
         if (worker_stopping(application->worker) && !error_is_of_rows(&error)) {
             /* Nothing may follow in a transaction that failed. */
             application->target->ops->close(application->target);
@@ -304,14 +323,14 @@ static enum outcome commit_items(struct application *application, const struct i
             application->waiting(application->context);
             continue;
         }
-        if (manner == MANNER_ISOLATING && application->condemned.count == condemned) {
+        if (work.manner == MANNER_ISOLATING && application->condemned.count == condemned) {
             /* A check failed and nobody is known to blame: wait for the cause to go, or for a human. */
             worker_fail(application->worker, BACKEND_DATABASE, &error);
             application->waiting(application->context);
             if (!worker_try(application->worker, BACKEND_DATABASE))
                 break;
-        } else if (manner != MANNER_ISOLATING) {
-            outcome = manner == MANNER_BUNDLED && is_clash(&error) ? OUTCOME_CLASHED : OUTCOME_FAILED;
+        } else if (work.manner != MANNER_ISOLATING) {
+            outcome = work.manner == MANNER_BUNDLED && is_clash(&error) ? OUTCOME_CLASHED : OUTCOME_FAILED;
             break;
         }
     }
@@ -346,7 +365,7 @@ static size_t cut_between(const struct item *items, size_t count)
     return best;
 }
 
-bool application_apply(struct application *application, const struct item *items, size_t count)
+static bool apply_all(struct application *application, const struct item *items, size_t count)
 {
     size_t cut = cut_between(items, count);
     bool bundled = application->one_by_one == 0;
@@ -361,7 +380,25 @@ bool application_apply(struct application *application, const struct item *items
     if (outcome != OUTCOME_FAILED)
         return outcome == OUTCOME_COMMITTED;
     if (cut > 0)
-        return application_apply(application, items, cut) && application_apply(application, items + cut, count - cut);
+        return apply_all(application, items, cut) && apply_all(application, items + cut, count - cut);
     /* A lock that is held for minutes is waited for: nobody is to blame, and nothing may be lost. */
     return commit_items(application, items, count, MANNER_ISOLATING, 0) == OUTCOME_COMMITTED;
+}
+
+size_t application_apply(struct application *application, const struct item *items, size_t count, size_t behind)
+{
+    bool buried;
+    application->behind = 0;
+    if (application->follower != NULL && application->one_by_one == 0 && follower_may(application->follower, application, items, count, behind))
+        application->behind = behind;
+    bool applied = apply_all(application, items, count);
+    /* It is less by now if something went wrong. */
+    behind = application->behind;
+    application->behind = 0;
+    if (!applied || behind == 0)
+        return applied ? count : 0;
+    if (!follower_commit(application->follower, application->waiting, application->context, &buried))
+        return count;
+    hurry_letters(application, buried);
+    return count + behind;
 }

@@ -4,6 +4,8 @@
  * rest of the batch still becomes visible at once. Nothing is ever given up for a connection, a lock or a privilege. */
 #include "bridge/flow/worker.h"
 
+struct follower;
+
 enum fate {
     FATE_APPLY,
     FATE_ECHO,    /* our own message came back */
@@ -42,6 +44,8 @@ struct application {
     int64_t max_clock_skew_us; /* 0: changes may come from any time */
     bool waits_for_clock;      /* nothing is applied before the clock has passed its version */
     const struct holds *holds; /* entities whose changes are put aside */
+    struct follower *follower; /* NULL: one transaction at a time. application_free frees it */
+    size_t behind;             /* items that follow those which are applied now, beside them */
     bool open; /* the target */
     struct retry contention;
     struct condemned_list condemned; /* known from earlier attempts at this batch */
@@ -60,6 +64,10 @@ void application_init(struct application *application, struct worker *worker, st
                       void (*waiting)(void *context), void *context);
 void application_free(struct application *application);
 
+/* A plan or statement that does not fit any more, or capture that was switched: a new session begins with what is there now, or says what is to be
+ * done. */
+bool application_is_stale(const struct error *error);
+
 /* Opens the target unless it is open; on failure waits, and returns false. */
 bool application_open(struct application *application);
 /* The target failed outside of a transaction. */
@@ -70,5 +78,6 @@ bool application_retry(struct application *application);
 /* How long until it is time to, at most most_ms. */
 int application_retry_wait_ms(const struct application *application, int most_ms);
 
-/* Applies the items, which are whole batches, and commits; false when the process stops before all is committed. */
-bool application_apply(struct application *application, const struct item *items, size_t count);
+/* Applies the first count items, which are whole batches, and commits; and those which stand behind them, whole batches too, if they may go beside
+ * these, in a transaction of their own. Tells how many are committed: 0 when the process stops before the first are. */
+size_t application_apply(struct application *application, const struct item *items, size_t count, size_t behind);

@@ -54,7 +54,7 @@ static bool handle(struct drain *drain, struct application *application, struct 
         condemn(&delivery->envelope, deaths, &error);
     drain->read(drain->context, delivery, deaths >= DEATHS_MAX ? &error : NULL, &item);
     /* A heartbeat is old by now: what it speaks of may still be behind it. */
-    bool applied = item.fate == FATE_HEARD || application_apply(application, &item, 1);
+    bool applied = item.fate == FATE_HEARD || application_apply(application, &item, 1, 0) > 0;
     /* Whoever stops in good order has not died of it. */
     if (application->open && !target->ops->acquit(target, &delivery->envelope, &error)) {
         application_failed(application, &error);

@@ -8,6 +8,7 @@
 #include "bridge/base/memory.h"
 #include "bridge/flow/application.h"
 #include "bridge/flow/drain.h"
+#include "bridge/flow/follower.h"
 
 enum {
     IDLE_WAIT_MS = 200,
@@ -313,7 +314,7 @@ static bool receive_group(struct inbound *in, struct group *group)
     int64_t deadline = clock->ops->monotonic_ms(clock) + parts_wait_ms;
     int wait_ms = group->whole > 0 ? 0 : application_retry_wait_ms(&group->application, IDLE_WAIT_MS);
     while (group->count < LIMIT_PREFETCH_MESSAGES && !worker_stopping(&in->worker)) {
-        bool full = group->rows >= LIMIT_GROUP_ROWS || group->bytes >= LIMIT_GROUP_BYTES;
+        bool full = group->rows >= in->at_once * in->group_rows || group->bytes >= in->at_once * LIMIT_GROUP_BYTES;
         if (full && group->whole > 0)
             break;
         struct delivery *delivery = NULL;
@@ -344,10 +345,10 @@ static bool receive_group(struct inbound *in, struct group *group)
 
 /* ---- 6. settle ---- */
 
-/* A second group waits behind the one under way. */
-static bool is_far_ahead(const struct group *group)
+/* As much waits behind what is under way. */
+static bool is_far_ahead(const struct inbound *in)
 {
-    return group->rows >= 2 * LIMIT_GROUP_ROWS || group->bytes >= 2 * LIMIT_GROUP_BYTES;
+    return in->group->rows >= 2 * in->at_once * in->group_rows || in->group->bytes >= 2 * in->at_once * LIMIT_GROUP_BYTES;
 }
 
 /* While the database works: the next group is read behind the items under way, which stay valid when the inlet fails. The broker expects
@@ -360,11 +361,11 @@ static void read_ahead(void *context)
     struct error error;
     struct delivery *delivery = NULL;
     int64_t now_ms = clock->ops->monotonic_ms(clock);
-    if (is_far_ahead(group) && now_ms - group->alive_ms < ALIVE_MS)
+    if (is_far_ahead(in) && now_ms - group->alive_ms < ALIVE_MS)
         return;
     group->alive_ms = now_ms;
     /* The prefetch bounds how many there can be. Beyond so many bytes the link may rather be lost: once per outage. */
-    while (group->inlet_open && group->bytes < 4 * LIMIT_GROUP_BYTES) {
+    while (group->inlet_open && group->bytes < 4 * in->at_once * LIMIT_GROUP_BYTES) {
         if (!in->inlet->ops->receive(in->inlet, 0, &delivery, &error)) {
             in->inlet->ops->close(in->inlet);
             group->inlet_open = false;
@@ -374,7 +375,7 @@ static void read_ahead(void *context)
             return;
         add_item(in, group, delivery);
         delivery = NULL;
-        if (is_far_ahead(group))
+        if (is_far_ahead(in))
             return;
     }
 }
@@ -500,19 +501,19 @@ static void stay_connected(struct inbound *in, struct group *group)
     assert(delivery == NULL);
 }
 
-/* How many are applied together. What has begun and is not complete waits for its rest: a transaction becomes visible at once. Only a batch
+/* How many are applied together, from the first one given on. What has begun and is not complete waits for its rest: a transaction becomes visible at once. Only a batch
  * of more messages than we may hold, or one whose rest does not come, is applied in pieces. What was read ahead may be the next group. */
-static size_t count_together(const struct group *group)
+static size_t count_together(const struct inbound *in, const struct group *group, size_t first)
 {
-    size_t rows = 0, bytes = 0, count = group->whole > 0 ? group->whole : group->count;
-    for (size_t i = 0; i < count; i++) {
+    size_t rows = 0, bytes = 0, end = group->whole > 0 ? group->whole : group->count;
+    for (size_t i = first; i < end; i++) {
         const struct item *item = &group->items[i];
         rows += item->message.row_count;
         bytes += item->delivery->envelope.body.length;
-        if (item->ends_batch && (rows >= LIMIT_GROUP_ROWS || bytes >= LIMIT_GROUP_BYTES))
-            return i + 1;
+        if (item->ends_batch && (rows >= in->group_rows || bytes >= LIMIT_GROUP_BYTES))
+            return i + 1 - first;
     }
-    return count;
+    return end - first;
 }
 
 static void step(struct inbound *in, struct group *group)
@@ -536,9 +537,13 @@ static void step(struct inbound *in, struct group *group)
     if (worker_stopping(&in->worker) && group->whole == 0)
         return;
     worker_show(&in->worker, WORKER_RUNNING);
-    size_t count = count_together(group);
-    if (watch(in, group, count) && application_apply(&group->application, group->items, count))
-        settle_items(in, group, count);
+    size_t count = count_together(in, group, 0);
+    size_t behind = in->second != NULL && group->whole > count ? count_together(in, group, count) : 0;
+    if (!watch(in, group, count + behind))
+        return;
+    size_t committed = application_apply(&group->application, group->items, count, behind);
+    if (committed > 0)
+        settle_items(in, group, committed);
 }
 
 void inbound_run(struct inbound *in)
@@ -554,6 +559,11 @@ void inbound_run(struct inbound *in)
     group->application.max_clock_skew_us = in->max_clock_skew_us;
     group->application.waits_for_clock = in->waits_for_clock;
     group->application.holds = &group->holds;
+    if (in->group_rows == 0)
+        in->group_rows = LIMIT_GROUP_ROWS;
+    in->at_once = in->second != NULL ? 2 : 1;
+    if (in->second != NULL)
+        group->application.follower = follower_new(&in->worker, in->second, in->group_rows);
     if (in->rally_rule.times > 0)
         group->rallies = rallies_new(&in->rally_rule, in->worker.node);
     if (in->deletion_rule.within_ms > 0 && in->worker.brake != NULL)

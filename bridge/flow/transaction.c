@@ -5,6 +5,7 @@
 #include "bridge/base/log.h"
 #include "bridge/base/memory.h"
 #include "bridge/flow/bundle.h"
+#include "bridge/flow/follower.h"
 #include "bridge/flow/receipts.h"
 
 enum { CLOCK_WARNING_US = 250000 };
@@ -209,33 +210,34 @@ static bool apply_message(struct application *application, const struct message 
     return target->ops->apply(target, message, 0, message->row_count, APPLY_TOGETHER, tally, error) || name_source(error, message);
 }
 
-static bool apply_bundles(struct application *application, const struct item *items, size_t count, struct tally *tallies,
-                          struct error *error)
+static bool apply_bundles(struct application *application, const struct work *work, struct error *error)
 {
     struct arena *arena = &application->arena;
-    arena_reset(arena);
-    const struct message **messages = arena_take_array(arena, count, sizeof *messages);
-    for (size_t i = 0; i < count; i++)
-        messages[i] = applies(application, &items[i]) ? &items[i].message : NULL;
-    struct bundles bundles = bundles_make(messages, count, arena);
+    const struct message *const *messages = work->messages;
+    if (messages == NULL) {
+        const struct message **all = arena_take_array(arena, work->count, sizeof *all);
+        for (size_t i = 0; i < work->count; i++)
+            all[i] = applies(application, &work->items[i]) ? &work->items[i].message : NULL;
+        messages = all;
+    }
+    struct bundles bundles = bundles_make(messages, work->count, arena);
     for (size_t i = 0; i < bundles.count; i++)
-        if (!apply_message(application, bundles.items[i].message, &tallies[bundles.items[i].first], error))
+        if (!apply_message(application, bundles.items[i].message, &work->tallies[bundles.items[i].first], error))
             return false;
     return true;
 }
 
-static bool apply_items(struct application *application, const struct item *items, size_t count, enum manner manner,
-                        struct tally *tallies, struct error *error)
+static bool apply_items(struct application *application, const struct work *work, struct error *error)
 {
-    if (manner == MANNER_BUNDLED)
-        return apply_bundles(application, items, count, tallies, error);
-    for (size_t i = 0; i < count; i++) {
-        const struct item *item = &items[i];
+    if (work->manner == MANNER_BUNDLED)
+        return apply_bundles(application, work, error);
+    for (size_t i = 0; i < work->count; i++) {
+        const struct item *item = &work->items[i];
         if (!applies(application, item))
             continue;
-        if (manner == MANNER_ONE_BY_ONE && !apply_message(application, &item->message, &tallies[i], error))
+        if (work->manner == MANNER_ONE_BY_ONE && !apply_message(application, &item->message, &work->tallies[i], error))
             return false;
-        if (manner == MANNER_ISOLATING && !isolate_item(application, item, &tallies[i], error))
+        if (work->manner == MANNER_ISOLATING && !isolate_item(application, item, &work->tallies[i], error))
             return name_source(error, &item->message);
     }
     return true;
@@ -266,39 +268,50 @@ static void log_applied(const struct item *item)
               text_is_null(correlation) ? "" : log_value(correlation, id, sizeof id));
 }
 
-bool transact(struct application *application, const struct item *items, size_t count, enum manner manner, struct tally *tallies, bool *buried,
-              struct error *error)
+bool transact_prepare(struct application *application, const struct work *work, enum standing standing, struct error *error)
 {
-    struct target *target = application->target;
-    struct receipts receipts = {0};
-    struct offences offences = {0};
     application->held.count = 0;
-    if (!target->ops->begin(target, error))
+    arena_reset(&application->arena);
+    if (!application->target->ops->begin(application->target, standing, error))
         return false;
-    for (size_t i = 0; i < count; i++) {
-        tallies[i] = (struct tally){0};
-        if (!applies(application, &items[i]) && !pass_over(application, &items[i], &tallies[i], error))
+    if (standing == STANDS_FIRST)
+        follower_begin(application->follower, work->items, work->count, application->behind);
+    for (size_t i = 0; i < work->count; i++) {
+        work->tallies[i] = (struct tally){0};
+        if (!applies(application, &work->items[i]) && !pass_over(application, &work->items[i], &work->tallies[i], error))
             return false;
     }
-    if (!apply_items(application, items, count, manner, tallies, error) || !settle_held(application, items, tallies, error))
+    return apply_items(application, work, error) && settle_held(application, work->items, work->tallies, error);
+}
+
+bool transact_more(struct application *application, const struct work *work, struct error *error)
+{
+    return apply_bundles(application, work, error);
+}
+
+bool transact_commit(struct application *application, const struct work *work, bool *buried, struct error *error)
+{
+    struct target *target = application->target;
+    const struct item *items = work->items;
+    struct receipts receipts = {0};
+    struct offences offences = {0};
+    for (size_t i = 0; i < work->count; i++)
+        receipts_add(&receipts, &items[i], &work->tallies[i]);
+    if (!receipts_note_numbers(&receipts, items, work->count, target, application->worker->node, error))
         return false;
-    for (size_t i = 0; i < count; i++)
-        receipts_add(&receipts, &items[i], &tallies[i]);
-    if (!receipts_note_numbers(&receipts, items, count, target, application->worker->node, error))
-        return false;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < work->count; i++)
         if (items[i].fate == FATE_HEARD && !hear(application, &items[i], error))
             return false;
     if (!target->ops->commit(target, receipts.of, receipts.count, &offences, error)) {
-        if (manner == MANNER_ISOLATING && error_is_of_rows(error))
-            note_offences(application, items, count, &offences, error);
+        if (work->manner == MANNER_ISOLATING && error_is_of_rows(error))
+            note_offences(application, items, work->count, &offences, error);
         return false;
     }
     receipts_count(&receipts, application->worker->counters);
     *buried = false;
     for (size_t i = 0; i < receipts.count; i++)
         *buried = *buried || receipts.of[i].tally.dead_letters > receipts.of[i].tally.held;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < work->count; i++)
         if (applies(application, &items[i]))
             log_applied(&items[i]);
     return true;

@@ -1,6 +1,6 @@
 -- bridge.origin_name(node, number): what the replication origins are called under which a node's adapter writes what is not its
 -- applications'. Capture passes over all whose names begin so. One session at a time may use one: in1 and in2 are for inbound (a second
--- adapter may stand by, and a lost session lingers), out is for capture.
+-- adapter may stand by, and a lost session lingers), in3 and in4 for its transactions that stand behind others, out is for capture.
 create or replace function bridge.origin_name(node text, number text) returns text
     language sql immutable parallel safe
     set search_path = pg_catalog, pg_temp
@@ -18,7 +18,7 @@ declare
     origin text;
 begin
     select * into strict n from bridge.node;
-    foreach origin in array array['in1', 'in2', 'out'] loop
+    foreach origin in array array['in1', 'in2', 'in3', 'in4', 'out'] loop
         if pg_replication_origin_oid(bridge.origin_name(n.name, origin)) is null then
             perform pg_replication_origin_create(bridge.origin_name(n.name, origin));
         end if;

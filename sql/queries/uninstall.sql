@@ -20,7 +20,7 @@ begin
         begin
             execute format('drop publication if exists %I', slot.name);
             for origin in select o.roname from pg_replication_origin o
-                           where o.roname = any (array[slot.name || '_in1', slot.name || '_in2', slot.name || '_out']) loop
+                           where o.roname = any (select slot.name || '_' || number from unnest(array['in1', 'in2', 'in3', 'in4', 'out']) number) loop
                 perform pg_replication_origin_drop(origin);
             end loop;
         exception when insufficient_privilege then

@@ -216,10 +216,10 @@ static bool target_open(struct target *target, struct error *error)
     return good;
 }
 
-static bool target_begin(struct target *target, struct error *error)
+static bool target_begin(struct target *target, enum standing standing, struct error *error)
 {
     pass("before-target.begin");
-    bool good = real.target.begin(target, error);
+    bool good = real.target.begin(target, standing, error);
     pass("after-target.begin");
     return good;
 }

@@ -97,8 +97,9 @@ void target_begin_in(struct node *node)
     node->target.in_transaction = true;
 }
 
-static bool target_begin(struct target *port, struct error *error)
+static bool target_begin(struct target *port, enum standing standing, struct error *error)
 {
+    assert(standing == STANDS_ALONE);
     struct node *node = port_of(port)->node;
     if (world_call(node, LINK_TARGET, CALL_BEGIN, error) != FAILS_NOT)
         return false;

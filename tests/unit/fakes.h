@@ -791,10 +791,11 @@ static inline bool target_lost(struct fake_target *target, const struct error *e
     return false;
 }
 
-static inline bool target_begin(struct target *port, struct error *error)
+static inline bool target_begin(struct target *port, enum standing standing, struct error *error)
 {
     struct fake_target *target = (struct fake_target *)port;
     assert_true(target->is_open && !target->in_transaction);
+    assert_int_equal(standing, STANDS_ALONE);
     if (world_call(target->world, CALL_BEGIN, error) != FAILS_NOT)
         return target_lost(target, error);
     target->in_transaction = true;
