@@ -389,7 +389,8 @@ size_t application_apply(struct application *application, const struct item *ite
 {
     bool buried;
     application->behind = 0;
-    if (application->follower != NULL && application->one_by_one == 0 && follower_may(application->follower, application, items, count, behind))
+    if (application->follower != NULL && application->open && application->one_by_one == 0 &&
+        follower_may(application->follower, items, count, behind))
         application->behind = behind;
     bool applied = apply_all(application, items, count);
     /* It is less by now if something went wrong. */
@@ -397,7 +398,7 @@ size_t application_apply(struct application *application, const struct item *ite
     application->behind = 0;
     if (!applied || behind == 0)
         return applied ? count : 0;
-    if (!follower_commit(application->follower, application->waiting, application->context, &buried))
+    if (!follower_commit(application->follower, &buried))
         return count;
     hurry_letters(application, buried);
     return count + behind;

@@ -26,6 +26,7 @@ enum stage {
 };
 
 struct follower {
+    const struct application *first;
     struct application side; /* the thread's, while it is at it, like what follows */
     const struct item *first_items;
     size_t first_count;
@@ -50,8 +51,9 @@ static void nobody_waits(void *context)
     (void)context;
 }
 
-struct follower *follower_new(struct worker *worker, struct target *target, size_t group_rows)
+struct follower *follower_new(const struct application *first, struct target *target, size_t group_rows)
 {
+    struct worker *worker = first->worker;
     struct follower *follower = calloc(1, sizeof *follower);
     pthread_condattr_t attributes;
     if (follower == NULL)
@@ -59,6 +61,7 @@ struct follower *follower_new(struct worker *worker, struct target *target, size
     application_init(&follower->side, worker, target, nobody_waits, NULL);
     follower->apart_next = APART_MIN;
     follower->group_rows = group_rows;
+    follower->first = first;
     arena_init(&follower->scratch, LIMIT_ARENA_BYTES);
     retry_init(&follower->retry, RETRY_BASE_MS, RETRY_CAP_MS, (uint64_t)worker->clock->ops->now_us(worker->clock));
     pthread_condattr_init(&attributes);
@@ -110,8 +113,9 @@ static size_t count_rows(const struct target *target, const struct item *items, 
     return rows;
 }
 
-bool follower_may(struct follower *follower, const struct application *first, const struct item *items, size_t count, size_t behind)
+bool follower_may(struct follower *follower, const struct item *items, size_t count, size_t behind)
 {
+    const struct application *first = follower->first;
     struct clock *clock = first->worker->clock;
     if (behind == 0 || clock_ms(follower) < follower->open_ms)
         return false;
@@ -212,7 +216,7 @@ void follower_begin(struct follower *follower, const struct item *items, size_t 
 }
 
 /* False: none was begun. */
-static bool await(struct follower *follower, void (*waiting)(void *context), void *context)
+static bool await(struct follower *follower)
 {
     pthread_mutex_lock(&follower->mutex);
     while (follower->stage == STAGE_BEGUN) {
@@ -223,7 +227,7 @@ static bool await(struct follower *follower, void (*waiting)(void *context), voi
         until.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&follower->changed, &follower->mutex, &until);
         pthread_mutex_unlock(&follower->mutex);
-        waiting(context);
+        follower->first->waiting(follower->first->context);
         pthread_mutex_lock(&follower->mutex);
     }
     bool begun = follower->stage == STAGE_PREPARED;
@@ -270,9 +274,9 @@ static void fail(struct follower *follower)
     log_error(LOG_LEVEL_WARNING, "postponed", error);
 }
 
-bool follower_commit(struct follower *follower, void (*waiting)(void *context), void *context, bool *buried)
+bool follower_commit(struct follower *follower, bool *buried)
 {
-    if (!await(follower, waiting, context))
+    if (!await(follower))
         return false;
     if (follower->good && complete(follower, buried)) {
         retry_reset(&follower->retry);
@@ -286,7 +290,7 @@ bool follower_commit(struct follower *follower, void (*waiting)(void *context), 
 
 void follower_undo(struct follower *follower)
 {
-    if (follower == NULL || !await(follower, nobody_waits, NULL))
+    if (follower == NULL || !await(follower))
         return;
     undo(follower);
     stay_apart(follower);

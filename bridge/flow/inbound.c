@@ -563,7 +563,7 @@ void inbound_run(struct inbound *in)
         in->group_rows = LIMIT_GROUP_ROWS;
     in->at_once = in->second != NULL ? 2 : 1;
     if (in->second != NULL)
-        group->application.follower = follower_new(&in->worker, in->second, in->group_rows);
+        group->application.follower = follower_new(&group->application, in->second, in->group_rows);
     if (in->rally_rule.times > 0)
         group->rallies = rallies_new(&in->rally_rule, in->worker.node);
     if (in->deletion_rule.within_ms > 0 && in->worker.brake != NULL)

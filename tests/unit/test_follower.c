@@ -221,7 +221,7 @@ static struct bench *bench_new(void)
     worker_init(&bench->worker, "in", NODE, &bench->clock, &bench->counters, &bench->stop);
     application_init(&bench->application, &bench->worker, &bench->first.port, nobody_waits, NULL);
     bench->application.waits_for_clock = true;
-    bench->application.follower = follower_new(&bench->worker, &bench->second.port, GROUP_ROWS);
+    bench->application.follower = follower_new(&bench->application, &bench->second.port, GROUP_ROWS);
     struct error error;
     assert_true(application_open(&bench->application) || error_set(&error, FAULT_BUG, NULL, "not open"));
     return bench;
