@@ -184,7 +184,8 @@ static bool target_open(struct target *port, struct error *error)
     }
     if (!begin_log(target, error) || !catalog_load(&target->catalog, &target->session, error))
         return false;
-    return load_rules(target, error) && collect_tombstones(target, error);
+    /* What one that stands behind forgot, the first one would not know. */
+    return load_rules(target, error) && (target->options.first != NULL || collect_tombstones(target, error));
 }
 
 void target_forget_checks(struct pg_target *target)
@@ -204,8 +205,7 @@ bool target_begin_in(struct pg_target *target, enum standing standing, struct er
     arena_reset(&target->scratch);
     target_forget_checks(target);
     target->role_is_origin = target->options.apply_is_captured;
-    /* What has been forgotten since it was opened. */
-    if (first != NULL && target->horizon_us < first->horizon_us)
+    if (first != NULL)
         target->horizon_us = first->horizon_us;
     if (!pg_begin(&target->session, error))
         return false;

@@ -255,11 +255,15 @@ static bool wants_order(const struct application *application, const struct item
     return false;
 }
 
-/* What follows waits for this, and must not keep what this one waits for. */
-static void let_go(struct application *application)
+/* After a failure: what follows waits for this one's locks, and this one may have waited for those of what follows. */
+static void let_go(struct application *application, const struct error *error)
 {
-    if (application->behind > 0)
-        follower_undo(application->follower);
+    struct error ignored; /* it is rolled back once more, or closed */
+    if (application->behind == 0)
+        return;
+    if (error->fault != FAULT_CONNECTION)
+        application->target->ops->rollback(application->target, &ignored);
+    follower_undo(application->follower);
     application->behind = 0;
 }
 
@@ -307,7 +311,7 @@ static enum outcome commit_items(struct application *application, const struct i
             outcome = OUTCOME_COMMITTED;
             break;
         }
-        let_go(application);
+        let_go(application, &error);
         if (worker_stopping(application->worker) && !error_is_of_rows(&error)) {
             /* Nothing may follow in a transaction that failed. */
             application->target->ops->close(application->target);

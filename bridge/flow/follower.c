@@ -34,7 +34,8 @@ struct follower {
     struct split split;
     size_t tally_count, group_rows;
     struct error error;
-    bool good; /* it is prepared; else the error says why not */
+    bool good;     /* it is prepared; else the error says why not */
+    bool by_first; /* whose thread has the side at hand */
     struct arena scratch;
     struct retry retry;
     int64_t open_ms; /* not opened before that */
@@ -46,9 +47,12 @@ struct follower {
     enum stage stage;
 };
 
-static void nobody_waits(void *context)
+/* While the first one's thread waits for this target; the follower's own has nobody to look after. */
+static void look_after(void *context)
 {
-    (void)context;
+    struct follower *follower = context;
+    if (follower->by_first)
+        follower->first->waiting(follower->first->context);
 }
 
 struct follower *follower_new(const struct application *first, struct target *target, size_t group_rows)
@@ -58,7 +62,7 @@ struct follower *follower_new(const struct application *first, struct target *ta
     pthread_condattr_t attributes;
     if (follower == NULL)
         memory_exhausted(__func__);
-    application_init(&follower->side, worker, target, nobody_waits, NULL);
+    application_init(&follower->side, worker, target, look_after, follower);
     follower->apart_next = APART_MIN;
     follower->group_rows = group_rows;
     follower->first = first;
@@ -80,12 +84,13 @@ static int64_t clock_ms(const struct follower *follower)
     return clock->ops->monotonic_ms(clock);
 }
 
-static bool stands_alone(const struct target *target, struct text entity)
+/* Another program, which gives no epoch, may write one key in several ways. */
+static bool stands_alone(const struct target *target, const struct message *message)
 {
     for (size_t i = 0; i < target->alone_count; i++)
-        if (text_equal(target->alone[i], entity))
+        if (text_equal(target->alone[i], message->entity))
             return true;
-    return false;
+    return text_is_null(message->epoch);
 }
 
 /* latest_us: versions after that wait. */
@@ -106,7 +111,7 @@ static size_t count_rows(const struct target *target, const struct item *items, 
 {
     size_t rows = 0;
     for (size_t i = 0; i < count; i++) {
-        if (items[i].fate == FATE_APPLY && stands_alone(target, items[i].message.entity))
+        if (items[i].fate == FATE_APPLY && stands_alone(target, &items[i].message))
             return SIZE_MAX;
         rows += items[i].fate == FATE_APPLY ? items[i].message.row_count : 0;
     }
@@ -209,6 +214,7 @@ void follower_begin(struct follower *follower, const struct item *items, size_t 
             memory_exhausted(__func__);
         follower->tally_count = behind;
     }
+    follower->by_first = false;
     follower->first_items = items;
     follower->first_count = count;
     follower->work = (struct work){items + count, behind, MANNER_BUNDLED, follower->work.tallies, NULL};
@@ -232,6 +238,7 @@ static bool await(struct follower *follower)
     }
     bool begun = follower->stage == STAGE_PREPARED;
     follower->stage = STAGE_IDLE;
+    follower->by_first = true;
     pthread_mutex_unlock(&follower->mutex);
     return begun;
 }
