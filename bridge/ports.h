@@ -193,6 +193,9 @@ struct target {
     /* And such whose changes may be about other rows than those they name: a transaction with any of them stands alone. */
     const struct text *alone;
     size_t alone_count;
+    /* And such of whose keys each text is a value of its own: of others plain numbers and UUIDs are. */
+    const struct text *exact;
+    size_t exact_count;
 };
 
 /* ---- brake: what is paused ---------------------------------------------------------------------------------------- */

@@ -24,6 +24,7 @@ static bool load_columns(struct catalog *catalog, struct pg_session *session, st
             .policy = copied(catalog, result, row, 14),
             .merged = text_equal(pg_value(result, row, 14), TEXT_LITERAL("merge")),
             .update_revives = pg_boolean(result, row, 17),
+            .acts = pg_boolean(result, row, 19),
         };
         entity->columns = arena_take_array(&catalog->arena, entity->column_count, sizeof *entity->columns);
         entity->merge = arena_take_array(&catalog->arena, entity->column_count, sizeof *entity->merge);
@@ -46,7 +47,9 @@ static bool load_columns(struct catalog *catalog, struct pg_session *session, st
                 .row_text = copied(catalog, result, row, 10),
                 .input_text = copied(catalog, result, row, 11),
                 .generated = pg_boolean(result, row, 12),
-                .one_text = pg_boolean(result, row, 18),
+                .spelling = PQgetisnull(result, row, 18) ? SPELLED_ANYHOW
+                            : text_equal(pg_value(result, row, 18), TEXT_LITERAL("text")) ? SPELLED_EXACTLY
+                                                                                            : SPELLED_PLAINLY,
             };
         }
     }

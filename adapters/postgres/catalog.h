@@ -6,6 +6,13 @@
 #include "bridge/control/config.h"
 #include "bridge/flow/policy.h"
 
+/* How equal values may be written in messages. */
+enum spelling {
+    SPELLED_ANYHOW,
+    SPELLED_PLAINLY, /* in one plain way (digits, a uuid in small letters), and by some senders otherwise */
+    SPELLED_EXACTLY, /* each text is a value of its own */
+};
+
 struct catalog_column {
     struct text field;       /* canonical name */
     const char *column;      /* quoted */
@@ -14,7 +21,7 @@ struct catalog_column {
     const char *row_text;    /* text of the column of alias t */
     const char *input_text;  /* text of the input k.t<position>, cast to the exact type */
     bool generated;
-    bool one_text;           /* of equal values, as messages have them */
+    enum spelling spelling;
     struct text owner;       /* the node whose writes alone change it; null: anybody's do. The target's, from the config */
 };
 
@@ -38,6 +45,7 @@ struct catalog_entity {
     size_t foreign_key_count;
     struct catalog_foreign_key *foreign_keys;
     enum trigger_mode triggers;
+    bool acts; /* triggers or rules of the table act whatever the session's role */
     const char *policy;        /* as installed: the capture trigger depends on it */
     bool merged;               /* policy merge */
     bool update_revives;

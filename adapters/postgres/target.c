@@ -32,7 +32,7 @@ static void target_close(struct target *port)
     struct pg_target *target = target_of(port);
     pg_session_close(&target->session);
     catalog_free(&target->catalog);
-    port->in_order_count = port->alone_count = 0;
+    port->in_order_count = port->alone_count = port->exact_count = 0;
     arena_reset(&target->arena);
     arena_reset(&target->scratch);
     target->checks = NULL;
@@ -68,9 +68,17 @@ static bool forget(struct pg_target *target, const char *query, int64_t retentio
 static bool touches_other_rows(const struct catalog_entity *entity)
 {
     for (size_t i = 0; i < entity->key_count; i++)
-        if (!entity->columns[i].one_text)
+        if (entity->columns[i].spelling == SPELLED_ANYHOW)
             return true;
-    return entity->triggers == TRIGGERS_FIRE || entity->rules.policy == policy_find(TEXT_LITERAL("manual"));
+    return entity->triggers == TRIGGERS_FIRE || entity->acts || entity->rules.policy == policy_find(TEXT_LITERAL("manual"));
+}
+
+static bool has_exact_key(const struct catalog_entity *entity)
+{
+    for (size_t i = 0; i < entity->key_count; i++)
+        if (entity->columns[i].spelling != SPELLED_EXACTLY)
+            return false;
+    return true;
 }
 
 /* The rules are the config's: install only shows them. */
@@ -79,7 +87,8 @@ static bool load_rules(struct pg_target *target, struct error *error)
     struct catalog *catalog = &target->catalog;
     struct text *in_order = arena_take_array(&catalog->arena, catalog->entity_count, sizeof *in_order);
     struct text *alone = arena_take_array(&catalog->arena, catalog->entity_count, sizeof *alone);
-    size_t in_order_count = 0, alone_count = 0;
+    struct text *exact = arena_take_array(&catalog->arena, catalog->entity_count, sizeof *exact);
+    size_t in_order_count = 0, alone_count = 0, exact_count = 0;
     for (size_t i = 0; i < catalog->entity_count; i++) {
         struct catalog_entity *entity = &catalog->entities[i];
         const struct entity_config *config =
@@ -108,7 +117,11 @@ static bool load_rules(struct pg_target *target, struct error *error)
             in_order[in_order_count++] = entity->name;
         if (touches_other_rows(entity) && !target->options.never_alone)
             alone[alone_count++] = entity->name;
+        if (has_exact_key(entity))
+            exact[exact_count++] = entity->name;
     }
+    target->port.exact = exact;
+    target->port.exact_count = exact_count;
     target->port.in_order = in_order;
     target->port.in_order_count = in_order_count;
     target->port.alone = alone;
@@ -213,7 +226,7 @@ bool target_begin_in(struct pg_target *target, enum standing standing, struct er
         return pg_send_ahead(&target->session, "lock_versions", 3, parameters, error);
     /* The answer is awaited: another is begun behind it now. */
     PG_RESULT locked = pg_query(&target->session, "lock_versions", 3, parameters, error);
-    target->process = locked != NULL ? PQbackendPID(target->session.connection) : 0;
+    target->process = locked != NULL ? (int)pg_integer(locked, 0, 1) : 0;
     return locked != NULL;
 }
 

@@ -84,13 +84,41 @@ static int64_t clock_ms(const struct follower *follower)
     return clock->ops->monotonic_ms(clock);
 }
 
-/* Another program, which gives no epoch, may write one key in several ways. */
+static bool is_among(const struct text *entities, size_t count, struct text entity)
+{
+    for (size_t i = 0; i < count; i++)
+        if (text_equal(entities[i], entity))
+            return true;
+    return false;
+}
+
+/* Nobody writes the same number, or the same UUID, in another way than this. */
+static bool is_plain(struct text key)
+{
+    bool uuid = key.length == 36;
+    size_t first = !uuid && key.length > 1 && key.data[0] == '-';
+    if (key.length == 0 || (!uuid && key.data[first] == '0' && key.length > 1))
+        return false;
+    for (size_t i = first; i < key.length; i++) {
+        bool dash = uuid && (i == 8 || i == 13 || i == 18 || i == 23), digit = key.data[i] >= '0' && key.data[i] <= '9';
+        if (dash ? key.data[i] != '-' : !digit && !(uuid && key.data[i] >= 'a' && key.data[i] <= 'f'))
+            return false;
+    }
+    return true;
+}
+
+/* What it is about might be named otherwise by others. */
 static bool stands_alone(const struct target *target, const struct message *message)
 {
-    for (size_t i = 0; i < target->alone_count; i++)
-        if (text_equal(target->alone[i], message->entity))
-            return true;
-    return text_is_null(message->epoch);
+    if (is_among(target->alone, target->alone_count, message->entity) || text_is_null(message->epoch))
+        return true;
+    if (is_among(target->exact, target->exact_count, message->entity))
+        return false;
+    for (size_t row = 0; row < message->row_count; row++)
+        for (size_t i = 0; i < message->key_count; i++)
+            if (!is_plain(message_row(message, row)[i]))
+                return true;
+    return false;
 }
 
 /* latest_us: versions after that wait. */

@@ -305,6 +305,30 @@ static void forget_missing_parts(struct group *group)
     group->whole = group->count;
 }
 
+/* How many are applied together, from the first one given on. What has begun and is not complete waits for its rest: a transaction becomes visible at once. Only a batch
+ * of more messages than we may hold, or one whose rest does not come, is applied in pieces. What was read ahead may be the next group. */
+static size_t count_together(const struct inbound *in, const struct group *group, size_t first)
+{
+    size_t rows = 0, bytes = 0, end = group->whole > 0 ? group->whole : group->count;
+    for (size_t i = first; i < end; i++) {
+        const struct item *item = &group->items[i];
+        rows += item->message.row_count;
+        bytes += item->delivery->envelope.body.length;
+        if (item->ends_batch && (rows >= in->group_rows || bytes >= LIMIT_GROUP_BYTES))
+            return i + 1 - first;
+    }
+    return end - first;
+}
+
+/* There is what may be under way at once. */
+static bool is_full(const struct inbound *in, const struct group *group)
+{
+    size_t most = in->at_once * in->group_rows;
+    bool much = group->rows >= most || group->bytes >= in->at_once * LIMIT_GROUP_BYTES;
+    bool too_much = group->rows >= 2 * most || group->bytes >= 2 * in->at_once * LIMIT_GROUP_BYTES;
+    return too_much || (much && (in->at_once == 1 || group->whole > count_together(in, group, 0)));
+}
+
 /* Takes what is there, without a timer, up to the bounds; if that is not one whole batch, waits for its rest. */
 static bool receive_group(struct inbound *in, struct group *group)
 {
@@ -314,8 +338,7 @@ static bool receive_group(struct inbound *in, struct group *group)
     int64_t deadline = clock->ops->monotonic_ms(clock) + parts_wait_ms;
     int wait_ms = group->whole > 0 ? 0 : application_retry_wait_ms(&group->application, IDLE_WAIT_MS);
     while (group->count < LIMIT_PREFETCH_MESSAGES && !worker_stopping(&in->worker)) {
-        bool full = group->rows >= in->at_once * in->group_rows || group->bytes >= in->at_once * LIMIT_GROUP_BYTES;
-        if (full && group->whole > 0)
+        if (group->whole > 0 && is_full(in, group))
             break;
         struct delivery *delivery = NULL;
         if (!in->inlet->ops->receive(in->inlet, wait_ms, &delivery, &error)) {
@@ -466,6 +489,15 @@ static bool watch(struct inbound *in, struct group *group, size_t count)
     return true;
 }
 
+/* They are watched when those before them are gone. */
+static bool any_deletes(const struct item *items, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (items[i].fate == FATE_APPLY && items[i].message.op == CHANGE_DELETED)
+            return true;
+    return false;
+}
+
 static void report(struct inbound *in, struct group *group)
 {
     struct error error;
@@ -501,21 +533,6 @@ static void stay_connected(struct inbound *in, struct group *group)
     assert(delivery == NULL);
 }
 
-/* How many are applied together, from the first one given on. What has begun and is not complete waits for its rest: a transaction becomes visible at once. Only a batch
- * of more messages than we may hold, or one whose rest does not come, is applied in pieces. What was read ahead may be the next group. */
-static size_t count_together(const struct inbound *in, const struct group *group, size_t first)
-{
-    size_t rows = 0, bytes = 0, end = group->whole > 0 ? group->whole : group->count;
-    for (size_t i = first; i < end; i++) {
-        const struct item *item = &group->items[i];
-        rows += item->message.row_count;
-        bytes += item->delivery->envelope.body.length;
-        if (item->ends_batch && (rows >= in->group_rows || bytes >= LIMIT_GROUP_BYTES))
-            return i + 1 - first;
-    }
-    return end - first;
-}
-
 static void step(struct inbound *in, struct group *group)
 {
     if (!open_database(in, group))
@@ -539,8 +556,10 @@ static void step(struct inbound *in, struct group *group)
     worker_show(&in->worker, WORKER_RUNNING);
     size_t count = count_together(in, group, 0);
     size_t behind = in->second != NULL && group->whole > count ? count_together(in, group, count) : 0;
-    if (!watch(in, group, count + behind))
+    if (!watch(in, group, count))
         return;
+    if (group->deletions != NULL && any_deletes(group->items + count, behind))
+        behind = 0;
     size_t committed = application_apply(&group->application, group->items, count, behind);
     if (committed > 0)
         settle_items(in, group, committed);

@@ -24,7 +24,7 @@ struct scribe {
     enum fault fault;
     const char *waits_for; /* before its first rows are applied somebody has to do that */
     bool open, begun;
-    struct text alone;
+    struct text alone, exact;
 };
 
 struct bench {
@@ -204,9 +204,8 @@ static void nobody_waits(void *context)
 
 static void scribe_init(struct scribe *scribe, struct bench *bench, const char *name)
 {
-    *scribe = (struct scribe){.port = {.ops = &scribe_ops, .alone = &scribe->alone}, .bench = bench, .name = name,
-                              .alone = TEXT_LITERAL("triggered")};
-    scribe->port.alone_count = 1;
+    *scribe = (struct scribe){.port = {.ops = &scribe_ops, .alone = &scribe->alone, .alone_count = 1, .exact = &scribe->exact, .exact_count = 1},
+                              .bench = bench, .name = name, .alone = TEXT_LITERAL("triggered"), .exact = TEXT_LITERAL("named")};
 }
 
 static struct bench *bench_new(void)
@@ -396,10 +395,24 @@ static void test_a_second_session_that_is_refused_is_asked_for_later(void **stat
     bench_free(bench);
 }
 
+static void test_texts_and_plain_keys_go_beside(void **state)
+{
+    (void)state;
+    static const char *const plain[] = {"0", "-7", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"};
+    for (size_t i = 0; i < 4; i++) {
+        struct bench *bench = bench_new();
+        put(bench, "stock", 1, 3);
+        struct item *behind = put(bench, i < 3 ? "parcel" : "named", 11, 3);
+        ((struct text *)(uintptr_t)behind->message.values)[2] = text_from(i < 3 ? plain[i] : "013, or so");
+        assert_int_equal(apply(bench), 2);
+        bench_free(bench);
+    }
+}
+
 static void test_what_may_not_go_beside(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 9; kind++) {
+    for (int kind = 0; kind < 14; kind++) {
         struct bench *bench = bench_new();
         struct holds holds = {0};
         int64_t held_until_us[3] = {0}, ahead_us[3] = {1000, 1000, 1000001};
@@ -417,6 +430,9 @@ static void test_what_may_not_go_beside(void **state)
             bench->application.one_by_one = 1;
         if (kind == 8)
             behind->message.epoch = TEXT_NULL;
+        static const char *const spelt[] = {"013", "+13", "", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380A11", "-0"};
+        if (kind > 8)
+            ((struct text *)(uintptr_t)behind->message.values)[2] = text_from(spelt[kind - 9]);
         bench->application.holds = &holds;
         assert_int_equal(apply(bench), 1);
         assert_never(bench, "second.");
@@ -436,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_a_first_that_is_lost_ends_both_sessions),
         cmocka_unit_test(test_one_that_is_late_is_no_reason_to_stay_apart),
         cmocka_unit_test(test_a_second_session_that_is_refused_is_asked_for_later),
+        cmocka_unit_test(test_texts_and_plain_keys_go_beside),
         cmocka_unit_test(test_what_may_not_go_beside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
